@@ -1,0 +1,52 @@
+# outbox: a transactional outbox for PostgreSQL and Kafka
+#
+#   make && make install     builds and installs both libraries
+#   make lint                formatting, walls between modules, version numbers
+#   make bench               measures against real Kafka
+#
+# The tests' one command is test/all.
+
+MODULE_big = outbox
+OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c))
+EXTENSION = outbox
+DATA = $(wildcard sql/outbox--*.sql)
+PGFILEDESC = "outbox - transactional outbox for Kafka"
+
+REGRESS = $(filter-out $(patsubst sql/%.sql,%,$(DATA)),$(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql))))
+ISOLATION = $(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isolation/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test/isolation
+
+PG_CONFIG = pg_config
+PG_CFLAGS = -Wall -Wextra -Wno-declaration-after-statement
+# the server's headers are not ours to warn about
+PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server)
+
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+# The sink module has its own makefile: one PGXS builds one library.
+KAFKA = $(MAKE) -C src/kafka PG_CONFIG='$(PG_CONFIG)' with_llvm='$(with_llvm)'
+
+.PHONY: kafka bench lint
+all: kafka
+kafka:
+	+$(KAFKA) all
+install: kafka-install
+kafka-install:
+	+$(KAFKA) install
+uninstall: kafka-uninstall
+kafka-uninstall:
+	+$(KAFKA) uninstall
+clean: kafka-clean
+kafka-clean:
+	+$(KAFKA) clean
+.PHONY: kafka-install kafka-uninstall kafka-clean
+
+# every object is rebuilt when a header changes; there are few
+$(OBJS): $(wildcard src/*.h)
+
+bench:
+	test/bench/run
+
+lint:
+	test/lint/lint

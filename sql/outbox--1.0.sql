@@ -1,0 +1,196 @@
+/* sql/outbox--1.0.sql */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION outbox" to load this file. \quit
+
+-- What is born here belongs to nobody but the owner: each object's privileges
+-- are revoked from PUBLIC where it is created.
+
+CREATE SCHEMA outbox;
+REVOKE ALL ON SCHEMA outbox FROM PUBLIC;
+GRANT USAGE ON SCHEMA outbox TO pg_monitor;
+COMMENT ON SCHEMA outbox IS 'transactional outbox: events, relays and their state';
+
+
+-- Tables
+
+CREATE TABLE outbox.event (
+    id bigint NOT NULL,
+    event_id uuid NOT NULL,
+    emitted_at timestamptz NOT NULL,
+    topic text NOT NULL,
+    key text,
+    payload bytea,
+    headers jsonb,
+    -- rows are in the segments only
+    CHECK (false) NO INHERIT
+);
+REVOKE ALL ON outbox.event FROM PUBLIC;
+COMMENT ON TABLE outbox.event IS
+    'the outbox: committed events, kept in segments; written by outbox_emit() only, never updated';
+COMMENT ON COLUMN outbox.event.id IS 'place in the order in which events are published';
+COMMENT ON COLUMN outbox.event.event_id IS 'name of the event in the world, by which consumers recognise a repetition';
+COMMENT ON COLUMN outbox.event.emitted_at IS 'when outbox_emit() was called';
+COMMENT ON COLUMN outbox.event.topic IS 'Kafka topic';
+COMMENT ON COLUMN outbox.event.key IS 'Kafka key; events of one key stay in order';
+COMMENT ON COLUMN outbox.event.payload IS 'Kafka value; null is a tombstone';
+COMMENT ON COLUMN outbox.event.headers IS 'Kafka headers';
+
+DO $$
+BEGIN
+    FOR segment IN 0 .. 7 LOOP
+        EXECUTE pg_catalog.format(
+            'CREATE TABLE outbox.event_%1$s (PRIMARY KEY (id)) INHERITS (outbox.event);'
+            'REVOKE ALL ON outbox.event_%1$s FROM PUBLIC;'
+            'COMMENT ON TABLE outbox.event_%1$s IS ''segment of outbox.event''',
+            segment);
+    END LOOP;
+END
+$$;
+
+CREATE TABLE outbox.relay (
+    name text PRIMARY KEY,
+    position bigint NOT NULL DEFAULT 0,
+    position_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+REVOKE ALL ON outbox.relay FROM PUBLIC;
+COMMENT ON TABLE outbox.relay IS 'relays and how far each has published';
+COMMENT ON COLUMN outbox.relay.name IS 'name of the relay';
+COMMENT ON COLUMN outbox.relay.position IS
+    'every event with an id up to here is acknowledged by Kafka; written about once a second';
+COMMENT ON COLUMN outbox.relay.position_at IS 'when the position was written';
+
+-- After the tables: DROP EXTENSION goes from the newest object to the oldest,
+-- and must lock the sequence before the tables, as outbox_emit() does.
+CREATE SEQUENCE outbox.event_id_seq;
+REVOKE ALL ON SEQUENCE outbox.event_id_seq FROM PUBLIC;
+COMMENT ON SEQUENCE outbox.event_id_seq IS 'ids of events; locking it keeps DROP EXTENSION out';
+
+CREATE FUNCTION outbox.first_id() RETURNS bigint
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'outbox_first_id_1_0';
+SELECT pg_catalog.setval('outbox.event_id_seq', outbox.first_id(), false);
+INSERT INTO outbox.relay (name, position)
+    SELECT 'default', s.last_value OPERATOR(pg_catalog.-) 1 FROM outbox.event_id_seq s;
+DROP FUNCTION outbox.first_id();
+
+
+-- Emitting
+
+-- One C function under four signatures: a literal or a parameter of unknown
+-- type finds one with text in its place, whatever the other arguments are.
+
+CREATE FUNCTION @extschema@.outbox_emit(topic text, key text, payload text, headers jsonb DEFAULT NULL)
+    RETURNS uuid
+    LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'outbox_emit';
+REVOKE ALL ON FUNCTION @extschema@.outbox_emit(text, text, text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.outbox_emit(text, text, text, jsonb) IS
+    'emits an event with a payload of text in the current transaction';
+
+CREATE FUNCTION @extschema@.outbox_emit(topic text, key text, payload "any", headers jsonb DEFAULT NULL)
+    RETURNS uuid
+    LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'outbox_emit';
+REVOKE ALL ON FUNCTION @extschema@.outbox_emit(text, text, "any", jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.outbox_emit(text, text, "any", jsonb) IS
+    'emits an event with a payload of jsonb, json, bytea or a row in the current transaction';
+
+CREATE FUNCTION @extschema@.outbox_emit(topic text, key "any", payload text, headers jsonb DEFAULT NULL)
+    RETURNS uuid
+    LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'outbox_emit';
+REVOKE ALL ON FUNCTION @extschema@.outbox_emit(text, "any", text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.outbox_emit(text, "any", text, jsonb) IS
+    'emits an event with a key of integer, bigint or uuid in the current transaction';
+
+CREATE FUNCTION @extschema@.outbox_emit(topic text, key "any", payload "any", headers jsonb DEFAULT NULL)
+    RETURNS uuid
+    LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'outbox_emit';
+REVOKE ALL ON FUNCTION @extschema@.outbox_emit(text, "any", "any", jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.outbox_emit(text, "any", "any", jsonb) IS
+    'emits an event with a key of integer, bigint or uuid, and a payload of jsonb, json, bytea or a row, in the current transaction';
+
+CREATE FUNCTION outbox.emitted(
+        OUT event_id uuid, OUT emitted_at timestamptz, OUT topic text,
+        OUT key text, OUT payload bytea, OUT headers jsonb)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'outbox_emitted_1_0';
+REVOKE ALL ON FUNCTION outbox.emitted() FROM PUBLIC;
+COMMENT ON FUNCTION outbox.emitted() IS
+    'events that the current transaction has emitted and not rolled back, in order';
+
+CREATE FUNCTION outbox.grant_emit(role regrole) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    signature regprocedure;
+BEGIN
+    FOR signature IN
+        SELECT d.objid::regprocedure
+        FROM pg_depend d
+        JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+        JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+        WHERE e.extname = 'outbox' AND p.proname = 'outbox_emit'
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', signature, role);
+    END LOOP;
+    EXECUTE format('GRANT USAGE ON SCHEMA outbox TO %s', role);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION outbox.emitted() TO %s', role);
+END
+$$;
+REVOKE ALL ON FUNCTION outbox.grant_emit(regrole) FROM PUBLIC;
+COMMENT ON FUNCTION outbox.grant_emit(regrole) IS
+    'lets a role call outbox_emit(), under all its signatures, and outbox.emitted()';
+
+
+-- Looking
+
+CREATE FUNCTION outbox.relay_status(
+        OUT state text, OUT state_since timestamptz, OUT pid integer,
+        OUT "position" bigint, OUT horizon bigint, OUT published bigint,
+        OUT last_error text, OUT last_error_at timestamptz)
+    RETURNS record
+    LANGUAGE c VOLATILE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'outbox_relay_status_1_0';
+REVOKE ALL ON FUNCTION outbox.relay_status() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION outbox.relay_status() TO pg_monitor;
+COMMENT ON FUNCTION outbox.relay_status() IS
+    'the relay of this database as it is now; see outbox.stat_relay';
+
+CREATE VIEW outbox.stat_relay AS
+    SELECT r.name AS relay,
+           s.state,
+           s.state_since,
+           s.pid,
+           COALESCE(s.position, r.position) AS position,
+           r.position AS written_position,
+           s.horizon,
+           GREATEST(q.last_value - (NOT q.is_called)::integer - COALESCE(s.position, r.position), 0)
+               AS pending_events,
+           s.published,
+           s.last_error,
+           s.last_error_at
+    FROM outbox.relay r, outbox.event_id_seq q, outbox.relay_status() s;
+REVOKE ALL ON outbox.stat_relay FROM PUBLIC;
+GRANT SELECT ON outbox.stat_relay TO pg_monitor;
+COMMENT ON VIEW outbox.stat_relay IS 'each relay: what it is doing and how far it is';
+COMMENT ON COLUMN outbox.stat_relay.state IS
+    'publishing, unavailable (no broker answers), unconfigured (settings are missing or refused), starting, stopped, disabled';
+COMMENT ON COLUMN outbox.stat_relay.position IS 'every event with an id up to here is acknowledged by Kafka';
+COMMENT ON COLUMN outbox.stat_relay.written_position IS 'where a relay goes on after a crash';
+COMMENT ON COLUMN outbox.stat_relay.horizon IS 'events with an id below are committed or gone for good';
+COMMENT ON COLUMN outbox.stat_relay.pending_events IS
+    'events not yet acknowledged; transactions that failed in their commit may be counted in';
+COMMENT ON COLUMN outbox.stat_relay.published IS 'events acknowledged since the server started';
+
+CREATE FUNCTION outbox.wait_published(timeout interval DEFAULT '1 minute') RETURNS boolean
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'outbox_wait_published_1_0';
+REVOKE ALL ON FUNCTION outbox.wait_published(interval) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION outbox.wait_published(interval) TO pg_monitor;
+COMMENT ON FUNCTION outbox.wait_published(interval) IS
+    'waits until everything committed before the call is acknowledged by Kafka; false if that takes longer';

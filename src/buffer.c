@@ -1,0 +1,258 @@
+/*-------------------------------------------------------------------------
+ *
+ * buffer.c
+ *	  Holds the events that the current transaction has emitted, in the
+ *	  order of the calls, until it commits.
+ *
+ * The buffer is one stream of bytes: its beginning in a temporary file, once
+ * work_mem is full, and its end in memory. A record is the length of a tuple
+ * and the tuple, aligned. A subtransaction that emits leaves a mark where it
+ * began; to roll it back is to cut the stream there, which costs the same for
+ * one event and for a million.
+ *
+ * Everything belongs to the top transaction, its memory context and its
+ * resource owner, and ends with it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "buffer.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "storage/buffile.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#define RECORD_HEADER MAXALIGN(sizeof(uint32))
+
+/* memory used in any case, so that a few events need one allocation */
+#define MEMORY_MIN 8192
+
+/* Where the events of a subtransaction begin */
+typedef struct Mark
+{
+	int nest_level;
+	int64 offset;
+} Mark;
+
+static BufFile *file = NULL;
+static int64 file_bytes = 0;  /* of the stream, in the file */
+static char *memory = NULL;	  /* the rest of it */
+static Size memory_bytes = 0;
+static Size memory_size = 0;
+
+static Mark *marks = NULL;
+static int mark_count = 0;
+static int mark_capacity = 0;
+
+/* Leaves a mark if this is the first event of its subtransaction. */
+static void
+mark_subtransaction(void)
+{
+	int nest_level = GetCurrentTransactionNestLevel();
+
+	if (nest_level == 1 ||
+		(mark_count > 0 && marks[mark_count - 1].nest_level == nest_level))
+		return;
+
+	if (mark_count == mark_capacity)
+	{
+		int capacity = Max(8, mark_capacity * 2);
+
+		if (marks == NULL)
+			marks = MemoryContextAlloc(TopTransactionContext,
+									   capacity * sizeof(Mark));
+		else
+			marks = repalloc(marks, capacity * sizeof(Mark));
+		mark_capacity = capacity;
+	}
+	marks[mark_count].nest_level = nest_level;
+	marks[mark_count].offset = file_bytes + memory_bytes;
+	mark_count++;
+}
+
+/* Moves what is in memory to the end of the file. */
+static void
+spill(void)
+{
+	if (memory_bytes == 0)
+		return;
+
+	if (file == NULL)
+	{
+		ResourceOwner old_owner = CurrentResourceOwner;
+		MemoryContext old_context =
+			MemoryContextSwitchTo(TopTransactionContext);
+
+		CurrentResourceOwner = TopTransactionResourceOwner;
+		file = BufFileCreateTemp(false);
+		CurrentResourceOwner = old_owner;
+		MemoryContextSwitchTo(old_context);
+	}
+
+	/* the file may be longer than the stream: a cut leaves it as it is */
+	if (BufFileSeek(file, 0, file_bytes, SEEK_SET) != 0)
+		ereport(ERROR, (errcode_for_file_access(),
+						errmsg("could not seek in the temporary file of "
+							   "emitted events")));
+	BufFileWrite(file, memory, memory_bytes);
+	file_bytes += memory_bytes;
+	memory_bytes = 0;
+}
+
+/* Makes room in memory for a record. */
+static void
+reserve(Size bytes)
+{
+	Size limit = Max((Size) work_mem * 1024, MEMORY_MIN);
+	Size size;
+
+	if (memory_bytes + bytes > limit)
+		spill();
+	if (memory_bytes + bytes <= memory_size)
+		return;
+
+	size = Max(MEMORY_MIN, memory_size * 2);
+	size = Max(Min(size, limit), memory_bytes + bytes);
+	if (memory == NULL)
+		memory = MemoryContextAllocHuge(TopTransactionContext, size);
+	else
+		memory = repalloc_huge(memory, size);
+	memory_size = size;
+}
+
+/*
+ * Adds an event to the current (sub)transaction. Raises an error if it must
+ * go to disk and cannot; the buffer is as before then.
+ */
+void
+outbox_buffer_append(HeapTuple tuple)
+{
+	Size bytes = RECORD_HEADER + MAXALIGN(tuple->t_len);
+	char *record;
+
+	reserve(bytes);
+	mark_subtransaction();
+
+	record = memory + memory_bytes;
+	memset(record, 0, RECORD_HEADER);
+	*(uint32 *) record = tuple->t_len;
+	memcpy(record + RECORD_HEADER, tuple->t_data, tuple->t_len);
+	memory_bytes += bytes;
+}
+
+bool
+outbox_buffer_is_empty(void)
+{
+	return file_bytes + (int64) memory_bytes == 0;
+}
+
+/* A subtransaction ends well: its events are its parent's from now on. */
+void
+outbox_buffer_commit_sub(int nest_level)
+{
+	if (mark_count == 0 || marks[mark_count - 1].nest_level != nest_level)
+		return;
+
+	if (nest_level == 2 ||
+		(mark_count > 1 && marks[mark_count - 2].nest_level == nest_level - 1))
+		mark_count--;
+	else
+		marks[mark_count - 1].nest_level--;
+}
+
+/* A subtransaction is rolled back, and its events with it. Cannot fail. */
+void
+outbox_buffer_abort_sub(int nest_level)
+{
+	while (mark_count > 0 && marks[mark_count - 1].nest_level >= nest_level)
+	{
+		int64 offset = marks[--mark_count].offset;
+
+		if (offset >= file_bytes)
+			memory_bytes = offset - file_bytes;
+		else
+		{
+			file_bytes = offset;
+			memory_bytes = 0;
+		}
+	}
+}
+
+/* The transaction is over. Its memory and its file go with it. */
+void
+outbox_buffer_forget(void)
+{
+	file = NULL;
+	file_bytes = 0;
+	memory = NULL;
+	memory_bytes = 0;
+	memory_size = 0;
+	marks = NULL;
+	mark_count = 0;
+	mark_capacity = 0;
+}
+
+/* Begins to read at the first event. */
+void
+outbox_buffer_rewind(OutboxBufferReader *reader)
+{
+	memset(reader, 0, sizeof(*reader));
+}
+
+static void
+read_file(void *out, Size bytes)
+{
+	if (BufFileRead(file, out, bytes) != bytes)
+		ereport(ERROR, (errcode_for_file_access(),
+						errmsg("could not read the temporary file of emitted "
+							   "events")));
+}
+
+/*
+ * The next event, or NULL. The tuple may be written to, and is valid until
+ * the next call, which reads into memory of the context current at the first.
+ * Nothing may be appended in between.
+ */
+HeapTuple
+outbox_buffer_next(OutboxBufferReader *reader)
+{
+	char *record;
+	char header[RECORD_HEADER];
+
+	if (reader->offset >= file_bytes + (int64) memory_bytes)
+		return NULL;
+
+	if (reader->offset >= file_bytes)
+	{
+		record = memory + (reader->offset - file_bytes);
+		reader->tuple.t_len = *(uint32 *) record;
+		reader->tuple.t_data = (HeapTupleHeader) (record + RECORD_HEADER);
+	}
+	else
+	{
+		if (reader->offset == 0 && BufFileSeek(file, 0, 0, SEEK_SET) != 0)
+			ereport(ERROR, (errcode_for_file_access(),
+							errmsg("could not seek in the temporary file of "
+								   "emitted events")));
+		read_file(header, RECORD_HEADER);
+		memcpy(&reader->tuple.t_len, header, sizeof(uint32));
+		if (MAXALIGN(reader->tuple.t_len) > reader->scratch_size)
+		{
+			if (reader->scratch)
+				pfree(reader->scratch);
+			reader->scratch_size = MAXALIGN(reader->tuple.t_len) + 1024;
+			reader->scratch = palloc(reader->scratch_size);
+		}
+		read_file(reader->scratch, MAXALIGN(reader->tuple.t_len));
+		reader->tuple.t_data = (HeapTupleHeader) reader->scratch;
+	}
+
+	reader->offset += RECORD_HEADER + MAXALIGN(reader->tuple.t_len);
+	reader->tuple.t_tableOid = InvalidOid;
+	ItemPointerSetInvalid(&reader->tuple.t_self);
+	return &reader->tuple;
+}

@@ -1,0 +1,53 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  The whole version story: every difference between the PostgreSQL
+ *	  versions that outbox supports. Wrappers have the newest signature.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_COMPAT_H
+#define OUTBOX_COMPAT_H
+
+#include "executor/executor.h"
+#include "utils/wait_event.h"
+
+#if PG_VERSION_NUM < 150000
+#error "outbox needs PostgreSQL 15 or newer"
+#endif
+
+/* PostgreSQL 19 lets DDL on databases interrupt such workers by itself */
+#ifndef BGWORKER_INTERRUPTIBLE
+#define BGWORKER_INTERRUPTIBLE 0
+#endif
+
+#ifndef PG_MODULE_MAGIC_EXT
+#define PG_MODULE_MAGIC_EXT(...) PG_MODULE_MAGIC
+#endif
+
+/* Named wait events came with 17; before, all extensions share one. */
+static inline uint32
+outbox_wait_event_new(const char *name)
+{
+#if PG_VERSION_NUM >= 170000
+	return WaitEventExtensionNew(name);
+#else
+	(void) name;
+	return PG_WAIT_EXTENSION;
+#endif
+}
+
+/* ExecInsertIndexTuples() of a plain insert, whose errors are raised */
+static inline void
+outbox_insert_index_tuples(ResultRelInfo *rel_info, TupleTableSlot *slot,
+						   EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	ExecInsertIndexTuples(rel_info, slot, estate, false, false, NULL, NIL,
+						  false);
+#else
+	ExecInsertIndexTuples(rel_info, slot, estate, false, false, NULL, NIL);
+#endif
+}
+
+#endif /* OUTBOX_COMPAT_H */

@@ -1,0 +1,24 @@
+/*-------------------------------------------------------------------------
+ *
+ * config.h
+ *	  The settings that a sink was opened with.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_CONFIG_H
+#define OUTBOX_CONFIG_H
+
+#include "sink.h"
+
+/* A snapshot of the settings, in a memory context of its own */
+typedef struct OutboxConfig
+{
+	MemoryContext context;
+	OutboxSinkConfig sink;
+} OutboxConfig;
+
+extern OutboxConfig *outbox_config_read(const char *database, char *error);
+extern bool outbox_config_equal(const OutboxConfig *a, const OutboxConfig *b);
+extern void outbox_config_free(OutboxConfig *config);
+
+#endif /* OUTBOX_CONFIG_H */

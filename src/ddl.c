@@ -1,0 +1,320 @@
+/*-------------------------------------------------------------------------
+ *
+ * ddl.c
+ *	  Watches for commands that make relays come and go, and tells the
+ *	  launcher and the relays, once they have committed.
+ *
+ *	CREATE EXTENSION				start a relay
+ *	DROP EXTENSION, DROP SCHEMA		wake the relay: it looks, and ends
+ *	CREATE, ALTER, DROP DATABASE	wake the launcher: it looks at the list
+ *	DROP DATABASE, RENAME, SET		end the relay first, and start none until
+ *	TABLESPACE, CREATE .. TEMPLATE	the command is over: they need a database
+ *									without connections, and would wait for
+ *									the relay for 5 s and fail
+ *
+ * Rolled back, the first three do nothing, and the last lets the relay start
+ * again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include <signal.h>
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "ddl.h"
+#include "fmgr.h"
+#include "horizon.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "shmem.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+static object_access_hook_type prev_object_access_hook = NULL;
+static ProcessUtility_hook_type prev_process_utility_hook = NULL;
+
+/* What the current transaction has done */
+static bool extension_changed = false;
+static bool extension_present = false; /* known at pre-commit */
+static bool database_changed = false;
+static Oid blocked_dbid = InvalidOid;
+
+PG_FUNCTION_INFO_V1(outbox_first_id_1_0);
+
+static void
+object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
+			  void *arg)
+{
+	if (prev_object_access_hook)
+		prev_object_access_hook(access, class_id, object_id, sub_id, arg);
+
+	if (access != OAT_POST_CREATE && access != OAT_DROP &&
+		access != OAT_POST_ALTER)
+		return;
+	if (class_id == ExtensionRelationId)
+		extension_changed = true;
+	else if (class_id == DatabaseRelationId)
+		database_changed = true;
+}
+
+/* Is our extension here, as this transaction sees it? */
+static bool
+find_extension(void)
+{
+	Oid schema = get_namespace_oid(OUTBOX_SCHEMA, true);
+
+	return OidIsValid(schema) &&
+		   OidIsValid(get_relname_relid(OUTBOX_SEQUENCE, schema));
+}
+
+/* Lets a blocked database have its relay again. */
+static void
+unblock(void)
+{
+	OutboxDatabase *db;
+
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	db = outbox_shmem_find(blocked_dbid);
+	if (db != NULL)
+	{
+		db->blockers--;
+		db->start_wanted = true;
+	}
+	LWLockRelease(outbox_shmem->lock);
+	blocked_dbid = InvalidOid;
+	database_changed = true;
+}
+
+/*
+ * Ends the relay of a database and keeps it from starting until the end of
+ * the transaction. Only one database a transaction: these commands do not run
+ * in a transaction block.
+ */
+static void
+block(Oid dbid)
+{
+	OutboxDatabase *db;
+
+	if (OidIsValid(blocked_dbid))
+		unblock();
+
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	db = outbox_shmem_find(dbid);
+	if (db != NULL)
+	{
+		db->blockers++;
+		blocked_dbid = dbid;
+		if (db->relay.pid != 0)
+			kill(db->relay.pid, SIGTERM);
+	}
+	LWLockRelease(outbox_shmem->lock);
+}
+
+/* May the user do such a thing to the database at all? */
+static bool
+user_owns_database(Oid dbid)
+{
+	HeapTuple tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(dbid));
+	bool owns = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owns = has_privs_of_role(
+			GetUserId(), ((Form_pg_database) GETSTRUCT(tuple))->datdba);
+		ReleaseSysCache(tuple);
+	}
+	return owns;
+}
+
+static bool
+user_can_create_databases(void)
+{
+	HeapTuple tuple;
+	bool can = superuser();
+
+	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	if (HeapTupleIsValid(tuple))
+	{
+		can = can || ((Form_pg_authid) GETSTRUCT(tuple))->rolcreatedb;
+		ReleaseSysCache(tuple);
+	}
+	return can;
+}
+
+/* The database that CREATE DATABASE copies */
+static const char *
+template_of(CreatedbStmt *stmt)
+{
+	ListCell *cell;
+
+	foreach (cell, stmt->options)
+	{
+		DefElem *option = lfirst_node(DefElem, cell);
+
+		if (strcmp(option->defname, "template") == 0 && option->arg != NULL)
+			return defGetString(option);
+	}
+	return NULL;
+}
+
+/* ALTER DATABASE .. SET TABLESPACE, and not one of its other options */
+static bool
+sets_tablespace(AlterDatabaseStmt *stmt)
+{
+	ListCell *cell;
+
+	foreach (cell, stmt->options)
+	{
+		if (strcmp(lfirst_node(DefElem, cell)->defname, "tablespace") == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The database that the command needs without connections, or NULL */
+static const char *
+database_to_empty(Node *stmt)
+{
+	switch (nodeTag(stmt))
+	{
+		case T_DropdbStmt:
+			return ((DropdbStmt *) stmt)->dbname;
+		case T_RenameStmt:
+			if (((RenameStmt *) stmt)->renameType == OBJECT_DATABASE)
+				return ((RenameStmt *) stmt)->subname;
+			return NULL;
+		case T_AlterDatabaseStmt:
+			if (sets_tablespace((AlterDatabaseStmt *) stmt))
+				return ((AlterDatabaseStmt *) stmt)->dbname;
+			return NULL;
+		case T_CreatedbStmt:
+			return template_of((CreatedbStmt *) stmt);
+		default:
+			return NULL;
+	}
+}
+
+static void
+process_utility(PlannedStmt *pstmt, const char *query_string,
+				bool read_only_tree, ProcessUtilityContext context,
+				ParamListInfo params, QueryEnvironment *query_env,
+				DestReceiver *dest, QueryCompletion *completion)
+{
+	const char *database = database_to_empty(pstmt->utilityStmt);
+
+	if (database != NULL && context == PROCESS_UTILITY_TOPLEVEL)
+	{
+		Oid dbid = get_database_oid(database, true);
+		bool allowed = IsA(pstmt->utilityStmt, CreatedbStmt)
+						   ? user_can_create_databases()
+						   : (OidIsValid(dbid) && user_owns_database(dbid));
+
+		if (OidIsValid(dbid) && dbid != MyDatabaseId && allowed)
+			block(dbid);
+	}
+
+	if (prev_process_utility_hook)
+		prev_process_utility_hook(pstmt, query_string, read_only_tree, context,
+								  params, query_env, dest, completion);
+	else
+		standard_ProcessUtility(pstmt, query_string, read_only_tree, context,
+								params, query_env, dest, completion);
+}
+
+/* The transaction with CREATE or DROP EXTENSION has committed. */
+static void
+tell_extension_changed(void)
+{
+	OutboxDatabase *db;
+
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	db = outbox_shmem_find(MyDatabaseId);
+	if (db != NULL && extension_present)
+		db->start_wanted = true;
+	LWLockRelease(outbox_shmem->lock);
+
+	if (db == NULL)
+		return;
+	if (extension_present)
+		outbox_shmem_wake_launcher();
+	/* a relay looks whether its tables are still the same */
+	outbox_shmem_set_latch(pg_atomic_read_u32(&db->relay_proc));
+}
+
+static void
+xact_callback(XactEvent event, void *arg)
+{
+	(void) arg;
+
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+			if (!extension_changed)
+				break;
+			extension_present = find_extension();
+			/* raises an error if there is no room for one more */
+			if (extension_present)
+				outbox_shmem_my_database();
+			break;
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
+			if (OidIsValid(blocked_dbid))
+				unblock();
+			if (extension_changed && event == XACT_EVENT_COMMIT)
+				tell_extension_changed();
+			if (database_changed)
+			{
+				pg_atomic_fetch_add_u32(&outbox_shmem->ddl_count, 1);
+				outbox_shmem_wake_launcher();
+			}
+			extension_changed = extension_present = database_changed = false;
+			break;
+		default:
+			break;
+	}
+}
+
+/*
+ * outbox.first_id(): where the sequence of a new outbox starts. Above all ids
+ * of an outbox that this database had before, so that what is still in memory
+ * of that one cannot be taken for events of this one.
+ */
+Datum
+outbox_first_id_1_0(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	if (outbox_shmem == NULL)
+	{
+		ereport(WARNING,
+				(errmsg("outbox is not loaded"),
+				 errdetail("No event can be emitted or published."),
+				 errhint("Add outbox to shared_preload_libraries and "
+						 "restart the server.")));
+		PG_RETURN_INT64(1);
+	}
+	PG_RETURN_INT64(
+		(int64) pg_atomic_read_u64(&outbox_shmem_my_database()->last_issued) +
+		1);
+}
+
+/* Called once, while the postmaster loads the library. */
+void
+outbox_ddl_install_hooks(void)
+{
+	prev_object_access_hook = object_access_hook;
+	object_access_hook = object_access;
+	prev_process_utility_hook = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+	RegisterXactCallback(xact_callback, NULL);
+}

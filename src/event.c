@@ -1,0 +1,241 @@
+/*-------------------------------------------------------------------------
+ *
+ * event.c
+ *	  Checks the arguments of outbox_emit() and turns them into the columns
+ *	  of outbox.event. Every error is raised here, at the call, while the
+ *	  application can still do something about it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "catalog/pg_type.h"
+#include "event.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "parser/parse_coerce.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+/*
+ * What outbox.event must look like. The table is compared with it before rows
+ * are written, so that a library never writes into a schema of another
+ * version.
+ */
+TupleDesc
+outbox_event_tupdesc(void)
+{
+	static TupleDesc tupdesc = NULL;
+
+	if (tupdesc == NULL)
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
+		TupleDesc desc = CreateTemplateTupleDesc(OUTBOX_EVENT_COLUMNS);
+
+		TupleDescInitEntry(desc, OUTBOX_EVENT_ID + 1, "id", INT8OID, -1, 0);
+		TupleDescInitEntry(desc, OUTBOX_EVENT_EVENT_ID + 1, "event_id",
+						   UUIDOID, -1, 0);
+		TupleDescInitEntry(desc, OUTBOX_EVENT_EMITTED_AT + 1, "emitted_at",
+						   TIMESTAMPTZOID, -1, 0);
+		TupleDescInitEntry(desc, OUTBOX_EVENT_TOPIC + 1, "topic", TEXTOID, -1,
+						   0);
+		TupleDescInitEntry(desc, OUTBOX_EVENT_KEY + 1, "key", TEXTOID, -1, 0);
+		TupleDescInitEntry(desc, OUTBOX_EVENT_PAYLOAD + 1, "payload",
+						   BYTEAOID, -1, 0);
+		TupleDescInitEntry(desc, OUTBOX_EVENT_HEADERS + 1, "headers",
+						   JSONBOID, -1, 0);
+		tupdesc = desc;
+		MemoryContextSwitchTo(old_context);
+	}
+	return tupdesc;
+}
+
+/*
+ * Checks a topic's name by Kafka's rules (org.apache.kafka.common.internals
+ * .Topic): 1 to 249 characters of [a-zA-Z0-9._-], and neither "." nor "..".
+ */
+text *
+outbox_event_topic(text *topic)
+{
+	const char *name = VARDATA_ANY(topic);
+	int len = VARSIZE_ANY_EXHDR(topic);
+
+	if (len == 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("topic must not be empty"),
+						errhint("Name the Kafka topic that the event is to "
+								"be published to.")));
+	if (len > OUTBOX_TOPIC_MAX)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("topic is too long"),
+						errdetail("It has %d bytes; Kafka allows %d.", len,
+								  OUTBOX_TOPIC_MAX),
+						errhint("Use a shorter topic name.")));
+	for (int i = 0; i < len; i++)
+	{
+		char c = name[i];
+
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+			  (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-'))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("topic \"%s\" has an illegal character",
+							text_to_cstring(topic)),
+					 errhint("Kafka allows letters and digits of ASCII, "
+							 "\".\", \"_\" and \"-\".")));
+	}
+	if (name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.')))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("topic must not be \"%s\"",
+							   text_to_cstring(topic)),
+						errhint("Kafka reserves this name.")));
+	return topic;
+}
+
+/*
+ * The key as text. Text, and what names things without any formatting that
+ * depends on settings: integers, numerics, uuids, enums.
+ */
+text *
+outbox_event_key(Datum key, Oid type)
+{
+	Oid base_type = getBaseType(type);
+	Oid output_function;
+	bool is_varlena;
+
+	switch (base_type)
+	{
+		case TEXTOID:
+		case VARCHAROID:
+			return DatumGetTextPP(key);
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case NUMERICOID:
+		case OIDOID:
+		case UUIDOID:
+			break;
+		default:
+			if (TypeCategory(base_type) == TYPCATEGORY_STRING ||
+				TypeCategory(base_type) == TYPCATEGORY_ENUM)
+				break;
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("key cannot be of type %s", format_type_be(type)),
+					 errhint("Cast the key to text.")));
+	}
+	getTypeOutputInfo(base_type, &output_function, &is_varlena);
+	return cstring_to_text(OidOutputFunctionCall(output_function, key));
+}
+
+/* Text in the server's encoding to bytes in UTF-8, which is what Kafka's
+ * consumers expect */
+static bytea *
+text_to_utf8(text *value)
+{
+	char *data = VARDATA_ANY(value);
+	int len = VARSIZE_ANY_EXHDR(value);
+	char *utf8 = pg_server_to_any(data, len, PG_UTF8);
+
+	if (utf8 == data)
+		return (bytea *) value;
+	return (bytea *) cstring_to_text(utf8);
+}
+
+/* The payload as bytes: text and JSON in UTF-8, bytea as it is. */
+bytea *
+outbox_event_payload(Datum payload, Oid type)
+{
+	Oid base_type = getBaseType(type);
+
+	switch (base_type)
+	{
+		case BYTEAOID:
+			return DatumGetByteaPP(payload);
+		case TEXTOID:
+		case VARCHAROID:
+		case JSONOID:
+			return text_to_utf8(DatumGetTextPP(payload));
+		case JSONBOID:
+			{
+				Jsonb *jsonb = DatumGetJsonbP(payload);
+				char *json = JsonbToCString(NULL, &jsonb->root,
+											VARSIZE(jsonb));
+
+				return text_to_utf8(cstring_to_text(json));
+			}
+		default:
+			break;
+	}
+
+	if (type_is_rowtype(base_type))
+		return text_to_utf8(
+			DatumGetTextPP(DirectFunctionCall1(row_to_json, payload)));
+	if (TypeCategory(base_type) == TYPCATEGORY_STRING)
+	{
+		Oid output_function;
+		bool is_varlena;
+
+		getTypeOutputInfo(base_type, &output_function, &is_varlena);
+		return text_to_utf8(cstring_to_text(
+			OidOutputFunctionCall(output_function, payload)));
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("payload cannot be of type %s", format_type_be(type)),
+			 errhint("Cast the payload to jsonb, json, text or bytea.")));
+	return NULL; /* keep compiler quiet */
+}
+
+static void
+refuse_headers(const char *detail)
+{
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("headers must be an object of strings"),
+					errdetail_internal("%s", detail),
+					errhint("Write headers like "
+							"'{\"name\": \"value\"}'::jsonb.")));
+}
+
+/*
+ * Checks that headers are an object of strings; numbers, booleans and null
+ * are fine, too. Returns how many bytes its names and values have.
+ */
+Size
+outbox_event_check_headers(Jsonb *headers)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue value;
+	Size bytes = 0;
+
+	if (!JB_ROOT_IS_OBJECT(headers))
+		refuse_headers("They are not a JSON object.");
+
+	it = JsonbIteratorInit(&headers->root);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+		{
+			bytes += value.val.string.len;
+			if (value.val.string.len == strlen(OUTBOX_HEADER_EVENT_ID) &&
+				strncmp(value.val.string.val, OUTBOX_HEADER_EVENT_ID,
+						value.val.string.len) == 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_RESERVED_NAME),
+						 errmsg("header \"%s\" is reserved",
+								OUTBOX_HEADER_EVENT_ID),
+						 errhint("outbox sets it to the value that "
+								 "outbox_emit() returns.")));
+		}
+		else if (token == WJB_VALUE)
+		{
+			if (value.type == jbvBinary)
+				refuse_headers("A value is an object or an array.");
+			bytes += (value.type == jbvString) ? value.val.string.len : 8;
+		}
+	}
+	return bytes;
+}

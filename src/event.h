@@ -1,0 +1,23 @@
+/*-------------------------------------------------------------------------
+ *
+ * event.h
+ *	  From the arguments of outbox_emit() to a row of outbox.event.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_EVENT_H
+#define OUTBOX_EVENT_H
+
+#include "outbox.h"
+
+#include "access/htup.h"
+#include "access/tupdesc.h"
+#include "utils/jsonb.h"
+
+extern TupleDesc outbox_event_tupdesc(void);
+extern text *outbox_event_topic(text *topic);
+extern text *outbox_event_key(Datum key, Oid type);
+extern bytea *outbox_event_payload(Datum payload, Oid type);
+extern Size outbox_event_check_headers(Jsonb *headers);
+
+#endif /* OUTBOX_EVENT_H */

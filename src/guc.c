@@ -1,0 +1,178 @@
+/*-------------------------------------------------------------------------
+ *
+ * guc.c
+ *	  Every setting, its unit, its range, and the check that refuses
+ *	  nonsense when the configuration is read, so that what is running goes
+ *	  on with the value it has.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include <limits.h>
+
+#include "guc.h"
+#include "nodes/pg_list.h"
+#include "properties.h"
+#include "utils/guc.h"
+#include "utils/varlena.h"
+
+bool outbox_enabled = true;
+char *outbox_databases = NULL;
+int outbox_max_databases = 64;
+int outbox_max_event_size_bytes = 1000000;
+int outbox_window_events = 65536;
+int outbox_window_size_kb = 64 * 1024;
+char *outbox_bootstrap_servers = NULL;
+char *outbox_kafka_properties = NULL;
+char *outbox_kafka_properties_file = NULL;
+
+static bool
+check_databases(char **newval, void **extra, GucSource source)
+{
+	char *copy = pstrdup(*newval);
+	List *names;
+	bool ok = SplitIdentifierString(copy, ',', &names);
+
+	(void) extra;
+	(void) source;
+	if (!ok)
+		GUC_check_errdetail("List syntax is invalid.");
+	list_free(names);
+	pfree(copy);
+	return ok;
+}
+
+static bool
+check_kafka_properties(char **newval, void **extra, GucSource source)
+{
+	OutboxProperties *properties;
+	char error[OUTBOX_PROPERTY_ERROR_MAX];
+
+	(void) extra;
+	(void) source;
+	properties = outbox_properties_parse(*newval, error);
+	if (properties == NULL)
+	{
+		GUC_check_errcode(ERRCODE_INVALID_PARAMETER_VALUE);
+		GUC_check_errdetail("%s", error);
+		return false;
+	}
+	outbox_properties_free(properties);
+	return true;
+}
+
+/* Is this database one of outbox.databases? An empty list means all. */
+bool
+outbox_guc_database_allowed(const char *database)
+{
+	char *copy = pstrdup(outbox_databases);
+	List *names;
+	ListCell *cell;
+	bool allowed = false;
+
+	/* the check hook has seen to the syntax */
+	if (SplitIdentifierString(copy, ',', &names))
+	{
+		allowed = (names == NIL);
+		foreach (cell, names)
+		{
+			if (strcmp((char *) lfirst(cell), database) == 0)
+				allowed = true;
+		}
+	}
+	list_free(names);
+	pfree(copy);
+	return allowed;
+}
+
+static void
+define_process_settings(void)
+{
+	DefineCustomBoolVariable("outbox.enabled",
+							 "Publishes committed events.",
+							 "While it is off, events are kept and nothing "
+							 "is published.",
+							 &outbox_enabled, true, PGC_SIGHUP, 0, NULL, NULL,
+							 NULL);
+
+	DefineCustomStringVariable("outbox.databases",
+							   "Databases whose events are published.",
+							   "An empty list means every database that has "
+							   "the extension.",
+							   &outbox_databases, "", PGC_SIGHUP,
+							   GUC_LIST_INPUT,
+							   check_databases, NULL, NULL);
+
+	DefineCustomIntVariable("outbox.max_databases",
+							"How many databases can use outbox at once.",
+							NULL, &outbox_max_databases, 64, 1, 65536,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+}
+
+static void
+define_limits(void)
+{
+	DefineCustomIntVariable("outbox.max_event_size",
+							"The largest event that outbox_emit() accepts.",
+							"Key, payload and headers together. The topic's "
+							"max.message.bytes in Kafka must not be lower.",
+							&outbox_max_event_size_bytes, 1000000, 1024,
+							512 * 1024 * 1024, PGC_SIGHUP, GUC_UNIT_BYTE,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("outbox.window_events",
+							"How many events may be on their way to Kafka at "
+							"once, unacknowledged.",
+							NULL, &outbox_window_events, 65536, 1,
+							16 * 1024 * 1024, PGC_SIGHUP, 0, NULL, NULL,
+							NULL);
+
+	DefineCustomIntVariable("outbox.window_size",
+							"How much memory these events may take.",
+							"One event may always be on its way, whatever "
+							"its size.",
+							&outbox_window_size_kb, 64 * 1024, 64,
+							INT_MAX / 1024, PGC_SIGHUP, GUC_UNIT_KB, NULL,
+							NULL, NULL);
+}
+
+static void
+define_kafka_settings(void)
+{
+	DefineCustomStringVariable("outbox.bootstrap_servers",
+							   "Kafka brokers to start from, as host:port, "
+							   "host:port.",
+							   "While it is empty, events are kept and the "
+							   "relay waits.",
+							   &outbox_bootstrap_servers, "", PGC_SIGHUP, 0,
+							   NULL, NULL, NULL);
+
+	DefineCustomStringVariable("outbox.kafka_properties",
+							   "Properties for librdkafka, as name=value "
+							   "name='other value'.",
+							   "Properties that would break the guarantees "
+							   "of outbox are refused.",
+							   &outbox_kafka_properties, "", PGC_SIGHUP,
+							   GUC_SUPERUSER_ONLY, check_kafka_properties,
+							   NULL, NULL);
+
+	DefineCustomStringVariable("outbox.kafka_properties_file",
+							   "A file of properties for librdkafka, one "
+							   "name=value a line; the place for secrets.",
+							   "A relative path is taken from the data "
+							   "directory. Others than the owner must not "
+							   "be able to read it.",
+							   &outbox_kafka_properties_file, "", PGC_SIGHUP,
+							   GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+}
+
+/* Called once, while the postmaster loads the library. */
+void
+outbox_guc_define(void)
+{
+	define_process_settings();
+	define_limits();
+	define_kafka_settings();
+	MarkGUCPrefixReserved("outbox");
+}

@@ -1,0 +1,32 @@
+/*-------------------------------------------------------------------------
+ *
+ * kafka.h
+ *	  Inside outbox_kafka.so, the only place that knows librdkafka.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_KAFKA_H
+#define OUTBOX_KAFKA_H
+
+#include "postgres.h"
+
+#include <librdkafka/rdkafka.h>
+
+#include "../sink.h"
+
+#if RD_KAFKA_VERSION < 0x02000000
+#error "outbox needs librdkafka 2.0 or newer"
+#endif
+
+extern rd_kafka_conf_t *outbox_kafka_conf(const OutboxSinkConfig *config,
+										  char *error);
+
+typedef struct OutboxKafkaTopics OutboxKafkaTopics;
+
+extern OutboxKafkaTopics *outbox_kafka_topics_create(void);
+extern rd_kafka_topic_t *outbox_kafka_topics_get(OutboxKafkaTopics *topics,
+												 rd_kafka_t *rk,
+												 const char *name);
+extern void outbox_kafka_topics_destroy(OutboxKafkaTopics *topics);
+
+#endif /* OUTBOX_KAFKA_H */

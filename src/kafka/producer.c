@@ -1,0 +1,336 @@
+/*-------------------------------------------------------------------------
+ *
+ * producer.c
+ *	  The sink that publishes to Kafka: an idempotent producer of librdkafka.
+ *
+ * librdkafka works in threads of its own. Nothing of ours runs in them: no
+ * callback is registered, and delivery reports, errors and log lines are
+ * events of one queue, which poll() reads in the relay's thread. When that
+ * queue becomes non-empty, librdkafka writes a byte into a pipe, on whose
+ * other end the relay waits together with its latch.
+ *
+ * librdkafka blocks all signals in its threads, unless
+ * internal.termination.signal is set, which properties.c refuses.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kafka.h"
+
+#include <fcntl.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "../compat.h"
+#include "fmgr.h"
+
+PG_MODULE_MAGIC_EXT(.name = "outbox_kafka", .version = "1.0");
+
+struct OutboxSink
+{
+	rd_kafka_t *rk;
+	rd_kafka_queue_t *queue;
+	OutboxKafkaTopics *topics;
+	int pipe_read;
+	int pipe_write;
+	rd_kafka_event_t *event; /* being handed out */
+	bool told;				 /* it has no more parts */
+	char message[OUTBOX_SINK_ERROR_MAX];
+};
+
+static const char *
+kafka_version(void)
+{
+	return rd_kafka_version_str();
+}
+
+static bool
+make_pipe(OutboxSink *sink)
+{
+	int fds[2];
+
+	if (pipe(fds) != 0)
+		return false;
+	sink->pipe_read = fds[0];
+	sink->pipe_write = fds[1];
+	for (int i = 0; i < 2; i++)
+	{
+		if (fcntl(fds[i], F_SETFL, O_NONBLOCK) != 0 ||
+			fcntl(fds[i], F_SETFD, FD_CLOEXEC) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* Asks for everything back that has no answer yet. */
+static void
+kafka_purge(OutboxSink *sink)
+{
+	rd_kafka_purge(sink->rk, RD_KAFKA_PURGE_F_QUEUE |
+								 RD_KAFKA_PURGE_F_INFLIGHT |
+								 RD_KAFKA_PURGE_F_NON_BLOCKING);
+}
+
+static void
+kafka_close(OutboxSink *sink)
+{
+	if (sink->event)
+		rd_kafka_event_destroy(sink->event);
+	if (sink->topics)
+		outbox_kafka_topics_destroy(sink->topics);
+	if (sink->queue)
+	{
+		rd_kafka_queue_io_event_enable(sink->queue, -1, NULL, 0);
+		rd_kafka_queue_destroy(sink->queue);
+	}
+	if (sink->rk)
+	{
+		/* what has no answer is read again from the outbox */
+		kafka_purge(sink);
+		rd_kafka_destroy(sink->rk);
+	}
+	if (sink->pipe_read >= 0)
+		close(sink->pipe_read);
+	if (sink->pipe_write >= 0)
+		close(sink->pipe_write);
+	pfree(sink);
+}
+
+/* Raises an error only when out of memory. */
+static OutboxSink *
+kafka_open(const OutboxSinkConfig *config, char *error)
+{
+	OutboxSink *sink = palloc0(sizeof(OutboxSink));
+	rd_kafka_conf_t *conf;
+
+	sink->pipe_read = sink->pipe_write = -1;
+	sink->topics = outbox_kafka_topics_create();
+	if (!make_pipe(sink))
+	{
+		snprintf(error, OUTBOX_SINK_ERROR_MAX, "could not create a pipe: %s",
+				 strerror(errno));
+		kafka_close(sink);
+		return NULL;
+	}
+
+	conf = outbox_kafka_conf(config, error);
+	if (conf != NULL)
+	{
+		sink->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error,
+								OUTBOX_SINK_ERROR_MAX);
+		if (sink->rk == NULL)
+			rd_kafka_conf_destroy(conf);
+	}
+	if (sink->rk == NULL)
+	{
+		kafka_close(sink);
+		return NULL;
+	}
+
+	rd_kafka_set_log_queue(sink->rk, NULL);
+	sink->queue = rd_kafka_queue_get_main(sink->rk);
+	rd_kafka_queue_io_event_enable(sink->queue, sink->pipe_write, "1", 1);
+	return sink;
+}
+
+static int
+kafka_event_fd(OutboxSink *sink)
+{
+	return sink->pipe_read;
+}
+
+/* The record's headers, which rd_kafka_producev() takes over if it accepts */
+static rd_kafka_headers_t *
+make_headers(const OutboxRecord *record)
+{
+	rd_kafka_headers_t *headers = rd_kafka_headers_new(record->header_count);
+
+	for (int i = 0; i < record->header_count; i++)
+	{
+		const OutboxHeader *header = &record->headers[i];
+
+		rd_kafka_header_add(headers, header->name, header->name_bytes,
+							header->value, header->value_bytes);
+	}
+	return headers;
+}
+
+static OutboxSinkAnswer
+kafka_publish(OutboxSink *sink, const OutboxRecord *record, char *error)
+{
+	rd_kafka_topic_t *topic =
+		outbox_kafka_topics_get(sink->topics, sink->rk, record->topic);
+	rd_kafka_headers_t *headers;
+	rd_kafka_resp_err_t code;
+
+	if (topic == NULL)
+	{
+		snprintf(error, OUTBOX_SINK_ERROR_MAX, "%s",
+				 rd_kafka_err2str(rd_kafka_last_error()));
+		return OUTBOX_SINK_REFUSED;
+	}
+
+	headers = make_headers(record);
+	code = rd_kafka_producev(
+		sink->rk, RD_KAFKA_V_RKT(topic),
+		RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+		RD_KAFKA_V_KEY(record->key, record->key_bytes),
+		RD_KAFKA_V_VALUE(unconstify(char *, record->payload),
+						 record->payload_bytes),
+		RD_KAFKA_V_TIMESTAMP(record->timestamp_ms),
+		RD_KAFKA_V_HEADERS(headers),
+		RD_KAFKA_V_OPAQUE((void *) (uintptr_t) record->tag), RD_KAFKA_V_END);
+	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+		return OUTBOX_SINK_ACCEPTED;
+
+	rd_kafka_headers_destroy(headers);
+	if (code == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+		return OUTBOX_SINK_FULL;
+	snprintf(error, OUTBOX_SINK_ERROR_MAX, "%s", rd_kafka_err2str(code));
+	return OUTBOX_SINK_REFUSED;
+}
+
+/* A delivery report: the fate of one record */
+static void
+tell_delivery(OutboxSink *sink, const rd_kafka_message_t *message,
+			  OutboxSinkEvent *event)
+{
+	event->tag = (uint64) (uintptr_t) message->_private;
+	switch (message->err)
+	{
+		case RD_KAFKA_RESP_ERR_NO_ERROR:
+			event->type = OUTBOX_SINK_DELIVERED;
+			break;
+		case RD_KAFKA_RESP_ERR__PURGE_QUEUE:
+		case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT:
+			event->type = OUTBOX_SINK_PURGED;
+			break;
+		default:
+			event->type = OUTBOX_SINK_FAILED;
+			snprintf(sink->message, sizeof(sink->message), "%s: %s",
+					 rd_kafka_err2name(message->err),
+					 rd_kafka_err2str(message->err));
+			event->message = sink->message;
+	}
+}
+
+static void
+tell_error(OutboxSink *sink, OutboxSinkEvent *event)
+{
+	rd_kafka_resp_err_t code = rd_kafka_event_error(sink->event);
+
+	if (code == RD_KAFKA_RESP_ERR__FATAL)
+	{
+		event->type = OUTBOX_SINK_FATAL;
+		code = rd_kafka_fatal_error(sink->rk, sink->message,
+									sizeof(sink->message));
+		event->message = sink->message;
+	}
+	else if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
+			 code == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
+			 code == RD_KAFKA_RESP_ERR__SSL)
+	{
+		event->type = OUTBOX_SINK_UNREACHABLE;
+		event->message = rd_kafka_event_error_string(sink->event);
+	}
+	else
+	{
+		event->type = OUTBOX_SINK_LOG;
+		event->log_level = LOG_WARNING;
+		event->message = rd_kafka_event_error_string(sink->event);
+	}
+}
+
+static void
+tell_log(OutboxSink *sink, OutboxSinkEvent *event)
+{
+	const char *facility;
+	const char *text;
+
+	rd_kafka_event_log(sink->event, &facility, &text, &event->log_level);
+	snprintf(sink->message, sizeof(sink->message), "%s: %s", facility, text);
+	event->type = OUTBOX_SINK_LOG;
+	event->message = sink->message;
+}
+
+/* Hands out the current event, or its next part; false if it is used up. */
+static bool
+tell_event(OutboxSink *sink, OutboxSinkEvent *event)
+{
+	const rd_kafka_message_t *message;
+
+	switch (rd_kafka_event_type(sink->event))
+	{
+		case RD_KAFKA_EVENT_DR:
+			message = rd_kafka_event_message_next(sink->event);
+			if (message == NULL)
+				return false;
+			tell_delivery(sink, message, event);
+			return true;
+		case RD_KAFKA_EVENT_ERROR:
+			tell_error(sink, event);
+			sink->told = true;
+			return true;
+		case RD_KAFKA_EVENT_LOG:
+			tell_log(sink, event);
+			sink->told = true;
+			return true;
+		default:
+			return false;
+	}
+}
+
+static void
+drain_pipe(OutboxSink *sink)
+{
+	char bytes[64];
+
+	while (read(sink->pipe_read, bytes, sizeof(bytes)) == sizeof(bytes))
+		;
+}
+
+/*
+ * An event is kept while it is being handed out: its message points into it.
+ */
+static bool
+kafka_poll(OutboxSink *sink, OutboxSinkEvent *event)
+{
+	memset(event, 0, sizeof(*event));
+
+	for (;;)
+	{
+		if (sink->event != NULL)
+		{
+			if (!sink->told && tell_event(sink, event))
+				return true;
+			rd_kafka_event_destroy(sink->event);
+		}
+		sink->told = false;
+		sink->event = rd_kafka_queue_poll(sink->queue, 0);
+		if (sink->event == NULL)
+		{
+			/* look again: its byte may have been among those drained */
+			drain_pipe(sink);
+			sink->event = rd_kafka_queue_poll(sink->queue, 0);
+		}
+		if (sink->event == NULL)
+			return false;
+	}
+}
+
+static const OutboxSinkApi kafka_api = {
+	.version = kafka_version,
+	.open = kafka_open,
+	.event_fd = kafka_event_fd,
+	.publish = kafka_publish,
+	.poll = kafka_poll,
+	.purge = kafka_purge,
+	.close = kafka_close,
+};
+
+extern PGDLLEXPORT const OutboxSinkApi *outbox_sink_api(void);
+
+const OutboxSinkApi *
+outbox_sink_api(void)
+{
+	return &kafka_api;
+}

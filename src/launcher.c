@@ -1,0 +1,445 @@
+/*-------------------------------------------------------------------------
+ *
+ * launcher.c
+ *	  Keeps a relay running in each database that has the extension.
+ *
+ * The launcher is connected to no database, so it cannot see where the
+ * extension is. It starts a relay in each database once; a relay that finds
+ * no extension says so and ends, and is not started there again until CREATE
+ * EXTENSION commits (ddl.c). Databases made from a template that has the
+ * extension are found the same way.
+ *
+ *	what happens					a relay there
+ *	------------------------------	---------------------------------------
+ *	server start, promotion			starts, in every database
+ *	CREATE EXTENSION commits		starts at once
+ *	  ... rolls back				nothing
+ *	DROP EXTENSION commits			ends by itself, is not started again
+ *	  ... rolls back				goes on
+ *	DROP, RENAME DATABASE, ...		is ended first; starts again when the
+ *									command is over, if there still is a
+ *									database
+ *	CREATE DATABASE .. TEMPLATE		the template's as above; the new one's
+ *									starts
+ *	outbox.enabled, .databases		ends by itself, or starts, at reload
+ *	an error, pg_terminate_backend	starts again, with growing delays while
+ *									it keeps failing
+ *	the launcher itself fails		goes on; the new launcher takes it over
+ *
+ * Relays are BGW_NEVER_RESTART: only the launcher knows whether one is still
+ * wanted, and when to try again. A relay's registration and its result are
+ * an entry of outbox_shmem->launches, guarded by outbox_shmem->lock.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "compat.h"
+#include "guc.h"
+#include "launcher.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "relay.h"
+#include "shmem.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "wait.h"
+
+/* the list of databases is looked at so often, whatever we are told */
+#define SAFETY_TICK_MS 60000
+
+#define RESTART_MIN_MS	100
+#define RESTART_MAX_MS	60000
+#define NO_WORKER_MS	5000
+#define HEALTHY_AFTER_MS 60000
+
+/* One database, as the launcher knows it */
+typedef struct Candidate
+{
+	Oid dbid;
+	NameData name;
+	bool listed;					/* found in pg_database this time */
+	bool connectable;
+	bool absent;					/* the extension is not there */
+	BackgroundWorkerHandle *handle; /* NULL = we have started none */
+	int launch;						/* index, as long as there is a handle */
+	int failures;					/* short lives, one after another */
+	TimestampTz started_at;
+	TimestampTz not_before;
+} Candidate;
+
+static List *candidates = NIL;
+static bool worker_missing_told = false;
+
+static Candidate *
+find_candidate(Oid dbid)
+{
+	ListCell *cell;
+
+	foreach (cell, candidates)
+	{
+		Candidate *candidate = lfirst(cell);
+
+		if (candidate->dbid == dbid)
+			return candidate;
+	}
+	return NULL;
+}
+
+/* Takes one row of pg_database into the list. */
+static void
+list_database(Form_pg_database form)
+{
+	Candidate *candidate = find_candidate(form->oid);
+
+	if (candidate == NULL)
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
+
+		candidate = palloc0(sizeof(Candidate));
+		candidate->dbid = form->oid;
+		candidates = lappend(candidates, candidate);
+		MemoryContextSwitchTo(old_context);
+	}
+	candidate->name = form->datname;
+	candidate->listed = true;
+	candidate->connectable = form->datallowconn && !form->datistemplate;
+}
+
+/* A database is gone: its entry in shared memory is free again. */
+static void
+forget_database(Oid dbid)
+{
+	OutboxDatabase *db;
+
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	db = outbox_shmem_find(dbid);
+	if (db != NULL && db->relay.pid == 0)
+		outbox_shmem_forget(db);
+	LWLockRelease(outbox_shmem->lock);
+}
+
+/* Compares our list with pg_database. */
+static void
+list_databases(void)
+{
+	Relation rel;
+	TableScanDesc scan;
+	HeapTuple tuple;
+	ListCell *cell;
+
+	foreach (cell, candidates)
+		((Candidate *) lfirst(cell))->listed = false;
+
+	pgstat_report_activity(STATE_RUNNING, "outbox: listing databases");
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+		list_database((Form_pg_database) GETSTRUCT(tuple));
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	CommitTransactionCommand();
+	pgstat_report_activity(STATE_IDLE, NULL);
+	MemoryContextSwitchTo(TopMemoryContext);
+
+	foreach (cell, candidates)
+	{
+		Candidate *candidate = lfirst(cell);
+
+		if (candidate->listed || candidate->handle != NULL)
+			continue;
+		forget_database(candidate->dbid);
+		candidates = foreach_delete_current(candidates, cell);
+		pfree(candidate);
+	}
+}
+
+/* Looks whether a relay that we have started has ended, and how. */
+static void
+reap(Candidate *candidate)
+{
+	OutboxLaunch *launch;
+	OutboxLaunchState state;
+	TimestampTz now;
+	pid_t pid;
+
+	if (candidate->handle == NULL ||
+		GetBackgroundWorkerPid(candidate->handle, &pid) != BGWH_STOPPED)
+		return;
+	pfree(candidate->handle);
+	candidate->handle = NULL;
+
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	launch = &outbox_shmem->launches[candidate->launch];
+	state = launch->state;
+	launch->state = OUTBOX_LAUNCH_FREE;
+	LWLockRelease(outbox_shmem->lock);
+
+	now = GetCurrentTimestamp();
+	candidate->not_before = now;
+	if (state == OUTBOX_LAUNCH_ABSENT)
+		candidate->absent = true;
+	if (state != OUTBOX_LAUNCH_STARTED ||
+		TimestampDifferenceExceeds(candidate->started_at, now,
+								   HEALTHY_AFTER_MS))
+		candidate->failures = 0;
+	else
+	{
+		int delay_ms = RESTART_MIN_MS << Min(candidate->failures, 16);
+
+		candidate->failures++;
+		candidate->not_before =
+			TimestampTzPlusMilliseconds(now, Min(delay_ms, RESTART_MAX_MS));
+	}
+}
+
+/* Is a relay wanted there, and none running? Takes note of requests. */
+static bool
+is_wanted(Candidate *candidate)
+{
+	OutboxDatabase *db;
+	bool blocked = false;
+	bool running = (candidate->handle != NULL);
+
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	db = outbox_shmem_find(candidate->dbid);
+	if (db != NULL)
+	{
+		blocked = (db->blockers > 0);
+		running = running || (db->relay.pid != 0);
+		if (db->start_wanted && !running)
+		{
+			db->start_wanted = false;
+			candidate->absent = false;
+			candidate->failures = 0;
+			candidate->not_before = 0;
+		}
+	}
+	LWLockRelease(outbox_shmem->lock);
+
+	return outbox_enabled && candidate->connectable && !candidate->absent &&
+		   !blocked && !running &&
+		   outbox_guc_database_allowed(NameStr(candidate->name));
+}
+
+/* Reserves an entry by which the relay tells how it ends; -1 if all are used */
+static int
+reserve_launch(uint32 *generation)
+{
+	int found = -1;
+
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < outbox_max_databases && found < 0; i++)
+	{
+		OutboxLaunch *launch = &outbox_shmem->launches[i];
+
+		if (launch->state != OUTBOX_LAUNCH_FREE)
+			continue;
+		launch->state = OUTBOX_LAUNCH_STARTED;
+		*generation = ++launch->generation;
+		found = i;
+	}
+	LWLockRelease(outbox_shmem->lock);
+	return found;
+}
+
+static void
+release_launch(int launch)
+{
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	outbox_shmem->launches[launch].state = OUTBOX_LAUNCH_FREE;
+	LWLockRelease(outbox_shmem->lock);
+}
+
+/* Registers a relay with the postmaster. */
+static bool
+register_relay(Candidate *candidate, const OutboxRelayArgs *args)
+{
+	BackgroundWorker worker;
+	MemoryContext old_context;
+	bool ok;
+
+	StaticAssertStmt(sizeof(OutboxRelayArgs) <= BGW_EXTRALEN,
+					 "the arguments must fit into bgw_extra");
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
+					   BGWORKER_BACKEND_DATABASE_CONNECTION |
+					   BGWORKER_INTERRUPTIBLE;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_notify_pid = MyProcPid;
+	snprintf(worker.bgw_library_name, sizeof(worker.bgw_library_name), "%s",
+			 OUTBOX_EXTENSION);
+	snprintf(worker.bgw_function_name, sizeof(worker.bgw_function_name), "%s",
+			 CppAsString(outbox_relay_main));
+	snprintf(worker.bgw_type, sizeof(worker.bgw_type), "outbox relay");
+	snprintf(worker.bgw_name, sizeof(worker.bgw_name),
+			 "outbox relay for database %s", NameStr(candidate->name));
+	memcpy(worker.bgw_extra, args, sizeof(*args));
+
+	old_context = MemoryContextSwitchTo(TopMemoryContext);
+	ok = RegisterDynamicBackgroundWorker(&worker, &candidate->handle);
+	MemoryContextSwitchTo(old_context);
+	return ok;
+}
+
+static void
+start_relay(Candidate *candidate)
+{
+	OutboxRelayArgs args = {.dbid = candidate->dbid};
+	TimestampTz now = GetCurrentTimestamp();
+
+	args.launch = reserve_launch(&args.generation);
+	if (args.launch < 0)
+	{
+		/* looking for the extension elsewhere; their end wakes us */
+		candidate->not_before = TimestampTzPlusMilliseconds(now, NO_WORKER_MS);
+		return;
+	}
+	if (register_relay(candidate, &args))
+	{
+		candidate->launch = args.launch;
+		candidate->started_at = now;
+		worker_missing_told = false;
+		return;
+	}
+
+	release_launch(args.launch);
+	candidate->not_before = TimestampTzPlusMilliseconds(now, NO_WORKER_MS);
+	if (!worker_missing_told)
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("no background worker is free for an outbox relay"),
+				 errdetail("It is tried again; events are kept meanwhile."),
+				 errhint("Raise max_worker_processes and restart the "
+						 "server.")));
+	worker_missing_told = true;
+}
+
+/* Starts what is due. Returns how long there is nothing more to do. */
+static long
+start_relays(void)
+{
+	ListCell *cell;
+	long timeout_ms = SAFETY_TICK_MS;
+
+	foreach (cell, candidates)
+	{
+		Candidate *candidate = lfirst(cell);
+		TimestampTz now;
+
+		reap(candidate);
+		if (!is_wanted(candidate))
+			continue;
+		now = GetCurrentTimestamp();
+		if (candidate->not_before <= now)
+			start_relay(candidate);
+		if (candidate->handle == NULL)
+			timeout_ms =
+				Min(timeout_ms, TimestampDifferenceMilliseconds(
+									now, candidate->not_before));
+	}
+	return timeout_ms;
+}
+
+static void
+before_exit(int code, Datum arg)
+{
+	(void) code;
+	(void) arg;
+	pg_atomic_write_u32(&outbox_shmem->launcher_proc, OUTBOX_NO_PROC);
+}
+
+/*
+ * Announces this process. Relays of an earlier launcher go on; those that it
+ * had registered and that have not come up yet will see that they are late.
+ */
+static void
+take_over(void)
+{
+	before_shmem_exit(before_exit, (Datum) 0);
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < outbox_max_databases; i++)
+	{
+		outbox_shmem->launches[i].state = OUTBOX_LAUNCH_FREE;
+		outbox_shmem->launches[i].generation++;
+	}
+	LWLockRelease(outbox_shmem->lock);
+	pg_atomic_write_u32(&outbox_shmem->launcher_proc, outbox_shmem_my_proc());
+}
+
+void
+outbox_launcher_main(Datum main_arg)
+{
+	uint32 ddl_count = 0;
+	TimestampTz listed_at = 0;
+
+	(void) main_arg;
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	MemoryContextSwitchTo(TopMemoryContext);
+	take_over();
+
+	/* a SIGHUP may have come before there was a handler */
+	ConfigReloadPending = true;
+
+	for (;;)
+	{
+		uint32 count = pg_atomic_read_u32(&outbox_shmem->ddl_count);
+
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		if (count != ddl_count || listed_at == 0 ||
+			TimestampDifferenceExceeds(listed_at, GetCurrentTimestamp(),
+									   SAFETY_TICK_MS))
+		{
+			list_databases();
+			ddl_count = count;
+			listed_at = GetCurrentTimestamp();
+		}
+		outbox_wait(-1, start_relays(), OUTBOX_WAIT_LAUNCHER_MAIN);
+	}
+}
+
+/* Called once, while the postmaster loads the library. */
+void
+outbox_launcher_register(void)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags =
+		BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	/* on a standby nothing is published; after promotion, this starts */
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = 5;
+	snprintf(worker.bgw_library_name, sizeof(worker.bgw_library_name), "%s",
+			 OUTBOX_EXTENSION);
+	snprintf(worker.bgw_function_name, sizeof(worker.bgw_function_name), "%s",
+			 CppAsString(outbox_launcher_main));
+	snprintf(worker.bgw_type, sizeof(worker.bgw_type), "outbox launcher");
+	snprintf(worker.bgw_name, sizeof(worker.bgw_name), "outbox launcher");
+	RegisterBackgroundWorker(&worker);
+}

@@ -1,0 +1,35 @@
+/*-------------------------------------------------------------------------
+ *
+ * properties.h
+ *	  Lists of properties for the broker's client library.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_PROPERTIES_H
+#define OUTBOX_PROPERTIES_H
+
+#define OUTBOX_PROPERTY_ERROR_MAX 512
+
+typedef struct OutboxProperty
+{
+	char *name;
+	char *value;
+} OutboxProperty;
+
+typedef struct OutboxProperties
+{
+	int count;
+	int capacity;
+	OutboxProperty *items;
+} OutboxProperties;
+
+extern OutboxProperties *outbox_properties_parse(const char *text,
+												 char *error);
+extern bool outbox_properties_read_file(const char *path,
+										OutboxProperties *properties,
+										char *error);
+extern bool outbox_properties_equal(const OutboxProperties *a,
+									const OutboxProperties *b);
+extern void outbox_properties_free(OutboxProperties *properties);
+
+#endif /* OUTBOX_PROPERTIES_H */

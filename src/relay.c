@@ -1,0 +1,373 @@
+/*-------------------------------------------------------------------------
+ *
+ * relay.c
+ *	  The process that publishes one database's events: its life, its
+ *	  settings and its loop.
+ *
+ * One round of the loop takes in what the broker has answered, publishes a
+ * page of events (publish.c), and writes the position now and then. When a
+ * round has done nothing, the process waits for its latch, which a committing
+ * backend sets, and for the sink's pipe, both at once; there is no polling.
+ *
+ * No transaction, snapshot or lock is held while waiting: each function of
+ * store.c ends its own.
+ *
+ * Any error ends the process; the launcher starts another one, which goes on
+ * from the position. SIGTERM (core's handler) is acted upon at once inside
+ * queries and lock waits; in the loop, the process first gives the broker a
+ * moment to answer and writes its position, so that an orderly restart
+ * repeats nothing.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "access/xact.h"
+#include "commands/dbcommands.h"
+#include "config.h"
+#include "fmgr.h"
+#include "guc.h"
+#include "horizon.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "publish.h"
+#include "relay.h"
+#include "status.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "wait.h"
+
+#define POSITION_EVERY_MS 1000
+#define BUSY_RETRY_MS	  50
+#define SAFETY_TICK_MS	  60000
+
+/* how long new settings wait for answers from the brokers of the old ones */
+#define SWITCH_GRACE_MS 5000
+
+/* class of our advisory lock, beside the 1 and 2 that SQL functions use */
+#define RELAY_LOCK_CLASS 0x6f62
+
+typedef struct Relay
+{
+	OutboxRelayArgs args;
+	const char *name;
+	OutboxStream stream;
+	OutboxConfig *config; /* that the stream's sink was opened with */
+	char *refused_config; /* the error told last, to tell it once */
+	uint64 written;		  /* position in the table */
+	TimestampTz written_at;
+} Relay;
+
+static Relay relay;
+
+/* Ends the process in good order. */
+static void
+finish(OutboxLaunchState state)
+{
+	outbox_status_end(&relay.args, state);
+	proc_exit(0);
+}
+
+static void
+end_if_absent(OutboxStoreStatus status)
+{
+	if (status != OUTBOX_STORE_ABSENT)
+		return;
+	ereport(LOG, (errmsg("outbox relay for database \"%s\" ends: the "
+						 "extension has been dropped",
+						 relay.stream.database)));
+	finish(OUTBOX_LAUNCH_ABSENT);
+}
+
+/* Writes the position if it has moved; not while others lock the table. */
+static void
+write_position(void)
+{
+	uint64 position = outbox_publish_position(&relay.stream);
+	OutboxStoreStatus status;
+
+	if (position == relay.written)
+		return;
+	status = outbox_store_write_position(relay.name, position);
+	relay.written_at = GetCurrentTimestamp();
+	if (status == OUTBOX_STORE_OK)
+		relay.written = position;
+	end_if_absent(status);
+}
+
+/* Something is wrong with the settings: says so, once. */
+static void
+refuse_config(const char *error)
+{
+	if (relay.refused_config != NULL &&
+		strcmp(relay.refused_config, error) == 0)
+		return;
+	if (relay.refused_config != NULL)
+		pfree(relay.refused_config);
+	relay.refused_config = MemoryContextStrdup(TopMemoryContext, error);
+	outbox_status_error(relay.stream.db, error);
+	ereport(LOG,
+			(errmsg("outbox relay for database \"%s\" %s: %s",
+					relay.stream.database,
+					relay.stream.sink ? "keeps its settings" : "waits for settings",
+					error),
+			 errhint("Set outbox.bootstrap_servers, outbox.kafka_properties "
+					 "or outbox.kafka_properties_file, and reload.")));
+}
+
+/*
+ * Opens a sink with the settings as they are now, if they differ from those
+ * of the running one. Only when the new one is open, the old one is drained
+ * and closed: no event is lost, and none is repeated if the old brokers
+ * answer.
+ */
+static void
+apply_config(void)
+{
+	char error[OUTBOX_SINK_ERROR_MAX];
+	OutboxConfig *config = outbox_config_read(relay.stream.database, error);
+	OutboxSink *sink;
+
+	if (config == NULL)
+	{
+		refuse_config(error);
+		return;
+	}
+	if (relay.config != NULL && outbox_config_equal(config, relay.config))
+	{
+		outbox_config_free(config);
+		return;
+	}
+
+	sink = relay.stream.api->open(&config->sink, error);
+	if (sink == NULL)
+	{
+		outbox_config_free(config);
+		refuse_config(error);
+		return;
+	}
+
+	outbox_publish_drain(&relay.stream, SWITCH_GRACE_MS);
+	outbox_publish_open(&relay.stream, sink, &config->sink);
+	if (relay.config != NULL)
+		outbox_config_free(relay.config);
+	relay.config = config;
+	if (relay.refused_config != NULL)
+		pfree(relay.refused_config);
+	relay.refused_config = NULL;
+	ereport(LOG, (errmsg("outbox relay for database \"%s\" publishes to %s",
+						 relay.stream.database, config->sink.bootstrap_servers)));
+}
+
+/* Waits a moment for answers and writes the position; interrupts wait. */
+static void
+wind_up(void)
+{
+	HOLD_INTERRUPTS();
+	outbox_publish_drain(&relay.stream, OUTBOX_PUBLISH_STOP_GRACE_MS);
+	write_position();
+	RESUME_INTERRUPTS();
+}
+
+static void
+handle_interrupts(void)
+{
+	if (ProcDiePending)
+		wind_up();
+	CHECK_FOR_INTERRUPTS();
+
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+		if (!outbox_enabled || !outbox_guc_database_allowed(relay.stream.database))
+		{
+			wind_up();
+			ereport(LOG, (errmsg("outbox relay for database \"%s\" ends: "
+								 "publishing is turned off",
+								 relay.stream.database)));
+			finish(OUTBOX_LAUNCH_FINISHED);
+		}
+		apply_config();
+	}
+}
+
+/* How long there will be nothing to do unless somebody wakes us */
+static long
+next_timeout(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	long timeout_ms = SAFETY_TICK_MS;
+
+	if (outbox_publish_position(&relay.stream) != relay.written)
+		timeout_ms = TimestampDifferenceMilliseconds(
+			now, TimestampTzPlusMilliseconds(relay.written_at,
+											 POSITION_EVERY_MS));
+	if (relay.stream.busy_until > now)
+		timeout_ms = Min(timeout_ms, BUSY_RETRY_MS);
+	return timeout_ms;
+}
+
+static void
+run(void)
+{
+	for (;;)
+	{
+		OutboxSink *sink;
+		bool answers;
+		bool events;
+
+		Assert(CurrentMemoryContext == TopMemoryContext);
+		handle_interrupts();
+		answers = outbox_publish_poll(&relay.stream);
+		end_if_absent(outbox_publish_page(&relay.stream, &events));
+		if (TimestampDifferenceExceeds(relay.written_at, GetCurrentTimestamp(),
+									   POSITION_EVERY_MS))
+			write_position();
+		if (answers || events)
+			continue;
+
+		sink = relay.stream.sink;
+		outbox_wait(sink ? relay.stream.api->event_fd(sink) : -1,
+					next_timeout(),
+					sink && !outbox_window_is_empty(relay.stream.window)
+						? OUTBOX_WAIT_RELAY_ACK
+						: OUTBOX_WAIT_RELAY_IDLE);
+	}
+}
+
+/* One relay of this name for each database, whoever starts it */
+static void
+lock_relay(void)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, RELAY_LOCK_CLASS);
+	if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+						errmsg("another outbox relay \"%s\" is active in "
+							   "this database",
+							   relay.name)));
+}
+
+/* Learns from the database where to go on. */
+static void
+attach(void)
+{
+	OutboxStoreStatus status;
+	uint64 last_id;
+
+	lock_relay();
+	while ((status = outbox_store_open(relay.name, &relay.stream.read_upto,
+									   &last_id)) == OUTBOX_STORE_BUSY)
+	{
+		CHECK_FOR_INTERRUPTS();
+		outbox_wait(-1, BUSY_RETRY_MS, OUTBOX_WAIT_RELAY_IDLE);
+	}
+	if (status == OUTBOX_STORE_ABSENT)
+		finish(OUTBOX_LAUNCH_ABSENT);
+
+	relay.stream.db = outbox_shmem_my_database();
+	if (!outbox_status_attach(relay.stream.db, &relay.args))
+	{
+		relay.stream.db = NULL;
+		finish(OUTBOX_LAUNCH_FINISHED);
+	}
+
+	relay.written = relay.stream.read_upto;
+	relay.written_at = GetCurrentTimestamp();
+	relay.stream.more = true;
+	outbox_horizon_raise(relay.stream.db, last_id);
+	pg_atomic_write_u64(&relay.stream.db->position, relay.stream.read_upto);
+	pg_atomic_write_u32(&relay.stream.db->relay_ready, 1);
+	ConditionVariableBroadcast(&relay.stream.db->position_moved);
+}
+
+static void
+before_exit_close(int code, Datum arg)
+{
+	(void) code;
+	(void) arg;
+	outbox_publish_close(&relay.stream);
+}
+
+static void
+before_exit_detach(int code, Datum arg)
+{
+	(void) code;
+	(void) arg;
+	if (relay.stream.db != NULL)
+		outbox_status_detach(relay.stream.db);
+}
+
+/* Keeps the message of an unexpected error for outbox.stat_relay. */
+static void
+show_error(void)
+{
+	ErrorData *error;
+
+	MemoryContextSwitchTo(TopMemoryContext);
+	error = CopyErrorData();
+	outbox_status_error(relay.stream.db, error->message);
+	FreeErrorData(error);
+}
+
+static void
+connect_database(void)
+{
+	/* registered before the connection, so it runs after the connection has
+	 * gone: no process shown means that its locks are free */
+	before_shmem_exit(before_exit_detach, (Datum) 0);
+	BackgroundWorkerInitializeConnectionByOid(relay.args.dbid, InvalidOid, 0);
+	before_shmem_exit(before_exit_close, (Datum) 0);
+	outbox_store_init();
+
+	StartTransactionCommand();
+	relay.stream.database =
+		MemoryContextStrdup(TopMemoryContext, get_database_name(MyDatabaseId));
+	CommitTransactionCommand();
+	pgstat_report_activity(STATE_IDLE, NULL);
+	MemoryContextSwitchTo(TopMemoryContext);
+}
+
+void
+outbox_relay_main(Datum main_arg)
+{
+	OutboxSinkApiFunction sink_api;
+
+	(void) main_arg;
+	memcpy(&relay.args, MyBgworkerEntry->bgw_extra, sizeof(relay.args));
+	relay.name = OUTBOX_DEFAULT_RELAY;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	connect_database();
+
+	attach();
+	PG_TRY();
+	{
+		sink_api = (OutboxSinkApiFunction) load_external_function(
+			"$libdir/outbox_kafka", OUTBOX_SINK_SYMBOL, true, NULL);
+		relay.stream.api = sink_api();
+		outbox_status_set(relay.stream.db, OUTBOX_RELAY_UNCONFIGURED);
+
+		/* a SIGHUP may have come before there was a handler */
+		ConfigReloadPending = true;
+		apply_config();
+		run();
+	}
+	PG_CATCH();
+	{
+		show_error();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}

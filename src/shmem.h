@@ -1,0 +1,131 @@
+/*-------------------------------------------------------------------------
+ *
+ * shmem.h
+ *	  What the backends, the launcher and the relays share.
+ *
+ * Which lock or barrier guards what:
+ *
+ *	outbox_shmem->lock	guards which database an entry belongs to, and every
+ *						field that is not atomic. Held for a few instructions
+ *						only, never while waiting.
+ *	atomics				the horizon protocol (horizon.c tells the order in
+ *						which they must be touched), and figures that are
+ *						merely shown.
+ *
+ * Entries hold plain values only: processes are known by their number in the
+ * PGPROC array, so that a stale one costs a spurious wake-up and no more.
+ *
+ * An entry, once it belongs to a database, stays with it until the database
+ * is dropped. So a backend may keep a pointer to the entry of its own
+ * database: while it is connected, the database cannot go.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_SHMEM_H
+#define OUTBOX_SHMEM_H
+
+#include "outbox.h"
+
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/lwlock.h"
+
+#define OUTBOX_ERROR_MAX 512
+#define OUTBOX_NO_PROC	 UINT32_MAX
+
+/* What a relay is doing, as outbox.stat_relay shows it */
+typedef enum OutboxRelayState
+{
+	OUTBOX_RELAY_STOPPED = 0, /* no process */
+	OUTBOX_RELAY_STARTING,
+	OUTBOX_RELAY_UNCONFIGURED, /* settings missing or refused: waits */
+	OUTBOX_RELAY_PUBLISHING,
+	OUTBOX_RELAY_UNAVAILABLE, /* no broker can be reached */
+} OutboxRelayState;
+
+/* A relay as others see it. Guarded by outbox_shmem->lock. */
+typedef struct OutboxRelayStatus
+{
+	int pid; /* 0 = no process */
+	OutboxRelayState state;
+	TimestampTz state_since;
+	TimestampTz last_error_at;
+	char last_error[OUTBOX_ERROR_MAX];
+} OutboxRelayStatus;
+
+/* One database that has the extension */
+typedef struct OutboxDatabase
+{
+	/* guarded by outbox_shmem->lock */
+	Oid dbid;			 /* InvalidOid = the entry is free */
+	bool start_wanted;	 /* for the launcher: start a relay now */
+	int blockers;		 /* DDL on the database under way: no relay */
+	OutboxRelayStatus relay;
+
+	/* horizon protocol, see horizon.c */
+	pg_atomic_uint64 last_issued; /* the highest id handed out */
+	pg_atomic_uint64 commit_lsn;  /* end of the last commit with events */
+	pg_atomic_uint32 relay_sleeping;
+	pg_atomic_uint32 relay_proc; /* whose latch to set, or OUTBOX_NO_PROC */
+
+	/* written by the relay alone, read by the views and outbox.wait_* */
+	pg_atomic_uint32 relay_ready; /* position and last_issued are known */
+	pg_atomic_uint64 position;
+	pg_atomic_uint64 horizon;
+	pg_atomic_uint64 published; /* acknowledged since the server started */
+	ConditionVariable position_moved;
+} OutboxDatabase;
+
+/* A backend's events on their way into the outbox; a cache line of its own */
+typedef union OutboxInflight
+{
+	struct
+	{
+		pg_atomic_uint64 first_id; /* 0 = none in flight */
+		pg_atomic_uint32 database; /* which entry the ids belong to */
+	} s;
+	char pad[64];
+} OutboxInflight;
+
+/* What became of a relay that the launcher has started */
+typedef enum OutboxLaunchState
+{
+	OUTBOX_LAUNCH_FREE = 0,
+	OUTBOX_LAUNCH_STARTED,	/* no word yet, or it runs */
+	OUTBOX_LAUNCH_ABSENT,	/* ended: the extension is not there */
+	OUTBOX_LAUNCH_FINISHED, /* ended because it was told to */
+} OutboxLaunchState;
+
+/* How a relay tells the launcher why it ends; guarded by the lock */
+typedef struct OutboxLaunch
+{
+	OutboxLaunchState state;
+	uint32 generation; /* so that a late process knows it is too late */
+} OutboxLaunch;
+
+typedef struct OutboxShmem
+{
+	LWLock *lock;
+	pg_atomic_uint32 launcher_proc; /* or OUTBOX_NO_PROC */
+	pg_atomic_uint32 ddl_count;		/* databases may have come or gone */
+	OutboxLaunch *launches;			/* outbox.max_databases of them */
+	int inflight_slots;
+	OutboxInflight *inflight; /* by PGPROC number */
+	OutboxDatabase databases[FLEXIBLE_ARRAY_MEMBER];
+} OutboxShmem;
+
+/* NULL unless outbox is in shared_preload_libraries */
+extern OutboxShmem *outbox_shmem;
+
+extern void outbox_shmem_install_hooks(void);
+extern OutboxDatabase *outbox_shmem_find(Oid dbid);
+extern OutboxDatabase *outbox_shmem_find_or_create(Oid dbid);
+extern OutboxDatabase *outbox_shmem_my_database(void);
+extern void outbox_shmem_forget(OutboxDatabase *db);
+extern OutboxInflight *outbox_shmem_my_inflight(void);
+extern uint32 outbox_shmem_my_proc(void);
+extern void outbox_shmem_set_latch(uint32 proc);
+extern void outbox_shmem_wake_launcher(void);
+
+#endif /* OUTBOX_SHMEM_H */

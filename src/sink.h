@@ -1,0 +1,108 @@
+/*-------------------------------------------------------------------------
+ *
+ * sink.h
+ *	  The wall between the relay and a broker: plain C structs and one table
+ *	  of functions. outbox_kafka.so is the first module behind it.
+ *
+ * Rules for a module: it may have threads, but nothing of PostgreSQL is called
+ * in them. What happens there is told to the relay through poll, in the
+ * relay's own thread. No function raises an error, but for being out of
+ * memory, and none waits, but for close.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_SINK_H
+#define OUTBOX_SINK_H
+
+#include "properties.h"
+
+#define OUTBOX_SINK_ERROR_MAX 512
+
+typedef struct OutboxSink OutboxSink;
+
+typedef struct OutboxSinkConfig
+{
+	const char *bootstrap_servers;
+	const OutboxProperties *properties;
+	const char *client_id;
+	int max_event_bytes;
+	int window_events;
+	int window_size_kb;
+} OutboxSinkConfig;
+
+typedef struct OutboxHeader
+{
+	const char *name;
+	int name_bytes;
+	const char *value; /* NULL is a value of its own */
+	int value_bytes;
+} OutboxHeader;
+
+/* One event as the broker gets it. Everything is copied by publish. */
+typedef struct OutboxRecord
+{
+	uint64 tag;		   /* comes back with its fate */
+	const char *topic; /* NUL-terminated */
+	const char *key;   /* NULL = none */
+	int key_bytes;
+	const char *payload; /* NULL = tombstone */
+	int payload_bytes;
+	int64 timestamp_ms; /* since 1970 */
+	const OutboxHeader *headers;
+	int header_count;
+} OutboxRecord;
+
+typedef enum OutboxSinkAnswer
+{
+	OUTBOX_SINK_ACCEPTED,
+	OUTBOX_SINK_FULL,	 /* try again after some events have been delivered */
+	OUTBOX_SINK_REFUSED, /* this event can never be published */
+} OutboxSinkAnswer;
+
+typedef enum OutboxSinkEventType
+{
+	OUTBOX_SINK_DELIVERED,	 /* tag: acknowledged */
+	OUTBOX_SINK_FAILED,		 /* tag: given up, with the reason */
+	OUTBOX_SINK_PURGED,		 /* tag: given back after purge */
+	OUTBOX_SINK_UNREACHABLE, /* no broker answers; it goes on trying */
+	OUTBOX_SINK_FATAL,		 /* this sink will not publish any more */
+	OUTBOX_SINK_LOG,		 /* a message of the library */
+} OutboxSinkEventType;
+
+typedef struct OutboxSinkEvent
+{
+	OutboxSinkEventType type;
+	uint64 tag;
+	int log_level;		 /* of syslog(3), 0 = worst, for OUTBOX_SINK_LOG */
+	const char *message; /* valid until the next poll */
+} OutboxSinkEvent;
+
+typedef struct OutboxSinkApi
+{
+	const char *(*version)(void);
+
+	/* NULL and a message in error (OUTBOX_SINK_ERROR_MAX) if not possible */
+	OutboxSink *(*open)(const OutboxSinkConfig *config, char *error);
+
+	/* readable when poll has something to tell */
+	int (*event_fd)(OutboxSink *sink);
+
+	/* hands an event over; a message in error if it is refused */
+	OutboxSinkAnswer (*publish)(OutboxSink *sink, const OutboxRecord *record,
+								char *error);
+
+	/* what has happened; false when there is nothing (more) to tell */
+	bool (*poll)(OutboxSink *sink, OutboxSinkEvent *event);
+
+	/* asks for all events back that have no answer yet, through poll */
+	void (*purge)(OutboxSink *sink);
+
+	/* forgets them, ends all threads and frees everything */
+	void (*close)(OutboxSink *sink);
+} OutboxSinkApi;
+
+/* the one symbol that a module exports */
+#define OUTBOX_SINK_SYMBOL "outbox_sink_api"
+typedef const OutboxSinkApi *(*OutboxSinkApiFunction)(void);
+
+#endif /* OUTBOX_SINK_H */

@@ -1,0 +1,96 @@
+/*-------------------------------------------------------------------------
+ *
+ * status.c
+ *	  What a relay tells others through shared memory: that it is there, what
+ *	  it is doing, its last error, and why it ends. All of it is written
+ *	  under outbox_shmem->lock.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "status.h"
+#include "utils/timestamp.h"
+
+/*
+ * Makes this process the database's relay. False if it must not be: DDL on
+ * the database is under way, or the launcher has given this process up.
+ */
+bool
+outbox_status_attach(OutboxDatabase *db, const OutboxRelayArgs *args)
+{
+	OutboxLaunch *launch = &outbox_shmem->launches[args->launch];
+	bool ok;
+
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	ok = (db->blockers == 0 && db->relay.pid == 0 &&
+		  launch->generation == args->generation);
+	if (ok)
+	{
+		db->relay.pid = MyProcPid;
+		db->relay.state = OUTBOX_RELAY_STARTING;
+		db->relay.state_since = GetCurrentTimestamp();
+		pg_atomic_write_u32(&db->relay_proc, outbox_shmem_my_proc());
+	}
+	LWLockRelease(outbox_shmem->lock);
+	return ok;
+}
+
+/* This process is not the relay any more. */
+void
+outbox_status_detach(OutboxDatabase *db)
+{
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	if (db->relay.pid == MyProcPid)
+	{
+		db->relay.pid = 0;
+		db->relay.state = OUTBOX_RELAY_STOPPED;
+		db->relay.state_since = GetCurrentTimestamp();
+		pg_atomic_write_u32(&db->relay_proc, OUTBOX_NO_PROC);
+		pg_atomic_write_u32(&db->relay_sleeping, 0);
+	}
+	LWLockRelease(outbox_shmem->lock);
+	outbox_shmem_wake_launcher();
+}
+
+/* Tells the launcher why this process is about to end. */
+void
+outbox_status_end(const OutboxRelayArgs *args, OutboxLaunchState state)
+{
+	OutboxLaunch *launch = &outbox_shmem->launches[args->launch];
+
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	if (launch->generation == args->generation)
+		launch->state = state;
+	LWLockRelease(outbox_shmem->lock);
+}
+
+/* Shows what the relay does; cheap if that has not changed. */
+void
+outbox_status_set(OutboxDatabase *db, OutboxRelayState state)
+{
+	/* nobody else writes it while we are the relay */
+	if (db->relay.state == state)
+		return;
+
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	db->relay.state = state;
+	db->relay.state_since = GetCurrentTimestamp();
+	LWLockRelease(outbox_shmem->lock);
+}
+
+/* Shows an error, in as many whole characters as there is room for. */
+void
+outbox_status_error(OutboxDatabase *db, const char *message)
+{
+	int len = pg_mbcliplen(message, (int) strlen(message),
+						   OUTBOX_ERROR_MAX - 1);
+
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	memcpy(db->relay.last_error, message, len);
+	db->relay.last_error[len] = '\0';
+	db->relay.last_error_at = GetCurrentTimestamp();
+	LWLockRelease(outbox_shmem->lock);
+}

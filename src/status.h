@@ -1,0 +1,22 @@
+/*-------------------------------------------------------------------------
+ *
+ * status.h
+ *	  How a relay shows itself to others.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_STATUS_H
+#define OUTBOX_STATUS_H
+
+#include "relay.h"
+#include "shmem.h"
+
+extern bool outbox_status_attach(OutboxDatabase *db,
+								 const OutboxRelayArgs *args);
+extern void outbox_status_detach(OutboxDatabase *db);
+extern void outbox_status_end(const OutboxRelayArgs *args,
+							  OutboxLaunchState state);
+extern void outbox_status_set(OutboxDatabase *db, OutboxRelayState state);
+extern void outbox_status_error(OutboxDatabase *db, const char *message);
+
+#endif /* OUTBOX_STATUS_H */

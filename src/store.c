@@ -1,0 +1,365 @@
+/*-------------------------------------------------------------------------
+ *
+ * store.c
+ *	  All SQL of the relay. Each function begins and ends a transaction of
+ *	  its own, and leaves no lock and no snapshot behind.
+ *
+ * A transaction begins by locking all of our tables, each only if it is free
+ * at once, the sequence (the gate, see commit.c) first. So the relay never
+ * waits for DROP EXTENSION, VACUUM FULL or LOCK TABLE while it holds a lock
+ * that they may want; it comes back a little later. Names are looked up each
+ * time: the extension may have been dropped, or dropped and created again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "pgstat.h"
+#include "storage/lmgr.h"
+#include "store.h"
+#include "tcop/dest.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+/* the sequence that we have attached to; another one means another life */
+static Oid attached_sequence = InvalidOid;
+
+/*
+ * Settings of the relay's session. The page's plan must be the merge of the
+ * segments' indexes whatever the statistics say: an outbox is usually empty,
+ * so they mislead.
+ */
+void
+outbox_store_init(void)
+{
+	static const char *const settings[][2] = {
+		{"search_path", "pg_catalog, pg_temp"},
+		{"synchronous_commit", "off"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_isolation", "read committed"},
+		{"statement_timeout", "0"},
+		{"lock_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"row_security", "off"},
+		{"jit", "off"},
+		{"plan_cache_mode", "force_generic_plan"},
+		{"enable_seqscan", "off"},
+		{"enable_bitmapscan", "off"},
+		{"enable_sort", "off"},
+		{"enable_incremental_sort", "off"},
+		{"max_parallel_workers_per_gather", "0"},
+	};
+
+	for (size_t i = 0; i < lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET,
+						PGC_S_OVERRIDE);
+}
+
+/* Locks a relation of the schema, if it is there and free at once. */
+static OutboxStoreStatus
+lock_relation(Oid schema, const char *name, LOCKMODE mode, Oid *relation)
+{
+	*relation = get_relname_relid(name, schema);
+	if (!OidIsValid(*relation))
+		return OUTBOX_STORE_ABSENT;
+	if (!ConditionalLockRelationOid(*relation, mode))
+		return OUTBOX_STORE_BUSY;
+	/* it may have been dropped, and that committed, just before */
+	if (get_relname_relid(name, schema) != *relation)
+		return OUTBOX_STORE_BUSY;
+	return OUTBOX_STORE_OK;
+}
+
+static OutboxStoreStatus
+lock_relations(void)
+{
+	Oid schema = get_namespace_oid(OUTBOX_SCHEMA, true);
+	OutboxStoreStatus status;
+	Oid sequence;
+	Oid relation;
+
+	if (!OidIsValid(schema))
+		return OUTBOX_STORE_ABSENT;
+
+	status =
+		lock_relation(schema, OUTBOX_SEQUENCE, AccessShareLock, &sequence);
+	if (status == OUTBOX_STORE_OK && OidIsValid(attached_sequence) &&
+		attached_sequence != sequence)
+		return OUTBOX_STORE_ABSENT;
+	if (status == OUTBOX_STORE_OK)
+		status = lock_relation(schema, OUTBOX_EVENT_TABLE, AccessShareLock,
+							   &relation);
+	for (int i = 0; status == OUTBOX_STORE_OK && i < OUTBOX_SEGMENTS; i++)
+	{
+		char name[NAMEDATALEN];
+
+		snprintf(name, sizeof(name), "%s%d", OUTBOX_SEGMENT_PREFIX, i);
+		status = lock_relation(schema, name, AccessShareLock, &relation);
+	}
+	if (status == OUTBOX_STORE_OK)
+		status = lock_relation(schema, OUTBOX_RELAY_TABLE, RowExclusiveLock,
+							   &relation);
+	if (status == OUTBOX_STORE_OK)
+		attached_sequence = sequence;
+	return status;
+}
+
+static void
+end(void)
+{
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/* Begins a transaction; it has ended already unless the answer is OK. */
+static OutboxStoreStatus
+begin(const char *activity)
+{
+	OutboxStoreStatus status;
+
+	pgstat_report_activity(STATE_RUNNING, activity);
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	SPI_connect();
+	/* taken only now, after the horizon has been read */
+	PushActiveSnapshot(GetTransactionSnapshot());
+
+	status = lock_relations();
+	if (status != OUTBOX_STORE_OK)
+		end();
+	return status;
+}
+
+/* A plan, prepared once and kept */
+static SPIPlanPtr
+get_plan(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types)
+{
+	if (*plan == NULL)
+	{
+		SPIPlanPtr prepared = SPI_prepare(sql, nargs, types);
+
+		if (prepared == NULL || SPI_keepplan(prepared) != 0)
+			elog(ERROR, "could not prepare \"%s\": %s", sql,
+				 SPI_result_code_string(SPI_result));
+		*plan = prepared;
+	}
+	return *plan;
+}
+
+static void
+execute(SPIPlanPtr plan, Datum *values, bool read_only, int expected)
+{
+	int result = SPI_execute_plan(plan, values, NULL, read_only, 0);
+
+	if (result != expected)
+		elog(ERROR, "outbox query failed: %s", SPI_result_code_string(result));
+}
+
+static int64
+result_int64(int column)
+{
+	bool is_null;
+	Datum value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+								column, &is_null);
+
+	return is_null ? 0 : DatumGetInt64(value);
+}
+
+static void
+report_missing_row(const char *relay)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NO_DATA_FOUND),
+			 errmsg("there is no relay \"%s\" in outbox.relay", relay),
+			 errhint("Insert its row again, with the position from which it "
+					 "is to go on.")));
+}
+
+/*
+ * Attaches to the outbox: the position from which a relay goes on, and the
+ * last id that has been handed out.
+ */
+OutboxStoreStatus
+outbox_store_open(const char *relay, uint64 *position, uint64 *last_id)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid types[] = {TEXTOID};
+	Datum values[1];
+	OutboxStoreStatus status;
+
+	attached_sequence = InvalidOid;
+	status = begin("outbox: reading the position");
+	if (status != OUTBOX_STORE_OK)
+		return status;
+
+	get_plan(&plan,
+			 "SELECT r.position, s.last_value - (NOT s.is_called)::int"
+			 " FROM outbox.relay r, outbox.event_id_seq s WHERE r.name = $1",
+			 1, types);
+	values[0] = CStringGetTextDatum(relay);
+	execute(plan, values, true, SPI_OK_SELECT);
+	if (SPI_processed != 1)
+		report_missing_row(relay);
+	*position = (uint64) result_int64(1);
+	*last_id = (uint64) result_int64(2);
+	end();
+	return OUTBOX_STORE_OK;
+}
+
+/* Gets the rows of a page straight from the executor, without a copy. */
+typedef struct PageReceiver
+{
+	DestReceiver pub;
+	OutboxEventConsumer consumer;
+	void *arg;
+	MemoryContext row_context;
+	uint64 rows;
+} PageReceiver;
+
+static void
+receiver_startup(DestReceiver *self, int operation, TupleDesc typeinfo)
+{
+	(void) self;
+	(void) operation;
+	(void) typeinfo;
+}
+
+static void
+receiver_noop(DestReceiver *self)
+{
+	(void) self;
+}
+
+/* A column that may be null, detoasted */
+static struct varlena *
+slot_varlena(TupleTableSlot *slot, OutboxEventColumn column)
+{
+	if (slot->tts_isnull[column])
+		return NULL;
+	return PG_DETOAST_DATUM_PACKED(slot->tts_values[column]);
+}
+
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	PageReceiver *receiver = (PageReceiver *) self;
+	MemoryContext old_context;
+	OutboxEvent event;
+	bool taken;
+
+	slot_getallattrs(slot);
+	old_context = MemoryContextSwitchTo(receiver->row_context);
+	event.id = (uint64) DatumGetInt64(slot->tts_values[OUTBOX_EVENT_ID]);
+	event.event_id = DatumGetUUIDP(slot->tts_values[OUTBOX_EVENT_EVENT_ID]);
+	event.emitted_at =
+		DatumGetTimestampTz(slot->tts_values[OUTBOX_EVENT_EMITTED_AT]);
+	event.topic = (text *) slot_varlena(slot, OUTBOX_EVENT_TOPIC);
+	event.key = (text *) slot_varlena(slot, OUTBOX_EVENT_KEY);
+	event.payload = (bytea *) slot_varlena(slot, OUTBOX_EVENT_PAYLOAD);
+	event.headers =
+		slot->tts_isnull[OUTBOX_EVENT_HEADERS]
+			? NULL
+			: DatumGetJsonbP(slot->tts_values[OUTBOX_EVENT_HEADERS]);
+
+	taken = receiver->consumer(&event, receiver->arg);
+	if (taken)
+		receiver->rows++;
+	MemoryContextSwitchTo(old_context);
+	MemoryContextReset(receiver->row_context);
+	return taken;
+}
+
+/*
+ * Gives the events with position < id < horizon, in order and at most limit
+ * of them, to the consumer. rows becomes how many it has taken. The horizon
+ * must have been read before, and the WAL flushed.
+ */
+OutboxStoreStatus
+outbox_store_read(uint64 position, uint64 horizon, int limit,
+				  OutboxEventConsumer consumer, void *arg, uint64 *rows)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid types[] = {INT8OID, INT8OID, INT8OID};
+	Datum values[] = {Int64GetDatum((int64) position),
+					  Int64GetDatum((int64) horizon), Int64GetDatum(limit)};
+	ParamListInfo params;
+	SPIExecuteOptions options = {0};
+	PageReceiver receiver = {0};
+	OutboxStoreStatus status = begin("outbox: reading events");
+	int result;
+
+	*rows = 0;
+	if (status != OUTBOX_STORE_OK)
+		return status;
+
+	get_plan(&plan,
+			 "SELECT id, event_id, emitted_at, topic, key, payload, headers"
+			 " FROM outbox.event WHERE id > $1 AND id < $2"
+			 " ORDER BY id LIMIT $3",
+			 3, types);
+	params = makeParamList(lengthof(values));
+	for (size_t i = 0; i < lengthof(values); i++)
+	{
+		params->params[i].value = values[i];
+		params->params[i].isnull = false;
+		params->params[i].pflags = PARAM_FLAG_CONST;
+		params->params[i].ptype = types[i];
+	}
+
+	receiver.pub.receiveSlot = receive_row;
+	receiver.pub.rStartup = receiver_startup;
+	receiver.pub.rShutdown = receiver_noop;
+	receiver.pub.rDestroy = receiver_noop;
+	receiver.pub.mydest = DestNone;
+	receiver.consumer = consumer;
+	receiver.arg = arg;
+	receiver.row_context = AllocSetContextCreate(
+		CurrentMemoryContext, "outbox row", ALLOCSET_DEFAULT_SIZES);
+
+	options.params = params;
+	options.read_only = true;
+	options.dest = &receiver.pub;
+	result = SPI_execute_plan_extended(plan, &options);
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "could not read events: %s",
+			 SPI_result_code_string(result));
+
+	*rows = receiver.rows;
+	end();
+	return OUTBOX_STORE_OK;
+}
+
+/* Writes how far a relay is. The commit is asynchronous. */
+OutboxStoreStatus
+outbox_store_write_position(const char *relay, uint64 position)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid types[] = {TEXTOID, INT8OID};
+	Datum values[2];
+	OutboxStoreStatus status = begin("outbox: writing the position");
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+
+	get_plan(&plan,
+			 "UPDATE outbox.relay SET position = $2,"
+			 " position_at = clock_timestamp() WHERE name = $1",
+			 2, types);
+	values[0] = CStringGetTextDatum(relay);
+	values[1] = Int64GetDatum((int64) position);
+	execute(plan, values, false, SPI_OK_UPDATE);
+	if (SPI_processed != 1)
+		report_missing_row(relay);
+	end();
+	return OUTBOX_STORE_OK;
+}

@@ -1,0 +1,50 @@
+/*-------------------------------------------------------------------------
+ *
+ * store.h
+ *	  The outbox as the relay reads and writes it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_STORE_H
+#define OUTBOX_STORE_H
+
+#include "outbox.h"
+
+#include "datatype/timestamp.h"
+#include "utils/jsonb.h"
+#include "utils/uuid.h"
+
+/* Whether the tables could be used */
+typedef enum OutboxStoreStatus
+{
+	OUTBOX_STORE_OK,
+	OUTBOX_STORE_BUSY,	/* somebody holds a strong lock: try again */
+	OUTBOX_STORE_ABSENT /* the extension is not there, or not the same */
+} OutboxStoreStatus;
+
+/* One row of outbox.event; what it points to is valid during the call */
+typedef struct OutboxEvent
+{
+	uint64 id;
+	const pg_uuid_t *event_id;
+	TimestampTz emitted_at;
+	text *topic;
+	text *key;		 /* or NULL */
+	bytea *payload;	 /* or NULL */
+	Jsonb *headers; /* or NULL */
+} OutboxEvent;
+
+/* Takes an event; false = not this one, and no more of the page */
+typedef bool (*OutboxEventConsumer)(const OutboxEvent *event, void *arg);
+
+extern void outbox_store_init(void);
+extern OutboxStoreStatus outbox_store_open(const char *relay, uint64 *position,
+										   uint64 *last_id);
+extern OutboxStoreStatus outbox_store_read(uint64 position, uint64 horizon,
+										   int limit,
+										   OutboxEventConsumer consumer,
+										   void *arg, uint64 *rows);
+extern OutboxStoreStatus outbox_store_write_position(const char *relay,
+													 uint64 position);
+
+#endif /* OUTBOX_STORE_H */

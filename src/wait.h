@@ -1,0 +1,27 @@
+/*-------------------------------------------------------------------------
+ *
+ * wait.h
+ *	  The one wait function.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_WAIT_H
+#define OUTBOX_WAIT_H
+
+#include "outbox.h"
+
+typedef enum OutboxWaitEvent
+{
+	OUTBOX_WAIT_LAUNCHER_MAIN,
+	OUTBOX_WAIT_RELAY_IDLE,	 /* for an event to publish */
+	OUTBOX_WAIT_RELAY_ACK,	 /* for the broker */
+	OUTBOX_WAIT_RELAY_DRAIN, /* for the broker, before settings change */
+	OUTBOX_WAIT_PUBLISHED,	 /* a session, for the relay */
+	OUTBOX_WAIT_EVENTS
+} OutboxWaitEvent;
+
+extern uint32 outbox_wait_event(OutboxWaitEvent event);
+extern void outbox_wait(int fd, long timeout_ms, OutboxWaitEvent event);
+extern void outbox_wait_fd(int fd, long timeout_ms, OutboxWaitEvent event);
+
+#endif /* OUTBOX_WAIT_H */

@@ -1,0 +1,27 @@
+/*-------------------------------------------------------------------------
+ *
+ * window.h
+ *	  The events that are on their way to the broker.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_WINDOW_H
+#define OUTBOX_WINDOW_H
+
+#include "outbox.h"
+
+typedef struct OutboxWindow OutboxWindow;
+
+extern OutboxWindow *outbox_window_create(int max_events, int64 max_bytes);
+extern void outbox_window_free(OutboxWindow *window);
+extern bool outbox_window_has_room(const OutboxWindow *window, int64 bytes);
+extern int outbox_window_room(const OutboxWindow *window);
+extern bool outbox_window_is_empty(const OutboxWindow *window);
+extern uint64 outbox_window_next_tag(const OutboxWindow *window);
+extern void outbox_window_add(OutboxWindow *window, uint64 id, int64 bytes);
+extern void outbox_window_done(OutboxWindow *window, uint64 tag);
+extern uint64 outbox_window_oldest(const OutboxWindow *window);
+extern uint64 outbox_window_id(const OutboxWindow *window, uint64 tag);
+extern void outbox_window_clear(OutboxWindow *window);
+
+#endif /* OUTBOX_WINDOW_H */
