@@ -29,7 +29,7 @@
 #define RECORD_HEADER MAXALIGN(sizeof(uint32))
 
 /* memory used in any case, so that a few events need one allocation */
-#define MEMORY_MIN 8192
+#define MEMORY_MIN    8192
 
 /* Where the events of a subtransaction begin */
 typedef struct Mark
@@ -39,8 +39,8 @@ typedef struct Mark
 } Mark;
 
 static BufFile *file = NULL;
-static int64 file_bytes = 0;  /* of the stream, in the file */
-static char *memory = NULL;	  /* the rest of it */
+static int64 file_bytes = 0; /* of the stream, in the file */
+static char *memory = NULL;  /* the rest of it */
 static Size memory_bytes = 0;
 static Size memory_size = 0;
 
@@ -180,6 +180,15 @@ outbox_buffer_abort_sub(int nest_level)
 			memory_bytes = 0;
 		}
 	}
+}
+
+/* The transaction commits: nothing is read or appended any more. */
+void
+outbox_buffer_close(void)
+{
+	if (file != NULL)
+		BufFileClose(file);
+	outbox_buffer_forget();
 }
 
 /* The transaction is over. Its memory and its file go with it. */

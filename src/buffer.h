@@ -16,7 +16,7 @@ typedef struct OutboxBufferReader
 {
 	int64 offset;
 	HeapTupleData tuple; /* what outbox_buffer_next() returns */
-	char *scratch;		 /* holds it, when it came from disk */
+	char *scratch;       /* holds it, when it came from disk */
 	Size scratch_size;
 } OutboxBufferReader;
 
@@ -24,6 +24,7 @@ extern void outbox_buffer_append(HeapTuple tuple);
 extern bool outbox_buffer_is_empty(void);
 extern void outbox_buffer_commit_sub(int nest_level);
 extern void outbox_buffer_abort_sub(int nest_level);
+extern void outbox_buffer_close(void);
 extern void outbox_buffer_forget(void);
 extern void outbox_buffer_rewind(OutboxBufferReader *reader);
 extern HeapTuple outbox_buffer_next(OutboxBufferReader *reader);

@@ -43,7 +43,7 @@
 #include "utils/syscache.h"
 
 /* rows given to the table at once, as COPY does */
-#define BATCH_ROWS	1000
+#define BATCH_ROWS  1000
 #define BATCH_BYTES 65536
 
 /* The current transaction, if it emits */
@@ -64,11 +64,10 @@ static void
 check_allowed(void)
 {
 	if (outbox_shmem == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("outbox is not loaded"),
-				 errhint("Add outbox to shared_preload_libraries and "
-						 "restart the server.")));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("outbox is not loaded"),
+						errhint("Add outbox to shared_preload_libraries and "
+								"restart the server.")));
 	if (RecoveryInProgress())
 		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 						errmsg("cannot emit an event during recovery"),
@@ -314,13 +313,14 @@ pre_commit(void)
 	ResourceOwner old_owner = CurrentResourceOwner;
 
 	current.flushed = true;
-	if (outbox_buffer_is_empty())
-		return;
-
-	/* a procedure that commits runs in its portal's owner */
-	CurrentResourceOwner = TopTransactionResourceOwner;
-	write_events();
-	CurrentResourceOwner = old_owner;
+	if (!outbox_buffer_is_empty())
+	{
+		/* a procedure that commits runs in its portal's owner */
+		CurrentResourceOwner = TopTransactionResourceOwner;
+		write_events();
+		CurrentResourceOwner = old_owner;
+	}
+	outbox_buffer_close();
 }
 
 static void

@@ -296,11 +296,10 @@ outbox_first_id_1_0(PG_FUNCTION_ARGS)
 	(void) fcinfo;
 	if (outbox_shmem == NULL)
 	{
-		ereport(WARNING,
-				(errmsg("outbox is not loaded"),
-				 errdetail("No event can be emitted or published."),
-				 errhint("Add outbox to shared_preload_libraries and "
-						 "restart the server.")));
+		ereport(WARNING, (errmsg("outbox is not loaded"),
+						  errdetail("No event can be emitted or published."),
+						  errhint("Add outbox to shared_preload_libraries and "
+								  "restart the server.")));
 		PG_RETURN_INT64(1);
 	}
 	PG_RETURN_INT64(

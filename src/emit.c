@@ -90,8 +90,8 @@ outbox_emit(PG_FUNCTION_ARGS)
 	nulls[OUTBOX_EVENT_PAYLOAD] = PG_ARGISNULL(2);
 	if (!PG_ARGISNULL(2))
 	{
-		bytea *payload = outbox_event_payload(PG_GETARG_DATUM(2),
-											  argument_type(fcinfo, 2));
+		bytea *payload =
+			outbox_event_payload(PG_GETARG_DATUM(2), argument_type(fcinfo, 2));
 
 		bytes += VARSIZE_ANY_EXHDR(payload);
 		values[OUTBOX_EVENT_PAYLOAD] = PointerGetDatum(payload);

@@ -42,10 +42,10 @@ outbox_event_tupdesc(void)
 		TupleDescInitEntry(desc, OUTBOX_EVENT_TOPIC + 1, "topic", TEXTOID, -1,
 						   0);
 		TupleDescInitEntry(desc, OUTBOX_EVENT_KEY + 1, "key", TEXTOID, -1, 0);
-		TupleDescInitEntry(desc, OUTBOX_EVENT_PAYLOAD + 1, "payload",
-						   BYTEAOID, -1, 0);
-		TupleDescInitEntry(desc, OUTBOX_EVENT_HEADERS + 1, "headers",
-						   JSONBOID, -1, 0);
+		TupleDescInitEntry(desc, OUTBOX_EVENT_PAYLOAD + 1, "payload", BYTEAOID,
+						   -1, 0);
+		TupleDescInitEntry(desc, OUTBOX_EVENT_HEADERS + 1, "headers", JSONBOID,
+						   -1, 0);
 		tupdesc = desc;
 		MemoryContextSwitchTo(old_context);
 	}
@@ -87,10 +87,10 @@ outbox_event_topic(text *topic)
 							 "\".\", \"_\" and \"-\".")));
 	}
 	if (name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.')))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("topic must not be \"%s\"",
-							   text_to_cstring(topic)),
-						errhint("Kafka reserves this name.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("topic must not be \"%s\"", text_to_cstring(topic)),
+				 errhint("Kafka reserves this name.")));
 	return topic;
 }
 
@@ -159,13 +159,12 @@ outbox_event_payload(Datum payload, Oid type)
 		case JSONOID:
 			return text_to_utf8(DatumGetTextPP(payload));
 		case JSONBOID:
-			{
-				Jsonb *jsonb = DatumGetJsonbP(payload);
-				char *json = JsonbToCString(NULL, &jsonb->root,
-											VARSIZE(jsonb));
+		{
+			Jsonb *jsonb = DatumGetJsonbP(payload);
+			char *json = JsonbToCString(NULL, &jsonb->root, VARSIZE(jsonb));
 
-				return text_to_utf8(cstring_to_text(json));
-			}
+			return text_to_utf8(cstring_to_text(json));
+		}
 		default:
 			break;
 	}
@@ -179,8 +178,8 @@ outbox_event_payload(Datum payload, Oid type)
 		bool is_varlena;
 
 		getTypeOutputInfo(base_type, &output_function, &is_varlena);
-		return text_to_utf8(cstring_to_text(
-			OidOutputFunctionCall(output_function, payload)));
+		return text_to_utf8(
+			cstring_to_text(OidOutputFunctionCall(output_function, payload)));
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
@@ -223,12 +222,11 @@ outbox_event_check_headers(Jsonb *headers)
 			if (value.val.string.len == strlen(OUTBOX_HEADER_EVENT_ID) &&
 				strncmp(value.val.string.val, OUTBOX_HEADER_EVENT_ID,
 						value.val.string.len) == 0)
-				ereport(ERROR,
-						(errcode(ERRCODE_RESERVED_NAME),
-						 errmsg("header \"%s\" is reserved",
-								OUTBOX_HEADER_EVENT_ID),
-						 errhint("outbox sets it to the value that "
-								 "outbox_emit() returns.")));
+				ereport(ERROR, (errcode(ERRCODE_RESERVED_NAME),
+								errmsg("header \"%s\" is reserved",
+									   OUTBOX_HEADER_EVENT_ID),
+								errhint("outbox sets it to the value that "
+										"outbox_emit() returns.")));
 		}
 		else if (token == WJB_VALUE)
 		{

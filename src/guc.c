@@ -89,8 +89,7 @@ outbox_guc_database_allowed(const char *database)
 static void
 define_process_settings(void)
 {
-	DefineCustomBoolVariable("outbox.enabled",
-							 "Publishes committed events.",
+	DefineCustomBoolVariable("outbox.enabled", "Publishes committed events.",
 							 "While it is off, events are kept and nothing "
 							 "is published.",
 							 &outbox_enabled, true, PGC_SIGHUP, 0, NULL, NULL,
@@ -101,12 +100,11 @@ define_process_settings(void)
 							   "An empty list means every database that has "
 							   "the extension.",
 							   &outbox_databases, "", PGC_SIGHUP,
-							   GUC_LIST_INPUT,
-							   check_databases, NULL, NULL);
+							   GUC_LIST_INPUT, check_databases, NULL, NULL);
 
 	DefineCustomIntVariable("outbox.max_databases",
-							"How many databases can use outbox at once.",
-							NULL, &outbox_max_databases, 64, 1, 65536,
+							"How many databases can use outbox at once.", NULL,
+							&outbox_max_databases, 64, 1, 65536,
 							PGC_POSTMASTER, 0, NULL, NULL, NULL);
 }
 
@@ -118,23 +116,21 @@ define_limits(void)
 							"Key, payload and headers together. The topic's "
 							"max.message.bytes in Kafka must not be lower.",
 							&outbox_max_event_size_bytes, 1000000, 1024,
-							512 * 1024 * 1024, PGC_SIGHUP, GUC_UNIT_BYTE,
-							NULL, NULL, NULL);
+							512 * 1024 * 1024, PGC_SIGHUP, GUC_UNIT_BYTE, NULL,
+							NULL, NULL);
 
 	DefineCustomIntVariable("outbox.window_events",
 							"How many events may be on their way to Kafka at "
 							"once, unacknowledged.",
 							NULL, &outbox_window_events, 65536, 1,
-							16 * 1024 * 1024, PGC_SIGHUP, 0, NULL, NULL,
-							NULL);
+							16 * 1024 * 1024, PGC_SIGHUP, 0, NULL, NULL, NULL);
 
-	DefineCustomIntVariable("outbox.window_size",
-							"How much memory these events may take.",
-							"One event may always be on its way, whatever "
-							"its size.",
-							&outbox_window_size_kb, 64 * 1024, 64,
-							INT_MAX / 1024, PGC_SIGHUP, GUC_UNIT_KB, NULL,
-							NULL, NULL);
+	DefineCustomIntVariable(
+		"outbox.window_size", "How much memory these events may take.",
+		"One event may always be on its way, whatever "
+		"its size.",
+		&outbox_window_size_kb, 64 * 1024, 64, INT_MAX / 1024, PGC_SIGHUP,
+		GUC_UNIT_KB, NULL, NULL, NULL);
 }
 
 static void

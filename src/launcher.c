@@ -59,11 +59,11 @@
 #include "wait.h"
 
 /* the list of databases is looked at so often, whatever we are told */
-#define SAFETY_TICK_MS 60000
+#define SAFETY_TICK_MS   60000
 
-#define RESTART_MIN_MS	100
-#define RESTART_MAX_MS	60000
-#define NO_WORKER_MS	5000
+#define RESTART_MIN_MS   100
+#define RESTART_MAX_MS   60000
+#define NO_WORKER_MS     5000
 #define HEALTHY_AFTER_MS 60000
 
 /* One database, as the launcher knows it */
@@ -71,12 +71,12 @@ typedef struct Candidate
 {
 	Oid dbid;
 	NameData name;
-	bool listed;					/* found in pg_database this time */
+	bool listed; /* found in pg_database this time */
 	bool connectable;
-	bool absent;					/* the extension is not there */
+	bool absent;                    /* the extension is not there */
 	BackgroundWorkerHandle *handle; /* NULL = we have started none */
-	int launch;						/* index, as long as there is a handle */
-	int failures;					/* short lives, one after another */
+	int launch;                     /* index, as long as there is a handle */
+	int failures;                   /* short lives, one after another */
 	TimestampTz started_at;
 	TimestampTz not_before;
 } Candidate;
@@ -351,9 +351,8 @@ start_relays(void)
 		if (candidate->not_before <= now)
 			start_relay(candidate);
 		if (candidate->handle == NULL)
-			timeout_ms =
-				Min(timeout_ms, TimestampDifferenceMilliseconds(
-									now, candidate->not_before));
+			timeout_ms = Min(timeout_ms, TimestampDifferenceMilliseconds(
+											 now, candidate->not_before));
 	}
 	return timeout_ms;
 }

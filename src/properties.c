@@ -32,7 +32,7 @@ typedef struct Refusal
 #define WHY_ORDER  "outbox guarantees order and delivery by its own value"
 #define WHY_CODE   "it would load code or run a command in the server"
 #define WHY_INSIDE "outbox uses it itself"
-#define WHY_GUC	   "use outbox.bootstrap_servers"
+#define WHY_GUC    "use outbox.bootstrap_servers"
 #define WHY_WINDOW "use outbox.window_events and outbox.window_size"
 
 static const Refusal refusals[] = {
@@ -104,8 +104,7 @@ is_refused(const char *name, const char *value, char *error)
 					 refusal->allowed, refusal->why);
 		else
 			snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
-					 "Property \"%s\" cannot be set: %s.", name,
-					 refusal->why);
+					 "Property \"%s\" cannot be set: %s.", name, refusal->why);
 		return true;
 	}
 	return false;
@@ -113,8 +112,8 @@ is_refused(const char *name, const char *value, char *error)
 
 /* Adds a property; false with a message if it may not be set. */
 static bool
-add_property(OutboxProperties *properties, const char *name,
-			 const char *value, char *error)
+add_property(OutboxProperties *properties, const char *name, const char *value,
+			 char *error)
 {
 	if (is_refused(name, value, error))
 		return false;
@@ -124,8 +123,8 @@ add_property(OutboxProperties *properties, const char *name,
 		properties->capacity = Max(16, properties->capacity * 2);
 		properties->items =
 			properties->items
-				? repalloc(properties->items, properties->capacity *
-												  sizeof(OutboxProperty))
+				? repalloc(properties->items,
+						   properties->capacity * sizeof(OutboxProperty))
 				: palloc(properties->capacity * sizeof(OutboxProperty));
 	}
 	properties->items[properties->count].name = pstrdup(name);

@@ -27,7 +27,7 @@
 #include "wait.h"
 
 /* rows that one transaction reads at most */
-#define PAGE_ROWS 2000
+#define PAGE_ROWS     2000
 
 /* how soon tables that others have locked are tried again */
 #define BUSY_RETRY_MS 50
@@ -57,7 +57,8 @@ static void
 tell_unreachable(OutboxStream *stream, const char *reason)
 {
 	/* a connection lost while there is nothing to send is no outage */
-	if (stream->unavailable_since != 0 || outbox_window_is_empty(stream->window))
+	if (stream->unavailable_since != 0 ||
+		outbox_window_is_empty(stream->window))
 		return;
 	stream->unavailable_since = GetCurrentTimestamp();
 	outbox_status_error(stream->db, reason);
@@ -72,8 +73,8 @@ tell_unreachable(OutboxStream *stream, const char *reason)
 static void
 tell_reachable(OutboxStream *stream)
 {
-	long seconds = (GetCurrentTimestamp() - stream->unavailable_since) /
-				   USECS_PER_SEC;
+	long seconds =
+		(GetCurrentTimestamp() - stream->unavailable_since) / USECS_PER_SEC;
 
 	stream->unavailable_since = 0;
 	outbox_status_set(stream->db, OUTBOX_RELAY_PUBLISHING);
@@ -112,7 +113,8 @@ outbox_publish_poll(OutboxStream *stream)
 			case OUTBOX_SINK_PURGED:
 				break;
 			case OUTBOX_SINK_FAILED:
-				fail(stream, psprintf("could not publish event %llu",
+				fail(stream,
+					 psprintf("could not publish event %llu",
 							  (unsigned long long) outbox_window_id(
 								  stream->window, event.tag)),
 					 event.message);
@@ -144,7 +146,7 @@ typedef struct PageState
 {
 	OutboxStream *stream;
 	uint64 last_id; /* 0 = none taken */
-	bool stopped;	/* window or sink are full */
+	bool stopped;   /* window or sink are full */
 } PageState;
 
 /* Hands one event to the sink; false if it must wait. */
@@ -174,7 +176,8 @@ publish_event(const OutboxEvent *event, void *arg)
 			page->stopped = true;
 			return false;
 		case OUTBOX_SINK_REFUSED:
-			fail(stream, psprintf("could not publish event %llu",
+			fail(stream,
+				 psprintf("could not publish event %llu",
 						  (unsigned long long) event->id),
 				 error);
 	}
@@ -254,8 +257,8 @@ outbox_publish_drain(OutboxStream *stream, long grace_ms)
 		outbox_publish_poll(stream);
 		if (outbox_window_is_empty(stream->window))
 			return true;
-		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-											   deadline);
+		left =
+			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 		/* a request to end makes a long grace a short one */
 		if (left <= 0 ||
 			(ProcDiePending && grace_ms > OUTBOX_PUBLISH_STOP_GRACE_MS))

@@ -21,12 +21,12 @@ typedef struct OutboxStream
 	OutboxDatabase *db;
 	const char *database; /* its name */
 	const OutboxSinkApi *api;
-	OutboxSink *sink;	  /* NULL: settings are missing or wrong */
+	OutboxSink *sink;     /* NULL: settings are missing or wrong */
 	OutboxWindow *window; /* as long as there is a sink */
 	uint64 read_upto;
-	bool more;						/* the last page was not the end */
-	TimestampTz busy_until;			/* tables are locked by others */
-	TimestampTz unavailable_since;	/* 0 = brokers answer */
+	bool more;                     /* the last page was not the end */
+	TimestampTz busy_until;        /* tables are locked by others */
+	TimestampTz unavailable_since; /* 0 = brokers answer */
 } OutboxStream;
 
 extern uint64 outbox_publish_position(const OutboxStream *stream);

@@ -45,14 +45,14 @@
 #include "wait.h"
 
 #define POSITION_EVERY_MS 1000
-#define BUSY_RETRY_MS	  50
-#define SAFETY_TICK_MS	  60000
+#define BUSY_RETRY_MS     50
+#define SAFETY_TICK_MS    60000
 
 /* how long new settings wait for answers from the brokers of the old ones */
-#define SWITCH_GRACE_MS 5000
+#define SWITCH_GRACE_MS   5000
 
 /* class of our advisory lock, beside the 1 and 2 that SQL functions use */
-#define RELAY_LOCK_CLASS 0x6f62
+#define RELAY_LOCK_CLASS  0x6f62
 
 typedef struct Relay
 {
@@ -61,7 +61,7 @@ typedef struct Relay
 	OutboxStream stream;
 	OutboxConfig *config; /* that the stream's sink was opened with */
 	char *refused_config; /* the error told last, to tell it once */
-	uint64 written;		  /* position in the table */
+	uint64 written;       /* position in the table */
 	TimestampTz written_at;
 } Relay;
 
@@ -116,7 +116,8 @@ refuse_config(const char *error)
 	ereport(LOG,
 			(errmsg("outbox relay for database \"%s\" %s: %s",
 					relay.stream.database,
-					relay.stream.sink ? "keeps its settings" : "waits for settings",
+					relay.stream.sink ? "keeps its settings"
+									  : "waits for settings",
 					error),
 			 errhint("Set outbox.bootstrap_servers, outbox.kafka_properties "
 					 "or outbox.kafka_properties_file, and reload.")));
@@ -162,8 +163,9 @@ apply_config(void)
 	if (relay.refused_config != NULL)
 		pfree(relay.refused_config);
 	relay.refused_config = NULL;
-	ereport(LOG, (errmsg("outbox relay for database \"%s\" publishes to %s",
-						 relay.stream.database, config->sink.bootstrap_servers)));
+	ereport(LOG,
+			(errmsg("outbox relay for database \"%s\" publishes to %s",
+					relay.stream.database, config->sink.bootstrap_servers)));
 }
 
 /* Waits a moment for answers and writes the position; interrupts wait. */
@@ -187,7 +189,8 @@ handle_interrupts(void)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
-		if (!outbox_enabled || !outbox_guc_database_allowed(relay.stream.database))
+		if (!outbox_enabled ||
+			!outbox_guc_database_allowed(relay.stream.database))
 		{
 			wind_up();
 			ereport(LOG, (errmsg("outbox relay for database \"%s\" ends: "
@@ -208,8 +211,8 @@ next_timeout(void)
 
 	if (outbox_publish_position(&relay.stream) != relay.written)
 		timeout_ms = TimestampDifferenceMilliseconds(
-			now, TimestampTzPlusMilliseconds(relay.written_at,
-											 POSITION_EVERY_MS));
+			now,
+			TimestampTzPlusMilliseconds(relay.written_at, POSITION_EVERY_MS));
 	if (relay.stream.busy_until > now)
 		timeout_ms = Min(timeout_ms, BUSY_RETRY_MS);
 	return timeout_ms;

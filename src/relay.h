@@ -14,7 +14,7 @@
 typedef struct OutboxRelayArgs
 {
 	Oid dbid;
-	int launch;		   /* index in outbox_shmem->launches */
+	int launch;        /* index in outbox_shmem->launches */
 	uint32 generation; /* of that launch */
 } OutboxRelayArgs;
 

@@ -159,13 +159,12 @@ outbox_shmem_find_or_create(Oid dbid)
 	LWLockRelease(outbox_shmem->lock);
 
 	if (db == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("too many databases use outbox"),
-				 errdetail("outbox.max_databases is %d.",
-						   outbox_max_databases),
-				 errhint("Raise outbox.max_databases and restart the "
-						 "server.")));
+		ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+						errmsg("too many databases use outbox"),
+						errdetail("outbox.max_databases is %d.",
+								  outbox_max_databases),
+						errhint("Raise outbox.max_databases and restart the "
+								"server.")));
 	return db;
 }
 

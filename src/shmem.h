@@ -32,7 +32,7 @@
 #include "storage/lwlock.h"
 
 #define OUTBOX_ERROR_MAX 512
-#define OUTBOX_NO_PROC	 UINT32_MAX
+#define OUTBOX_NO_PROC   UINT32_MAX
 
 /* What a relay is doing, as outbox.stat_relay shows it */
 typedef enum OutboxRelayState
@@ -58,9 +58,9 @@ typedef struct OutboxRelayStatus
 typedef struct OutboxDatabase
 {
 	/* guarded by outbox_shmem->lock */
-	Oid dbid;			 /* InvalidOid = the entry is free */
-	bool start_wanted;	 /* for the launcher: start a relay now */
-	int blockers;		 /* DDL on the database under way: no relay */
+	Oid dbid;          /* InvalidOid = the entry is free */
+	bool start_wanted; /* for the launcher: start a relay now */
+	int blockers;      /* DDL on the database under way: no relay */
 	OutboxRelayStatus relay;
 
 	/* horizon protocol, see horizon.c */
@@ -92,8 +92,8 @@ typedef union OutboxInflight
 typedef enum OutboxLaunchState
 {
 	OUTBOX_LAUNCH_FREE = 0,
-	OUTBOX_LAUNCH_STARTED,	/* no word yet, or it runs */
-	OUTBOX_LAUNCH_ABSENT,	/* ended: the extension is not there */
+	OUTBOX_LAUNCH_STARTED,  /* no word yet, or it runs */
+	OUTBOX_LAUNCH_ABSENT,   /* ended: the extension is not there */
 	OUTBOX_LAUNCH_FINISHED, /* ended because it was told to */
 } OutboxLaunchState;
 
@@ -108,8 +108,8 @@ typedef struct OutboxShmem
 {
 	LWLock *lock;
 	pg_atomic_uint32 launcher_proc; /* or OUTBOX_NO_PROC */
-	pg_atomic_uint32 ddl_count;		/* databases may have come or gone */
-	OutboxLaunch *launches;			/* outbox.max_databases of them */
+	pg_atomic_uint32 ddl_count;     /* databases may have come or gone */
+	OutboxLaunch *launches;         /* outbox.max_databases of them */
 	int inflight_slots;
 	OutboxInflight *inflight; /* by PGPROC number */
 	OutboxDatabase databases[FLEXIBLE_ARRAY_MEMBER];

@@ -41,7 +41,7 @@ typedef struct OutboxHeader
 /* One event as the broker gets it. Everything is copied by publish. */
 typedef struct OutboxRecord
 {
-	uint64 tag;		   /* comes back with its fate */
+	uint64 tag;        /* comes back with its fate */
 	const char *topic; /* NUL-terminated */
 	const char *key;   /* NULL = none */
 	int key_bytes;
@@ -55,25 +55,25 @@ typedef struct OutboxRecord
 typedef enum OutboxSinkAnswer
 {
 	OUTBOX_SINK_ACCEPTED,
-	OUTBOX_SINK_FULL,	 /* try again after some events have been delivered */
+	OUTBOX_SINK_FULL,    /* try again after some events have been delivered */
 	OUTBOX_SINK_REFUSED, /* this event can never be published */
 } OutboxSinkAnswer;
 
 typedef enum OutboxSinkEventType
 {
-	OUTBOX_SINK_DELIVERED,	 /* tag: acknowledged */
-	OUTBOX_SINK_FAILED,		 /* tag: given up, with the reason */
-	OUTBOX_SINK_PURGED,		 /* tag: given back after purge */
+	OUTBOX_SINK_DELIVERED,   /* tag: acknowledged */
+	OUTBOX_SINK_FAILED,      /* tag: given up, with the reason */
+	OUTBOX_SINK_PURGED,      /* tag: given back after purge */
 	OUTBOX_SINK_UNREACHABLE, /* no broker answers; it goes on trying */
-	OUTBOX_SINK_FATAL,		 /* this sink will not publish any more */
-	OUTBOX_SINK_LOG,		 /* a message of the library */
+	OUTBOX_SINK_FATAL,       /* this sink will not publish any more */
+	OUTBOX_SINK_LOG,         /* a message of the library */
 } OutboxSinkEventType;
 
 typedef struct OutboxSinkEvent
 {
 	OutboxSinkEventType type;
 	uint64 tag;
-	int log_level;		 /* of syslog(3), 0 = worst, for OUTBOX_SINK_LOG */
+	int log_level;       /* of syslog(3), 0 = worst, for OUTBOX_SINK_LOG */
 	const char *message; /* valid until the next poll */
 } OutboxSinkEvent;
 

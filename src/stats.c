@@ -26,11 +26,10 @@ static void
 require_loaded(void)
 {
 	if (outbox_shmem == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("outbox is not loaded"),
-				 errhint("Add outbox to shared_preload_libraries and "
-						 "restart the server.")));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("outbox is not loaded"),
+						errhint("Add outbox to shared_preload_libraries and "
+								"restart the server.")));
 }
 
 static const char *
@@ -149,8 +148,8 @@ outbox_wait_published_1_0(PG_FUNCTION_ARGS)
 	ConditionVariablePrepareToSleep(&db->position_moved);
 	while (!(published = is_published(db, &target)))
 	{
-		long left_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-													   deadline);
+		long left_ms =
+			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 
 		if (left_ms <= 0)
 			break;

@@ -85,8 +85,8 @@ outbox_status_set(OutboxDatabase *db, OutboxRelayState state)
 void
 outbox_status_error(OutboxDatabase *db, const char *message)
 {
-	int len = pg_mbcliplen(message, (int) strlen(message),
-						   OUTBOX_ERROR_MAX - 1);
+	int len =
+		pg_mbcliplen(message, (int) strlen(message), OUTBOX_ERROR_MAX - 1);
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
 	memcpy(db->relay.last_error, message, len);

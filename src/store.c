@@ -330,7 +330,7 @@ outbox_store_read(uint64 position, uint64 horizon, int limit,
 	options.read_only = true;
 	options.dest = &receiver.pub;
 	result = SPI_execute_plan_extended(plan, &options);
-	if (result != SPI_OK_SELECT)
+	if (result < 0)
 		elog(ERROR, "could not read events: %s",
 			 SPI_result_code_string(result));
 

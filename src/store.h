@@ -18,7 +18,7 @@
 typedef enum OutboxStoreStatus
 {
 	OUTBOX_STORE_OK,
-	OUTBOX_STORE_BUSY,	/* somebody holds a strong lock: try again */
+	OUTBOX_STORE_BUSY,  /* somebody holds a strong lock: try again */
 	OUTBOX_STORE_ABSENT /* the extension is not there, or not the same */
 } OutboxStoreStatus;
 
@@ -29,8 +29,8 @@ typedef struct OutboxEvent
 	const pg_uuid_t *event_id;
 	TimestampTz emitted_at;
 	text *topic;
-	text *key;		 /* or NULL */
-	bytea *payload;	 /* or NULL */
+	text *key;      /* or NULL */
+	bytea *payload; /* or NULL */
 	Jsonb *headers; /* or NULL */
 } OutboxEvent;
 

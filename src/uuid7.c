@@ -15,15 +15,15 @@
 #include "uuid7.h"
 #include "utils/timestamp.h"
 
-#define NS_PER_S  INT64CONST(1000000000)
-#define NS_PER_MS INT64CONST(1000000)
-#define NS_PER_US INT64CONST(1000)
+#define NS_PER_S     INT64CONST(1000000000)
+#define NS_PER_MS    INT64CONST(1000000)
+#define NS_PER_US    INT64CONST(1000)
 
 /* what one step of the 12 bits is worth */
-#define MIN_STEP_NS (NS_PER_MS / 4096 + 1)
+#define MIN_STEP_NS  (NS_PER_MS / 4096 + 1)
 
 #define RANDOM_BYTES 8
-#define POOL_BYTES	 (128 * RANDOM_BYTES)
+#define POOL_BYTES   (128 * RANDOM_BYTES)
 
 /* Strong random bytes, fetched many at once: each fetch is a system call. */
 static void

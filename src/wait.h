@@ -13,10 +13,10 @@
 typedef enum OutboxWaitEvent
 {
 	OUTBOX_WAIT_LAUNCHER_MAIN,
-	OUTBOX_WAIT_RELAY_IDLE,	 /* for an event to publish */
-	OUTBOX_WAIT_RELAY_ACK,	 /* for the broker */
+	OUTBOX_WAIT_RELAY_IDLE,  /* for an event to publish */
+	OUTBOX_WAIT_RELAY_ACK,   /* for the broker */
 	OUTBOX_WAIT_RELAY_DRAIN, /* for the broker, before settings change */
-	OUTBOX_WAIT_PUBLISHED,	 /* a session, for the relay */
+	OUTBOX_WAIT_PUBLISHED,   /* a session, for the relay */
 	OUTBOX_WAIT_EVENTS
 } OutboxWaitEvent;
 

@@ -33,7 +33,7 @@ struct OutboxSink
 	int pipe_read;
 	int pipe_write;
 	rd_kafka_event_t *event; /* being handed out */
-	bool told;				 /* it has no more parts */
+	bool told;               /* it has no more parts */
 	char message[OUTBOX_SINK_ERROR_MAX];
 };
 

@@ -47,7 +47,7 @@ static bool
 is_secret(const char *name)
 {
 	static const char *const words[] = {"password", "secret", "pem",
-										"token",	"jaas",	  "oauth"};
+										"token",    "jaas",   "oauth"};
 
 	for (size_t i = 0; i < lengthof(words); i++)
 	{

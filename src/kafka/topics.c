@@ -32,8 +32,8 @@ outbox_kafka_topics_create(void)
 	HASHCTL ctl = {.keysize = sizeof(((TopicEntry *) NULL)->name),
 				   .entrysize = sizeof(TopicEntry)};
 
-	topics->table = hash_create("outbox topics", 64, &ctl,
-								HASH_ELEM | HASH_STRINGS);
+	topics->table =
+		hash_create("outbox topics", 64, &ctl, HASH_ELEM | HASH_STRINGS);
 	return topics;
 }
 
