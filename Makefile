@@ -12,7 +12,8 @@ EXTENSION = outbox
 DATA = $(wildcard sql/outbox--*.sql)
 PGFILEDESC = "outbox - transactional outbox for Kafka"
 
-REGRESS = $(filter-out $(patsubst sql/%.sql,%,$(DATA)),$(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql))))
+# in this order: install comes first, uninstall last
+REGRESS = install types errors transaction privileges guc uninstall
 ISOLATION = $(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isolation/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test/isolation
 

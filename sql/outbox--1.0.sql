@@ -60,8 +60,6 @@ COMMENT ON COLUMN outbox.relay.position IS
     'every event with an id up to here is acknowledged by Kafka; written about once a second';
 COMMENT ON COLUMN outbox.relay.position_at IS 'when the position was written';
 
--- After the tables: DROP EXTENSION goes from the newest object to the oldest,
--- and must lock the sequence before the tables, as outbox_emit() does.
 CREATE SEQUENCE outbox.event_id_seq;
 REVOKE ALL ON SEQUENCE outbox.event_id_seq FROM PUBLIC;
 COMMENT ON SEQUENCE outbox.event_id_seq IS 'ids of events; locking it keeps DROP EXTENSION out';

@@ -12,10 +12,10 @@
  *
  * Locks: the sequence is the gate. The first outbox_emit() of a transaction
  * takes RowExclusiveLock on it (which nextval() would take anyway), before
- * any other lock of ours. DROP EXTENSION locks the sequence before the
- * tables, because it goes from the newest object to the oldest. So each waits
- * for the other there, holding nothing that the other needs. The lock is kept
- * until the end of the transaction: what was looked up stays valid.
+ * any other lock of ours, and keeps it until the end: what was looked up
+ * stays valid. DROP EXTENSION is made to lock the sequence first, too
+ * (ddl.c); so each waits for the other there, holding nothing that the other
+ * needs.
  *
  *-------------------------------------------------------------------------
  */

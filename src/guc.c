@@ -55,6 +55,9 @@ check_kafka_properties(char **newval, void **extra, GucSource source)
 	if (properties == NULL)
 	{
 		GUC_check_errcode(ERRCODE_INVALID_PARAMETER_VALUE);
+		/* core's own message would show the value, which may be a secret */
+		GUC_check_errmsg("invalid value for parameter "
+						 "\"outbox.kafka_properties\"");
 		GUC_check_errdetail("%s", error);
 		return false;
 	}

@@ -87,6 +87,22 @@ static const Refusal refusals[] = {
 	{"transactional.id", NULL, WHY_INSIDE},
 };
 
+/* Names of properties that hold a secret have one of these words. */
+static bool
+is_secret(const char *name)
+{
+	static const char *const words[] = {
+		"password", "secret", "pem", "token", "jaas", "oauthbearer.config",
+	};
+
+	for (size_t i = 0; i < lengthof(words); i++)
+	{
+		if (strcasestr(name, words[i]) != NULL)
+			return true;
+	}
+	return false;
+}
+
 static bool
 is_refused(const char *name, const char *value, char *error)
 {
@@ -129,6 +145,7 @@ add_property(OutboxProperties *properties, const char *name, const char *value,
 	}
 	properties->items[properties->count].name = pstrdup(name);
 	properties->items[properties->count].value = pstrdup(value);
+	properties->items[properties->count].secret = is_secret(name);
 	properties->count++;
 	return true;
 }
@@ -206,6 +223,15 @@ outbox_properties_parse(const char *text, char *error)
 			break;
 		}
 		ok = add_property(properties, name, value, error);
+		/* the server writes changed settings into its log */
+		if (ok && is_secret(name))
+		{
+			snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
+					 "Property \"%s\" holds a secret: write it into "
+					 "outbox.kafka_properties_file.",
+					 name);
+			ok = false;
+		}
 	}
 
 	pfree(name);

@@ -14,6 +14,7 @@ typedef struct OutboxProperty
 {
 	char *name;
 	char *value;
+	bool secret; /* the value must not be shown */
 } OutboxProperty;
 
 typedef struct OutboxProperties

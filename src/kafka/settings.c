@@ -43,36 +43,12 @@ static const Setting fixed[] = {
 	{"log.queue", "true"},
 };
 
-static bool
-is_secret(const char *name)
-{
-	static const char *const words[] = {"password", "secret", "pem",
-										"token",    "jaas",   "oauth"};
-
-	for (size_t i = 0; i < lengthof(words); i++)
-	{
-		if (strstr(name, words[i]) != NULL)
-			return true;
-	}
-	return false;
-}
-
-/* Sets one property. The message of a secret does not show its value. */
+/* Sets one property. The library's message may repeat the value. */
 static bool
 set(rd_kafka_conf_t *conf, const char *name, const char *value, char *error)
 {
-	char reason[OUTBOX_SINK_ERROR_MAX];
-
-	if (rd_kafka_conf_set(conf, name, value, reason, sizeof(reason)) ==
-		RD_KAFKA_CONF_OK)
-		return true;
-
-	if (is_secret(name))
-		snprintf(error, OUTBOX_SINK_ERROR_MAX,
-				 "librdkafka refuses the value of property \"%s\"", name);
-	else
-		snprintf(error, OUTBOX_SINK_ERROR_MAX, "%s", reason);
-	return false;
+	return rd_kafka_conf_set(conf, name, value, error,
+							 OUTBOX_SINK_ERROR_MAX) == RD_KAFKA_CONF_OK;
 }
 
 static bool
@@ -102,9 +78,15 @@ set_properties(rd_kafka_conf_t *conf, const OutboxProperties *properties,
 {
 	for (int i = 0; i < properties->count; i++)
 	{
-		if (!set(conf, properties->items[i].name, properties->items[i].value,
-				 error))
-			return false;
+		const OutboxProperty *property = &properties->items[i];
+
+		if (set(conf, property->name, property->value, error))
+			continue;
+		if (property->secret)
+			snprintf(error, OUTBOX_SINK_ERROR_MAX,
+					 "librdkafka refuses the value of property \"%s\"",
+					 property->name);
+		return false;
 	}
 	return true;
 }

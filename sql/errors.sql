@@ -1,0 +1,63 @@
+-- Every error at the call, with SQLSTATE and hint.
+\set ECHO queries
+CREATE FUNCTION attempt(command text) RETURNS TABLE (sqlstate_ text, message text, detail text, hint text)
+LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE command;
+    RETURN QUERY VALUES ('00000', 'no error', '', '');
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL,
+        hint = PG_EXCEPTION_HINT;
+    sqlstate_ := SQLSTATE;
+    RETURN NEXT;
+END
+$$;
+\x on
+SELECT * FROM attempt($$SELECT outbox_emit(NULL, 'k', 'p')$$);
+SELECT * FROM attempt($$SELECT outbox_emit('', 'k', 'p')$$);
+SELECT * FROM attempt($$SELECT outbox_emit('.', 'k', 'p')$$);
+SELECT * FROM attempt($$SELECT outbox_emit('..', 'k', 'p')$$);
+SELECT * FROM attempt($$SELECT outbox_emit('...', 'k', 'p')$$);
+SELECT * FROM attempt($$SELECT outbox_emit('a b', 'k', 'p')$$);
+SELECT * FROM attempt($$SELECT outbox_emit('ä', 'k', 'p')$$);
+SELECT * FROM attempt($$SELECT outbox_emit(repeat('t', 249), 'k', 'p')$$);
+SELECT * FROM attempt($$SELECT outbox_emit(repeat('t', 250), 'k', 'p')$$);
+SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', 'p', '[]')$$);
+SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', 'p', '"text"')$$);
+SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', 'p', '{"a": {}}')$$);
+SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', 'p', '{"a": [1]}')$$);
+SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', 'p', '{"event_id": "x"}')$$);
+SELECT * FROM attempt($$SELECT outbox_emit('t', '{}'::jsonb, 'p')$$);
+SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', 1.5)$$);
+
+-- the limit is on key, payload and headers together
+SHOW outbox.max_event_size;
+SELECT * FROM attempt($$SELECT outbox_emit('t', NULL, repeat('x', 1000000))$$);
+SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', repeat('x', 1000000))$$);
+SELECT * FROM attempt($$SELECT outbox_emit('t', NULL, repeat('x', 999990), '{"name": "value"}')$$);
+
+-- transactions that cannot emit
+BEGIN READ ONLY;
+SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', 'p')$$);
+COMMIT;
+\x off
+\set VERBOSITY sqlstate
+BEGIN;
+SELECT outbox_emit('t', 'k', 'p') IS NOT NULL AS ok;
+PREPARE TRANSACTION 'with_event';
+-- nothing emitted any more, nothing to refuse
+BEGIN;
+SAVEPOINT s;
+SELECT outbox_emit('t', 'k', 'p') IS NOT NULL AS ok;
+ROLLBACK TO s;
+PREPARE TRANSACTION 'without_event';
+ROLLBACK PREPARED 'without_event';
+
+-- emitted, and then the extension is dropped in the same transaction
+\set VERBOSITY default
+BEGIN;
+SELECT outbox_emit('t', 'k', 'p') IS NOT NULL AS ok;
+DROP EXTENSION outbox;
+COMMIT;
+SELECT extname FROM pg_extension WHERE extname = 'outbox';
+DROP FUNCTION attempt;

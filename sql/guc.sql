@@ -1,0 +1,26 @@
+-- Settings refuse nonsense at once, and say what is wrong with it.
+SELECT name, context, unit, boot_val
+FROM pg_settings WHERE name LIKE 'outbox.%' ORDER BY name;
+
+ALTER SYSTEM SET outbox.no_such_setting = 1;
+ALTER SYSTEM SET outbox.max_event_size = '1GB';
+ALTER SYSTEM SET outbox.databases = 'a,,b';
+ALTER SYSTEM SET outbox.kafka_properties = 'linger.ms';
+ALTER SYSTEM SET outbox.kafka_properties = '=1';
+ALTER SYSTEM SET outbox.kafka_properties = 'client.id=''open';
+ALTER SYSTEM SET outbox.kafka_properties = 'acks=1';
+ALTER SYSTEM SET outbox.kafka_properties = 'linger.ms=1 enable.idempotence=false';
+ALTER SYSTEM SET outbox.kafka_properties = 'plugin.library.paths=evil.so';
+ALTER SYSTEM SET outbox.kafka_properties = 'Plugin.Library.Paths=evil.so';
+ALTER SYSTEM SET outbox.kafka_properties = 'bootstrap.servers=elsewhere:9092';
+ALTER SYSTEM SET outbox.kafka_properties = 'internal.termination.signal=2';
+ALTER SYSTEM SET outbox.kafka_properties = 'sasl.kerberos.kinit.cmd=evil';
+-- secrets belong into the file, and are not repeated in the message
+ALTER SYSTEM SET outbox.kafka_properties = 'sasl.username=me sasl.password=hush';
+
+-- what is fine
+ALTER SYSTEM SET outbox.kafka_properties =
+    'acks=all enable.idempotence=true linger.ms=5  client.id=''it''''s quoted''';
+ALTER SYSTEM RESET outbox.kafka_properties;
+ALTER SYSTEM SET outbox.databases = 'one, "Two"';
+ALTER SYSTEM RESET outbox.databases;
