@@ -1,0 +1,109 @@
+package OutboxTest::Server;
+
+# What tests ask of a server besides its events: errors by their SQLSTATE,
+# lines of its log, its processes, and reloads that have arrived.
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use PostgreSQL::Test::Utils ();
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+our @EXPORT = qw(fails_with log_end log_lines outbox_pid conf_reload took
+  stays);
+
+my $timeout = $PostgreSQL::Test::Utils::timeout_default;
+my $reloads = 0;
+
+# The SQL fails with this SQLSTATE, and message, detail or hint match.
+sub fails_with
+{
+	my ($node, $db, $sql, $sqlstate, $pattern, $name, @params) = @_;
+	my ($status, $out, $err) = $node->psql(
+		$db, $sql,
+		extra_params => [ '-v', 'VERBOSITY=verbose' ],
+		@params);
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	return ok(
+		$status == 3
+		  && $err =~ /^(?:psql:\S+ )?(?:ERROR|FATAL):  \Q$sqlstate\E: /m
+		  && $err =~ $pattern,
+		$name) || diag "status $status: $out$err";
+}
+
+# Where the server's log ends now, for log_lines().
+sub log_end
+{
+	my ($node) = @_;
+
+	return -s $node->logfile // 0;
+}
+
+# The lines since then that match.
+sub log_lines
+{
+	my ($node, $from, $pattern) = @_;
+
+	return grep { $_ =~ $pattern }
+	  split /\n/, PostgreSQL::Test::Utils::slurp_file($node->logfile, $from);
+}
+
+# The process id of the launcher, or of a database's relay; '' if there is none.
+sub outbox_pid
+{
+	my ($node, $db) = @_;
+	my $which =
+	  defined $db
+	  ? "backend_type = 'outbox relay' AND datname = '$db'"
+	  : "backend_type = 'outbox launcher'";
+
+	return $node->safe_psql('template1',
+		"SELECT pid FROM pg_stat_activity WHERE $which");
+}
+
+# Adds lines to postgresql.conf, reloads, and returns when the launcher and
+# every relay have read it: application_name tells.
+sub conf_reload
+{
+	my ($node, $lines) = @_;
+	my $mark = 'reload ' . ++$reloads;
+
+	$node->append_conf('postgresql.conf',
+		($lines // '') . "\napplication_name = '$mark'");
+	$node->reload;
+	$node->poll_query_until('template1', <<~END)
+		SELECT NOT EXISTS (SELECT FROM pg_stat_activity
+		WHERE backend_type LIKE 'outbox %' AND application_name <> '$mark')
+		END
+	  or die 'a reload was not noticed';
+	return;
+}
+
+# How many seconds something takes.
+sub took
+{
+	my ($code) = @_;
+	my $start = time;
+
+	$code->();
+	return time - $start;
+}
+
+# A condition that holds now and for some time.
+sub stays
+{
+	my ($seconds, $condition) = @_;
+	my $deadline = time + $seconds;
+
+	while (time < $deadline)
+	{
+		return 0 unless $condition->();
+		usleep(50_000);
+	}
+	return 1;
+}
+
+1;
