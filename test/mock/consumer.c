@@ -27,12 +27,12 @@
 #include <librdkafka/rdkafka.h>
 
 #define DISCOVERY_INTERVAL_MS 200
-#define REQUEST_TIMEOUT_MS 2000
-#define POLL_MS 50
+#define REQUEST_TIMEOUT_MS    2000
+#define POLL_MS               50
 
 static rd_kafka_t *rk;
 static char **topics;
-static int	num_topics;
+static int num_topics;
 
 static void
 die(const char *what, const char *why)
@@ -99,7 +99,7 @@ put_record(rd_kafka_message_t *message)
 	{
 		const char *name;
 		const void *value;
-		size_t		size;
+		size_t size;
 
 		for (size_t i = 0;
 			 rd_kafka_header_get_all(headers, i, &name, &value, &size) ==
@@ -185,7 +185,7 @@ discover(rd_kafka_topic_partition_list_t *known)
 	for (int i = 0; i < found->cnt; i++)
 	{
 		const char *topic = found->elems[i].topic;
-		int32_t		partition = found->elems[i].partition;
+		int32_t partition = found->elems[i].partition;
 
 		if (rd_kafka_topic_partition_list_find(known, topic, partition))
 			continue;
@@ -206,7 +206,7 @@ consume(void)
 {
 	rd_kafka_topic_partition_list_t *known =
 		rd_kafka_topic_partition_list_new(16);
-	int64_t		next_discovery = 0;
+	int64_t next_discovery = 0;
 
 	for (;;)
 	{
@@ -241,9 +241,9 @@ print_ends(void)
 	for (int i = 0; i < list->cnt; i++)
 	{
 		const char *topic = list->elems[i].topic;
-		int32_t		partition = list->elems[i].partition;
-		int64_t		low;
-		int64_t		high;
+		int32_t partition = list->elems[i].partition;
+		int64_t low;
+		int64_t high;
 		rd_kafka_resp_err_t err;
 
 		err = rd_kafka_query_watermark_offsets(rk, topic, partition, &low,
@@ -258,7 +258,7 @@ print_ends(void)
 static void
 set_property(rd_kafka_conf_t *conf, const char *name, const char *value)
 {
-	char		message[512];
+	char message[512];
 
 	if (rd_kafka_conf_set(conf, name, value, message, sizeof(message)) !=
 		RD_KAFKA_CONF_OK)
@@ -291,18 +291,18 @@ static void
 usage(void)
 {
 	fprintf(stderr, "usage: consumer [--ends] [-X NAME=VALUE]... "
-			"BOOTSTRAP [TOPIC]...\n");
+					"BOOTSTRAP [TOPIC]...\n");
 	exit(2);
 }
 
 int
 main(int argc, char **argv)
 {
-	bool		ends = false;
-	char	   *properties[argc];
-	int			num_properties = 0;
-	int			i;
-	char		message[512];
+	bool ends = false;
+	char *properties[argc];
+	int num_properties = 0;
+	int i;
+	char message[512];
 	rd_kafka_conf_t *conf;
 
 	for (i = 1; i < argc && argv[i][0] == '-'; i++)
@@ -324,7 +324,7 @@ main(int argc, char **argv)
 	num_topics = argc - i - 1;
 	for (i = 0; i < num_properties; i++)
 	{
-		char	   *value = strchr(properties[i], '=');
+		char *value = strchr(properties[i], '=');
 
 		*value++ = '\0';
 		set_property(conf, properties[i], value);

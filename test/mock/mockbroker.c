@@ -31,59 +31,50 @@
 #error "librdkafka 2.0 or newer is required"
 #endif
 
-#define MAX_WORDS 5
-#define MAX_ERRORS 1000000
+#define MAX_WORDS      5
+#define MAX_ERRORS     1000000
 #define MAX_PARTITIONS 1000
-#define ALL_BROKERS (-1)
+#define ALL_BROKERS    (-1)
 
 typedef struct Command
 {
 	const char *name;
-	int			min_args;
-	int			max_args;
-	const char *(*run) (char **args, int nargs);
+	int min_args;
+	int max_args;
+	const char *(*run)(char **args, int nargs);
 	const char *help;
 } Command;
 
 static rd_kafka_mock_cluster_t *cluster;
-static int	num_brokers = 1;
+static int num_brokers = 1;
 
 /* The requests worth failing, by their number in the Kafka protocol. */
 static const struct
 {
 	const char *name;
-	int16_t		key;
-}			apis[] =
-{
-	{"Produce", 0},
-	{"Fetch", 1},
-	{"ListOffsets", 2},
-	{"Metadata", 3},
-	{"OffsetCommit", 8},
-	{"OffsetFetch", 9},
-	{"FindCoordinator", 10},
-	{"JoinGroup", 11},
-	{"Heartbeat", 12},
-	{"LeaveGroup", 13},
-	{"SyncGroup", 14},
-	{"ApiVersion", 18},
-	{"InitProducerId", 22},
-	{"AddPartitionsToTxn", 24},
-	{"AddOffsetsToTxn", 25},
-	{"EndTxn", 26},
+	int16_t key;
+} apis[] = {
+	{"Produce", 0},          {"Fetch", 1},
+	{"ListOffsets", 2},      {"Metadata", 3},
+	{"OffsetCommit", 8},     {"OffsetFetch", 9},
+	{"FindCoordinator", 10}, {"JoinGroup", 11},
+	{"Heartbeat", 12},       {"LeaveGroup", 13},
+	{"SyncGroup", 14},       {"ApiVersion", 18},
+	{"InitProducerId", 22},  {"AddPartitionsToTxn", 24},
+	{"AddOffsetsToTxn", 25}, {"EndTxn", 26},
 	{"TxnOffsetCommit", 28},
 };
 
 static bool
 parse_int(const char *word, int min, int max, int *value)
 {
-	char	   *end;
-	long		number;
+	char *end;
+	long number;
 
 	errno = 0;
 	number = strtol(word, &end, 10);
-	if (errno != 0 || end == word || *end != '\0' ||
-		number < min || number > max)
+	if (errno != 0 || end == word || *end != '\0' || number < min ||
+		number > max)
 		return false;
 	*value = (int) number;
 	return true;
@@ -100,7 +91,7 @@ parse_broker(char **args, int nargs, int i, int *broker)
 static bool
 parse_api(const char *word, int16_t *key)
 {
-	int			number;
+	int number;
 
 	for (size_t i = 0; i < sizeof(apis) / sizeof(apis[0]); i++)
 	{
@@ -120,8 +111,8 @@ static bool
 parse_error(const char *word, rd_kafka_resp_err_t *err)
 {
 	const struct rd_kafka_err_desc *descs;
-	size_t		count;
-	int			number;
+	size_t count;
+	int number;
 
 	rd_kafka_get_err_descs(&descs, &count);
 	for (size_t i = 0; i < count; i++)
@@ -148,7 +139,7 @@ result(rd_kafka_resp_err_t err)
 static const char *
 run_down(char **args, int nargs)
 {
-	int			broker;
+	int broker;
 
 	if (!parse_broker(args, nargs, 0, &broker))
 		return "no such broker";
@@ -158,7 +149,7 @@ run_down(char **args, int nargs)
 static const char *
 run_up(char **args, int nargs)
 {
-	int			broker;
+	int broker;
 
 	if (!parse_broker(args, nargs, 0, &broker))
 		return "no such broker";
@@ -177,8 +168,8 @@ run_drop(char **args, int nargs)
 static const char *
 run_rtt(char **args, int nargs)
 {
-	int			ms;
-	int			broker;
+	int ms;
+	int broker;
 
 	if (!parse_int(args[0], 0, INT_MAX / 1000, &ms))
 		return "invalid time";
@@ -190,8 +181,8 @@ run_rtt(char **args, int nargs)
 static const char *
 run_fail(char **args, int nargs)
 {
-	int16_t		key;
-	int			count;
+	int16_t key;
+	int count;
 	rd_kafka_resp_err_t err;
 	rd_kafka_resp_err_t *errors;
 
@@ -216,7 +207,7 @@ run_fail(char **args, int nargs)
 static const char *
 run_clear(char **args, int nargs)
 {
-	int16_t		key;
+	int16_t key;
 
 	(void) nargs;
 	if (!parse_api(args[0], &key))
@@ -249,8 +240,8 @@ run_allow(char **args, int nargs)
 static const char *
 run_leader(char **args, int nargs)
 {
-	int			partition;
-	int			broker;
+	int partition;
+	int broker;
 
 	(void) nargs;
 	if (!parse_int(args[1], 0, MAX_PARTITIONS, &partition))
@@ -265,24 +256,27 @@ run_leader(char **args, int nargs)
 static const char *
 run_topic(char **args, int nargs)
 {
-	int			partitions;
+	int partitions;
 
 	(void) nargs;
 	if (!parse_int(args[1], 1, MAX_PARTITIONS, &partitions))
 		return "invalid number of partitions";
-	return result(rd_kafka_mock_topic_create(cluster, args[0], partitions,
-											 num_brokers));
+	return result(
+		rd_kafka_mock_topic_create(cluster, args[0], partitions, num_brokers));
 }
 
-static const Command commands[] =
-{
-	{"down", 0, 1, run_down, "[BROKER]            close connections, open none"},
+static const Command commands[] = {
+	{"down", 0, 1, run_down,
+	 "[BROKER]            close connections, open none"},
 	{"up", 0, 1, run_up, "[BROKER]              accept connections again"},
 	{"drop", 0, 1, run_drop, "[BROKER]            close connections, once"},
 	{"rtt", 1, 2, run_rtt, "MS [BROKER]          delay every answer"},
-	{"fail", 3, 3, run_fail, "API COUNT ERROR     fail the next COUNT requests"},
-	{"clear", 1, 1, run_clear, "API                forget what \"fail\" asked"},
-	{"refuse", 2, 2, run_refuse, "TOPIC ERROR       fail the topic's metadata"},
+	{"fail", 3, 3, run_fail,
+	 "API COUNT ERROR     fail the next COUNT requests"},
+	{"clear", 1, 1, run_clear,
+	 "API                forget what \"fail\" asked"},
+	{"refuse", 2, 2, run_refuse,
+	 "TOPIC ERROR       fail the topic's metadata"},
 	{"allow", 1, 1, run_allow, "TOPIC              undo \"refuse\""},
 	{"leader", 3, 3, run_leader, "TOPIC PARTITION BROKER   -1: no leader"},
 	{"topic", 2, 2, run_topic, "NAME PARTITIONS    create a topic"},
@@ -293,11 +287,13 @@ static const Command commands[] =
 static void
 usage(FILE *out)
 {
-	fprintf(out,
-			"usage: mockbroker [--brokers N] [--topic NAME:PARTITIONS]... [--stay]\n"
-			"Other topics are created when first asked for, with 4 partitions.\n"
-			"Ends with its parent or its input, unless --stay is given.\n"
-			"Commands, one a line of standard input:\n");
+	fprintf(
+		out,
+		"usage: mockbroker [--brokers N] [--topic NAME:PARTITIONS]... "
+		"[--stay]\n"
+		"Other topics are created when first asked for, with 4 partitions.\n"
+		"Ends with its parent or its input, unless --stay is given.\n"
+		"Commands, one a line of standard input:\n");
 	for (size_t i = 0; i < NUM_COMMANDS; i++)
 		fprintf(out, "  %s %s\n", commands[i].name, commands[i].help);
 	fprintf(out, "  quit\n");
@@ -306,10 +302,10 @@ usage(FILE *out)
 static const char *
 run_line(char *line)
 {
-	char	   *words[MAX_WORDS];
-	int			count = 0;
-	char	   *word;
-	char	   *rest = line;
+	char *words[MAX_WORDS];
+	int count = 0;
+	char *word;
+	char *rest = line;
 
 	while ((word = strtok_r(rest, " \t\r\n", &rest)) != NULL)
 	{
@@ -336,7 +332,7 @@ run_line(char *line)
 static void
 answer_commands(void)
 {
-	char		line[1024];
+	char line[1024];
 
 	while (fgets(line, sizeof(line), stdin) != NULL)
 	{
@@ -359,13 +355,13 @@ answer_commands(void)
 static void
 create_topic(const char *option)
 {
-	char	   *name = strdup(option);
-	char	   *colon = name == NULL ? NULL : strrchr(name, ':');
+	char *name = strdup(option);
+	char *colon = name == NULL ? NULL : strrchr(name, ':');
 	const char *failure = "expected NAME:PARTITIONS";
 
 	if (colon != NULL)
 	{
-		char	   *args[] = {name, colon + 1};
+		char *args[] = {name, colon + 1};
 
 		*colon = '\0';
 		failure = run_topic(args, 2);
@@ -381,13 +377,13 @@ create_topic(const char *option)
 static void
 start_cluster(void)
 {
-	char		message[512];
+	char message[512];
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 	rd_kafka_t *rk = NULL;
 
 	/* Errors only: without brokers of its own it would warn of that. */
-	if (rd_kafka_conf_set(conf, "log_level", "3", message,
-						  sizeof(message)) == RD_KAFKA_CONF_OK)
+	if (rd_kafka_conf_set(conf, "log_level", "3", message, sizeof(message)) ==
+		RD_KAFKA_CONF_OK)
 		rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, message, sizeof(message));
 	if (rk == NULL)
 	{
@@ -406,8 +402,8 @@ int
 main(int argc, char **argv)
 {
 	const char *topics[argc];
-	int			num_topics = 0;
-	bool		stay = false;
+	int num_topics = 0;
+	bool stay = false;
 
 	for (int i = 1; i < argc; i++)
 	{
