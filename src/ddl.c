@@ -297,6 +297,7 @@ tell_extension_changed(void)
 	if (extension_present)
 		outbox_shmem_wake_launcher();
 	/* a relay looks whether its tables are still the same */
+	pg_atomic_fetch_add_u32(&db->extension_changes, 1);
 	outbox_shmem_set_latch(pg_atomic_read_u32(&db->relay_proc));
 }
 

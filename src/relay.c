@@ -63,6 +63,7 @@ typedef struct Relay
 	char *refused_config; /* the error told last, to tell it once */
 	uint64 written;       /* position in the table */
 	TimestampTz written_at;
+	uint32 extension_changes; /* of the database, that we have looked at */
 } Relay;
 
 static Relay relay;
@@ -100,6 +101,27 @@ write_position(void)
 	if (status == OUTBOX_STORE_OK)
 		relay.written = position;
 	end_if_absent(status);
+}
+
+/*
+ * Ends the process if the extension has been dropped. An idle relay, or one
+ * without a sink, would not notice by itself: it reads nothing.
+ */
+static void
+check_extension(void)
+{
+	uint32 changes = pg_atomic_read_u32(&relay.stream.db->extension_changes);
+	OutboxStoreStatus status;
+
+	if (changes == relay.extension_changes)
+		return;
+	status = outbox_store_check();
+	end_if_absent(status);
+	if (status == OUTBOX_STORE_OK)
+		relay.extension_changes = changes;
+	else
+		relay.stream.busy_until =
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_RETRY_MS);
 }
 
 /* Something is wrong with the settings: says so, once. */
@@ -229,6 +251,7 @@ run(void)
 
 		Assert(CurrentMemoryContext == TopMemoryContext);
 		handle_interrupts();
+		check_extension();
 		answers = outbox_publish_poll(&relay.stream);
 		end_if_absent(outbox_publish_page(&relay.stream, &events));
 		if (TimestampDifferenceExceeds(relay.written_at, GetCurrentTimestamp(),
@@ -287,6 +310,9 @@ attach(void)
 	relay.written = relay.stream.read_upto;
 	relay.written_at = GetCurrentTimestamp();
 	relay.stream.more = true;
+	/* the first round looks: it may have changed since the store was opened */
+	relay.extension_changes =
+		pg_atomic_read_u32(&relay.stream.db->extension_changes) - 1;
 	outbox_horizon_raise(relay.stream.db, last_id);
 	pg_atomic_write_u64(&relay.stream.db->position, relay.stream.read_upto);
 	pg_atomic_write_u32(&relay.stream.db->relay_ready, 1);

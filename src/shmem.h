@@ -69,6 +69,9 @@ typedef struct OutboxDatabase
 	pg_atomic_uint32 relay_sleeping;
 	pg_atomic_uint32 relay_proc; /* whose latch to set, or OUTBOX_NO_PROC */
 
+	/* counts commits that may have dropped the extension, or made it anew */
+	pg_atomic_uint32 extension_changes;
+
 	/* written by the relay alone, read by the views and outbox.wait_* */
 	pg_atomic_uint32 relay_ready; /* position and last_issued are known */
 	pg_atomic_uint64 position;

@@ -216,6 +216,17 @@ outbox_store_open(const char *relay, uint64 *position, uint64 *last_id)
 	return OUTBOX_STORE_OK;
 }
 
+/* Looks whether the outbox is still the one that was opened. */
+OutboxStoreStatus
+outbox_store_check(void)
+{
+	OutboxStoreStatus status = begin("outbox: looking for the extension");
+
+	if (status == OUTBOX_STORE_OK)
+		end();
+	return status;
+}
+
 /* Gets the rows of a page straight from the executor, without a copy. */
 typedef struct PageReceiver
 {

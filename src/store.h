@@ -40,6 +40,7 @@ typedef bool (*OutboxEventConsumer)(const OutboxEvent *event, void *arg);
 extern void outbox_store_init(void);
 extern OutboxStoreStatus outbox_store_open(const char *relay, uint64 *position,
 										   uint64 *last_id);
+extern OutboxStoreStatus outbox_store_check(void);
 extern OutboxStoreStatus outbox_store_read(uint64 position, uint64 horizon,
 										   int limit,
 										   OutboxEventConsumer consumer,
