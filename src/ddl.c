@@ -92,12 +92,10 @@ unblock(void)
 	OutboxDatabase *db;
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	outbox_shmem->blocked[outbox_shmem_my_proc()] = InvalidOid;
 	db = outbox_shmem_find(blocked_dbid);
 	if (db != NULL)
-	{
-		db->blockers--;
 		db->start_wanted = true;
-	}
 	LWLockRelease(outbox_shmem->lock);
 	blocked_dbid = InvalidOid;
 	database_changed = true;
@@ -105,8 +103,8 @@ unblock(void)
 
 /*
  * Ends the relay of a database and keeps it from starting until the end of
- * the transaction. Only one database a transaction: these commands do not run
- * in a transaction block.
+ * the transaction, also where none has been yet. Only one database at a time:
+ * but for RENAME, these commands do not run in a transaction block.
  */
 static void
 block(Oid dbid)
@@ -117,31 +115,12 @@ block(Oid dbid)
 		unblock();
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	outbox_shmem->blocked[outbox_shmem_my_proc()] = dbid;
 	db = outbox_shmem_find(dbid);
-	if (db != NULL)
-	{
-		db->blockers++;
-		blocked_dbid = dbid;
-		if (db->relay.pid != 0)
-			kill(db->relay.pid, SIGTERM);
-	}
+	if (db != NULL && db->relay.pid != 0)
+		kill(db->relay.pid, SIGTERM);
 	LWLockRelease(outbox_shmem->lock);
-}
-
-/* May the user do such a thing to the database at all? */
-static bool
-user_owns_database(Oid dbid)
-{
-	HeapTuple tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(dbid));
-	bool owns = false;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		owns = has_privs_of_role(
-			GetUserId(), ((Form_pg_database) GETSTRUCT(tuple))->datdba);
-		ReleaseSysCache(tuple);
-	}
-	return owns;
+	blocked_dbid = dbid;
 }
 
 static bool
@@ -157,6 +136,25 @@ user_can_create_databases(void)
 		ReleaseSysCache(tuple);
 	}
 	return can;
+}
+
+/* May the user do such a thing with the database at all? */
+static bool
+is_allowed(Node *stmt, Oid dbid)
+{
+	HeapTuple tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(dbid));
+	Form_pg_database form;
+	bool allowed;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	form = (Form_pg_database) GETSTRUCT(tuple);
+	allowed = has_privs_of_role(GetUserId(), form->datdba);
+	if (IsA(stmt, CreatedbStmt))
+		allowed =
+			(allowed || form->datistemplate) && user_can_create_databases();
+	ReleaseSysCache(tuple);
+	return allowed;
 }
 
 /* The database that CREATE DATABASE copies */
@@ -261,11 +259,8 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 	if (database != NULL && context == PROCESS_UTILITY_TOPLEVEL)
 	{
 		Oid dbid = get_database_oid(database, true);
-		bool allowed = IsA(pstmt->utilityStmt, CreatedbStmt)
-						   ? user_can_create_databases()
-						   : (OidIsValid(dbid) && user_owns_database(dbid));
 
-		if (OidIsValid(dbid) && dbid != MyDatabaseId && allowed)
+		if (dbid != MyDatabaseId && is_allowed(pstmt->utilityStmt, dbid))
 			block(dbid);
 	}
 

@@ -4,10 +4,10 @@
  *	  Keeps a relay running in each database that has the extension.
  *
  * The launcher is connected to no database, so it cannot see where the
- * extension is. It starts a relay in each database once; a relay that finds
- * no extension says so and ends, and is not started there again until CREATE
- * EXTENSION commits (ddl.c). Databases made from a template that has the
- * extension are found the same way.
+ * extension is. It starts a relay in each database once, a few at a time; a
+ * relay that finds no extension says so and ends, and is not started there
+ * again until CREATE EXTENSION commits (ddl.c). Databases made from a template
+ * that has the extension are found the same way.
  *
  *	what happens					a relay there
  *	------------------------------	---------------------------------------
@@ -34,13 +34,7 @@
  */
 #include "outbox.h"
 
-#include "access/genam.h"
-#include "access/heapam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
-#include "access/tableam.h"
-#include "access/xact.h"
-#include "catalog/pg_database.h"
+#include "candidate.h"
 #include "compat.h"
 #include "guc.h"
 #include "launcher.h"
@@ -54,7 +48,6 @@
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "wait.h"
 
@@ -66,134 +59,41 @@
 #define NO_WORKER_MS     5000
 #define HEALTHY_AFTER_MS 60000
 
-/* One database, as the launcher knows it */
-typedef struct Candidate
-{
-	Oid dbid;
-	NameData name;
-	bool listed; /* found in pg_database this time */
-	bool connectable;
-	bool absent;                    /* the extension is not there */
-	BackgroundWorkerHandle *handle; /* NULL = we have started none */
-	int launch;                     /* index, as long as there is a handle */
-	int failures;                   /* short lives, one after another */
-	TimestampTz started_at;
-	TimestampTz not_before;
-} Candidate;
+/* in so many databases we look for the extension at once, not counting those
+ * where that takes longer; others need workers, too */
+#define PROBES_MAX       2
+#define PROBE_MS         1000
 
-static List *candidates = NIL;
 static bool worker_missing_told = false;
 
-static Candidate *
-find_candidate(Oid dbid)
+/* Gives an entry back that reserve_launch() has reserved. */
+static OutboxLaunchState
+release_launch(int launch)
 {
-	ListCell *cell;
-
-	foreach (cell, candidates)
-	{
-		Candidate *candidate = lfirst(cell);
-
-		if (candidate->dbid == dbid)
-			return candidate;
-	}
-	return NULL;
-}
-
-/* Takes one row of pg_database into the list. */
-static void
-list_database(Form_pg_database form)
-{
-	Candidate *candidate = find_candidate(form->oid);
-
-	if (candidate == NULL)
-	{
-		MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
-
-		candidate = palloc0(sizeof(Candidate));
-		candidate->dbid = form->oid;
-		candidates = lappend(candidates, candidate);
-		MemoryContextSwitchTo(old_context);
-	}
-	candidate->name = form->datname;
-	candidate->listed = true;
-	candidate->connectable = form->datallowconn && !form->datistemplate;
-}
-
-/* A database is gone: its entry in shared memory is free again. */
-static void
-forget_database(Oid dbid)
-{
-	OutboxDatabase *db;
+	OutboxLaunchState state;
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	db = outbox_shmem_find(dbid);
-	if (db != NULL && db->relay.pid == 0)
-		outbox_shmem_forget(db);
+	state = outbox_shmem->launches[launch].state;
+	outbox_shmem->launches[launch].state = OUTBOX_LAUNCH_FREE;
 	LWLockRelease(outbox_shmem->lock);
+	return state;
 }
 
-/* Compares our list with pg_database. */
+/* A relay that we have started has ended: how, and when to try again? */
 static void
-list_databases(void)
+reap(OutboxCandidate *candidate)
 {
-	Relation rel;
-	TableScanDesc scan;
-	HeapTuple tuple;
-	ListCell *cell;
+	OutboxLaunchState state = release_launch(candidate->launch);
+	TimestampTz now = GetCurrentTimestamp();
 
-	foreach (cell, candidates)
-		((Candidate *) lfirst(cell))->listed = false;
-
-	pgstat_report_activity(STATE_RUNNING, "outbox: listing databases");
-	StartTransactionCommand();
-	(void) GetTransactionSnapshot();
-	rel = table_open(DatabaseRelationId, AccessShareLock);
-	scan = table_beginscan_catalog(rel, 0, NULL);
-	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
-		list_database((Form_pg_database) GETSTRUCT(tuple));
-	table_endscan(scan);
-	table_close(rel, AccessShareLock);
-	CommitTransactionCommand();
-	pgstat_report_activity(STATE_IDLE, NULL);
-	MemoryContextSwitchTo(TopMemoryContext);
-
-	foreach (cell, candidates)
-	{
-		Candidate *candidate = lfirst(cell);
-
-		if (candidate->listed || candidate->handle != NULL)
-			continue;
-		forget_database(candidate->dbid);
-		candidates = foreach_delete_current(candidates, cell);
-		pfree(candidate);
-	}
-}
-
-/* Looks whether a relay that we have started has ended, and how. */
-static void
-reap(Candidate *candidate)
-{
-	OutboxLaunch *launch;
-	OutboxLaunchState state;
-	TimestampTz now;
-	pid_t pid;
-
-	if (candidate->handle == NULL ||
-		GetBackgroundWorkerPid(candidate->handle, &pid) != BGWH_STOPPED)
-		return;
 	pfree(candidate->handle);
 	candidate->handle = NULL;
-
-	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	launch = &outbox_shmem->launches[candidate->launch];
-	state = launch->state;
-	launch->state = OUTBOX_LAUNCH_FREE;
-	LWLockRelease(outbox_shmem->lock);
-
-	now = GetCurrentTimestamp();
 	candidate->not_before = now;
 	if (state == OUTBOX_LAUNCH_ABSENT)
+	{
 		candidate->absent = true;
+		candidate->known = false;
+	}
 	if (state != OUTBOX_LAUNCH_STARTED ||
 		TimestampDifferenceExceeds(candidate->started_at, now,
 								   HEALTHY_AFTER_MS))
@@ -208,32 +108,55 @@ reap(Candidate *candidate)
 	}
 }
 
+/* Reaps what has ended. Returns whether the list of databases is outdated. */
+static bool
+reap_relays(void)
+{
+	ListCell *cell;
+	bool outdated = false;
+	pid_t pid;
+
+	foreach (cell, outbox_candidates)
+	{
+		OutboxCandidate *candidate = lfirst(cell);
+
+		if (candidate->handle == NULL ||
+			GetBackgroundWorkerPid(candidate->handle, &pid) != BGWH_STOPPED)
+			continue;
+		reap(candidate);
+		outdated = outdated || !candidate->listed;
+	}
+	return outdated;
+}
+
 /* Is a relay wanted there, and none running? Takes note of requests. */
 static bool
-is_wanted(Candidate *candidate)
+is_wanted(OutboxCandidate *candidate)
 {
 	OutboxDatabase *db;
-	bool blocked = false;
+	bool blocked;
 	bool running = (candidate->handle != NULL);
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	blocked = outbox_shmem_is_blocked(candidate->dbid);
 	db = outbox_shmem_find(candidate->dbid);
 	if (db != NULL)
 	{
-		blocked = (db->blockers > 0);
+		candidate->known = candidate->known || (db->relay.pid != 0);
 		running = running || (db->relay.pid != 0);
 		if (db->start_wanted && !running)
 		{
 			db->start_wanted = false;
 			candidate->absent = false;
+			candidate->known = true;
 			candidate->failures = 0;
 			candidate->not_before = 0;
 		}
 	}
 	LWLockRelease(outbox_shmem->lock);
 
-	return outbox_enabled && candidate->connectable && !candidate->absent &&
-		   !blocked && !running &&
+	return outbox_enabled && candidate->listed && candidate->connectable &&
+		   !candidate->absent && !blocked && !running &&
 		   outbox_guc_database_allowed(NameStr(candidate->name));
 }
 
@@ -258,17 +181,9 @@ reserve_launch(uint32 *generation)
 	return found;
 }
 
-static void
-release_launch(int launch)
-{
-	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	outbox_shmem->launches[launch].state = OUTBOX_LAUNCH_FREE;
-	LWLockRelease(outbox_shmem->lock);
-}
-
 /* Registers a relay with the postmaster. */
 static bool
-register_relay(Candidate *candidate, const OutboxRelayArgs *args)
+register_relay(OutboxCandidate *candidate, const OutboxRelayArgs *args)
 {
 	BackgroundWorker worker;
 	MemoryContext old_context;
@@ -299,29 +214,24 @@ register_relay(Candidate *candidate, const OutboxRelayArgs *args)
 	return ok;
 }
 
-static void
-start_relay(Candidate *candidate)
+/* False if that is not possible now, here or anywhere. */
+static bool
+start_relay(OutboxCandidate *candidate)
 {
 	OutboxRelayArgs args = {.dbid = candidate->dbid};
-	TimestampTz now = GetCurrentTimestamp();
 
 	args.launch = reserve_launch(&args.generation);
 	if (args.launch < 0)
-	{
-		/* looking for the extension elsewhere; their end wakes us */
-		candidate->not_before = TimestampTzPlusMilliseconds(now, NO_WORKER_MS);
-		return;
-	}
+		return false;
 	if (register_relay(candidate, &args))
 	{
 		candidate->launch = args.launch;
-		candidate->started_at = now;
+		candidate->started_at = GetCurrentTimestamp();
 		worker_missing_told = false;
-		return;
+		return true;
 	}
 
 	release_launch(args.launch);
-	candidate->not_before = TimestampTzPlusMilliseconds(now, NO_WORKER_MS);
 	if (!worker_missing_told)
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -330,6 +240,26 @@ start_relay(Candidate *candidate)
 				 errhint("Raise max_worker_processes and restart the "
 						 "server.")));
 	worker_missing_told = true;
+	return false;
+}
+
+/* How many databases are being looked into. Notes where a relay is wanted. */
+static int
+count_probes(TimestampTz now)
+{
+	ListCell *cell;
+	int probes = 0;
+
+	foreach (cell, outbox_candidates)
+	{
+		OutboxCandidate *candidate = lfirst(cell);
+
+		candidate->wanted = is_wanted(candidate);
+		if (candidate->handle != NULL && !candidate->known &&
+			!TimestampDifferenceExceeds(candidate->started_at, now, PROBE_MS))
+			probes++;
+	}
+	return probes;
 }
 
 /* Starts what is due. Returns how long there is nothing more to do. */
@@ -337,22 +267,26 @@ static long
 start_relays(void)
 {
 	ListCell *cell;
+	TimestampTz now = GetCurrentTimestamp();
 	long timeout_ms = SAFETY_TICK_MS;
+	int probes = count_probes(now);
 
-	foreach (cell, candidates)
+	foreach (cell, outbox_candidates)
 	{
-		Candidate *candidate = lfirst(cell);
-		TimestampTz now;
+		OutboxCandidate *candidate = lfirst(cell);
 
-		reap(candidate);
-		if (!is_wanted(candidate))
+		if (!candidate->wanted)
 			continue;
-		now = GetCurrentTimestamp();
-		if (candidate->not_before <= now)
-			start_relay(candidate);
-		if (candidate->handle == NULL)
+		if (candidate->not_before > now)
 			timeout_ms = Min(timeout_ms, TimestampDifferenceMilliseconds(
 											 now, candidate->not_before));
+		else if (!candidate->known && probes >= PROBES_MAX)
+			timeout_ms = Min(timeout_ms, PROBE_MS);
+		else if (!start_relay(candidate))
+			/* the end of another relay wakes us, too */
+			return Min(timeout_ms, NO_WORKER_MS);
+		else if (!candidate->known)
+			probes++;
 	}
 	return timeout_ms;
 }
@@ -410,11 +344,11 @@ outbox_launcher_main(Datum main_arg)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
-		if (count != ddl_count || listed_at == 0 ||
+		if (reap_relays() || count != ddl_count || listed_at == 0 ||
 			TimestampDifferenceExceeds(listed_at, GetCurrentTimestamp(),
 									   SAFETY_TICK_MS))
 		{
-			list_databases();
+			outbox_candidates_list();
 			ddl_count = count;
 			listed_at = GetCurrentTimestamp();
 		}

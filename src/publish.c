@@ -16,6 +16,8 @@
  */
 #include "outbox.h"
 
+#include <syslog.h>
+
 #include "access/xlog.h"
 #include "horizon.h"
 #include "liblog.h"
@@ -23,6 +25,7 @@
 #include "publish.h"
 #include "record.h"
 #include "status.h"
+#include "storage/procsignal.h"
 #include "utils/timestamp.h"
 #include "wait.h"
 
@@ -31,6 +34,9 @@
 
 /* how soon tables that others have locked are tried again */
 #define BUSY_RETRY_MS 50
+
+/* how long brokers may be silent until it is called an outage */
+#define SILENCE_MS    5000
 
 /* The position, which only grows. */
 uint64
@@ -68,6 +74,30 @@ tell_unreachable(OutboxStream *stream, const char *reason)
 						 stream->database, reason),
 				  errdetail("Events are kept, and published when it is "
 							"back.")));
+}
+
+/*
+ * How long until missing answers are called an outage; -1 if none are
+ * missing, or it is called one already. The sink may tell of a lost connection
+ * once only, perhaps while there was nothing to send, and it tells nothing
+ * while brokers refuse for now or keep silent.
+ */
+long
+outbox_publish_patience_ms(const OutboxStream *stream)
+{
+	if (stream->sink == NULL || stream->unavailable_since != 0 ||
+		outbox_window_is_empty(stream->window))
+		return -1;
+	return TimestampDifferenceMilliseconds(
+		GetCurrentTimestamp(),
+		TimestampTzPlusMilliseconds(stream->answered_at, SILENCE_MS));
+}
+
+/* Keeps what the sink has said last, in case no answer comes. */
+static void
+keep_complaint(OutboxStream *stream, const char *message)
+{
+	strlcpy(stream->complaint, message, sizeof(stream->complaint));
 }
 
 static void
@@ -123,9 +153,12 @@ outbox_publish_poll(OutboxStream *stream)
 				fail(stream, "the Kafka producer has failed", event.message);
 				break;
 			case OUTBOX_SINK_UNREACHABLE:
+				keep_complaint(stream, event.message);
 				tell_unreachable(stream, event.message);
 				break;
 			case OUTBOX_SINK_LOG:
+				if (event.log_level <= LOG_WARNING)
+					keep_complaint(stream, event.message);
 				outbox_liblog(event.log_level, event.message);
 				break;
 		}
@@ -134,10 +167,15 @@ outbox_publish_poll(OutboxStream *stream)
 	if (delivered > 0)
 	{
 		pg_atomic_fetch_add_u64(&stream->db->published, delivered);
+		stream->answered_at = GetCurrentTimestamp();
+		stream->complaint[0] = '\0';
 		if (stream->unavailable_since != 0)
 			tell_reachable(stream);
 		show_position(stream);
 	}
+	else if (outbox_publish_patience_ms(stream) == 0)
+		tell_unreachable(stream, stream->complaint[0] ? stream->complaint
+													  : "no broker answers");
 	return any;
 }
 
@@ -181,6 +219,8 @@ publish_event(const OutboxEvent *event, void *arg)
 						  (unsigned long long) event->id),
 				 error);
 	}
+	if (outbox_window_is_empty(stream->window))
+		stream->answered_at = GetCurrentTimestamp();
 	outbox_window_add(stream->window, event->id, bytes);
 	page->last_id = event->id;
 	return true;
@@ -254,6 +294,9 @@ outbox_publish_drain(OutboxStream *stream, long grace_ms)
 	{
 		long left;
 
+		/* others wait for every process to answer, whatever it is doing */
+		if (ProcSignalBarrierPending)
+			ProcessProcSignalBarrier();
 		outbox_publish_poll(stream);
 		if (outbox_window_is_empty(stream->window))
 			return true;
@@ -278,6 +321,7 @@ outbox_publish_open(OutboxStream *stream, OutboxSink *sink,
 	stream->window = outbox_window_create(
 		config->window_events, (int64) config->window_size_kb * 1024);
 	stream->unavailable_since = 0;
+	stream->complaint[0] = '\0';
 	stream->more = true;
 	outbox_status_set(stream->db, OUTBOX_RELAY_PUBLISHING);
 }

@@ -27,12 +27,15 @@ typedef struct OutboxStream
 	bool more;                     /* the last page was not the end */
 	TimestampTz busy_until;        /* tables are locked by others */
 	TimestampTz unavailable_since; /* 0 = brokers answer */
+	TimestampTz answered_at;       /* or when something to answer came */
+	char complaint[OUTBOX_SINK_ERROR_MAX]; /* of the sink, since then */
 } OutboxStream;
 
 extern uint64 outbox_publish_position(const OutboxStream *stream);
 extern bool outbox_publish_poll(OutboxStream *stream);
 extern OutboxStoreStatus outbox_publish_page(OutboxStream *stream,
 											 bool *progress);
+extern long outbox_publish_patience_ms(const OutboxStream *stream);
 extern bool outbox_publish_drain(OutboxStream *stream, long grace_ms);
 extern void outbox_publish_open(OutboxStream *stream, OutboxSink *sink,
 								const OutboxSinkConfig *config);

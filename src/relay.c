@@ -14,9 +14,9 @@
  *
  * Any error ends the process; the launcher starts another one, which goes on
  * from the position. SIGTERM (core's handler) is acted upon at once inside
- * queries and lock waits; in the loop, the process first gives the broker a
- * moment to answer and writes its position, so that an orderly restart
- * repeats nothing.
+ * lock waits; in the loop, after the page that is being read, the process
+ * first gives the broker a moment to answer and writes its position, so that
+ * an orderly restart repeats nothing.
  *
  *-------------------------------------------------------------------------
  */
@@ -145,6 +145,15 @@ refuse_config(const char *error)
 					 "or outbox.kafka_properties_file, and reload.")));
 }
 
+/* The settings are fine; the next refusal is news. */
+static void
+accept_config(void)
+{
+	if (relay.refused_config != NULL)
+		pfree(relay.refused_config);
+	relay.refused_config = NULL;
+}
+
 /*
  * Opens a sink with the settings as they are now, if they differ from those
  * of the running one. Only when the new one is open, the old one is drained
@@ -166,6 +175,7 @@ apply_config(void)
 	if (relay.config != NULL && outbox_config_equal(config, relay.config))
 	{
 		outbox_config_free(config);
+		accept_config();
 		return;
 	}
 
@@ -182,9 +192,7 @@ apply_config(void)
 	if (relay.config != NULL)
 		outbox_config_free(relay.config);
 	relay.config = config;
-	if (relay.refused_config != NULL)
-		pfree(relay.refused_config);
-	relay.refused_config = NULL;
+	accept_config();
 	ereport(LOG,
 			(errmsg("outbox relay for database \"%s\" publishes to %s",
 					relay.stream.database, config->sink.bootstrap_servers)));
@@ -230,6 +238,7 @@ next_timeout(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	long timeout_ms = SAFETY_TICK_MS;
+	long patience_ms = outbox_publish_patience_ms(&relay.stream);
 
 	if (outbox_publish_position(&relay.stream) != relay.written)
 		timeout_ms = TimestampDifferenceMilliseconds(
@@ -237,6 +246,8 @@ next_timeout(void)
 			TimestampTzPlusMilliseconds(relay.written_at, POSITION_EVERY_MS));
 	if (relay.stream.busy_until > now)
 		timeout_ms = Min(timeout_ms, BUSY_RETRY_MS);
+	if (patience_ms >= 0)
+		timeout_ms = Min(timeout_ms, patience_ms);
 	return timeout_ms;
 }
 
@@ -291,16 +302,24 @@ attach(void)
 	uint64 last_id;
 
 	lock_relay();
-	while ((status = outbox_store_open(relay.name, &relay.stream.read_upto,
-									   &last_id)) == OUTBOX_STORE_BUSY)
+	for (;;)
 	{
+		status = outbox_store_check();
+		if (status == OUTBOX_STORE_OK)
+		{
+			/* before anything else can fail, so that it is shown there */
+			relay.stream.db = outbox_shmem_my_database();
+			status = outbox_store_open(relay.name, &relay.stream.read_upto,
+									   &last_id);
+		}
+		if (status != OUTBOX_STORE_BUSY)
+			break;
 		CHECK_FOR_INTERRUPTS();
 		outbox_wait(-1, BUSY_RETRY_MS, OUTBOX_WAIT_RELAY_IDLE);
 	}
 	if (status == OUTBOX_STORE_ABSENT)
 		finish(OUTBOX_LAUNCH_ABSENT);
 
-	relay.stream.db = outbox_shmem_my_database();
 	if (!outbox_status_attach(relay.stream.db, &relay.args))
 	{
 		relay.stream.db = NULL;
@@ -313,7 +332,9 @@ attach(void)
 	/* the first round looks: it may have changed since the store was opened */
 	relay.extension_changes =
 		pg_atomic_read_u32(&relay.stream.db->extension_changes) - 1;
-	outbox_horizon_raise(relay.stream.db, last_id);
+	/* if the sequence was set back, nobody may use ids up to the position */
+	outbox_horizon_raise(relay.stream.db,
+						 Max(last_id, relay.stream.read_upto));
 	pg_atomic_write_u64(&relay.stream.db->position, relay.stream.read_upto);
 	pg_atomic_write_u32(&relay.stream.db->relay_ready, 1);
 	ConditionVariableBroadcast(&relay.stream.db->position_moved);
@@ -342,6 +363,8 @@ show_error(void)
 {
 	ErrorData *error;
 
+	if (relay.stream.db == NULL)
+		return;
 	MemoryContextSwitchTo(TopMemoryContext);
 	error = CopyErrorData();
 	outbox_status_error(relay.stream.db, error->message);
@@ -377,12 +400,16 @@ outbox_relay_main(Datum main_arg)
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
+	/* there is no statement of anybody's to cancel */
+	pqsignal(SIGINT, SIG_IGN);
 	BackgroundWorkerUnblockSignals();
+	if (outbox_status_is_blocked(&relay.args))
+		finish(OUTBOX_LAUNCH_FINISHED);
 	connect_database();
 
-	attach();
 	PG_TRY();
 	{
+		attach();
 		sink_api = (OutboxSinkApiFunction) load_external_function(
 			"$libdir/outbox_kafka", OUTBOX_SINK_SYMBOL, true, NULL);
 		relay.stream.api = sink_api();

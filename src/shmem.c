@@ -43,10 +43,16 @@ launches_offset(void)
 }
 
 static Size
-total_size(void)
+blocked_offset(void)
 {
 	return add_size(launches_offset(),
 					mul_size(outbox_max_databases, sizeof(OutboxLaunch)));
+}
+
+static Size
+total_size(void)
+{
+	return add_size(blocked_offset(), mul_size(MaxBackends, sizeof(Oid)));
 }
 
 static void
@@ -99,6 +105,8 @@ shmem_startup(void)
 			(OutboxInflight *) ((char *) outbox_shmem + inflight_offset());
 		outbox_shmem->launches =
 			(OutboxLaunch *) ((char *) outbox_shmem + launches_offset());
+		outbox_shmem->blocked =
+			(Oid *) ((char *) outbox_shmem + blocked_offset());
 
 		for (int i = 0; i < outbox_max_databases; i++)
 			init_database(&outbox_shmem->databases[i]);
@@ -189,6 +197,23 @@ outbox_shmem_forget(OutboxDatabase *db)
 {
 	Assert(LWLockHeldByMeInMode(outbox_shmem->lock, LW_EXCLUSIVE));
 	db->dbid = InvalidOid;
+}
+
+/*
+ * Is DDL on the database under way, so that it must have no relay? Also for
+ * databases without an entry. The caller holds the lock, in any mode.
+ */
+bool
+outbox_shmem_is_blocked(Oid dbid)
+{
+	Assert(LWLockHeldByMe(outbox_shmem->lock));
+
+	for (int i = 0; i < outbox_shmem->inflight_slots; i++)
+	{
+		if (outbox_shmem->blocked[i] == dbid)
+			return true;
+	}
+	return false;
 }
 
 /* This process' number, under which others can set its latch. */

@@ -60,7 +60,6 @@ typedef struct OutboxDatabase
 	/* guarded by outbox_shmem->lock */
 	Oid dbid;          /* InvalidOid = the entry is free */
 	bool start_wanted; /* for the launcher: start a relay now */
-	int blockers;      /* DDL on the database under way: no relay */
 	OutboxRelayStatus relay;
 
 	/* horizon protocol, see horizon.c */
@@ -115,6 +114,9 @@ typedef struct OutboxShmem
 	OutboxLaunch *launches;         /* outbox.max_databases of them */
 	int inflight_slots;
 	OutboxInflight *inflight; /* by PGPROC number */
+	Oid *blocked;             /* likewise: the database on which this process
+							   * has DDL under way, that needs it without a
+							   * relay; guarded by the lock */
 	OutboxDatabase databases[FLEXIBLE_ARRAY_MEMBER];
 } OutboxShmem;
 
@@ -125,6 +127,7 @@ extern void outbox_shmem_install_hooks(void);
 extern OutboxDatabase *outbox_shmem_find(Oid dbid);
 extern OutboxDatabase *outbox_shmem_find_or_create(Oid dbid);
 extern OutboxDatabase *outbox_shmem_my_database(void);
+extern bool outbox_shmem_is_blocked(Oid dbid);
 extern void outbox_shmem_forget(OutboxDatabase *db);
 extern OutboxInflight *outbox_shmem_my_inflight(void);
 extern uint32 outbox_shmem_my_proc(void);

@@ -14,6 +14,18 @@
 #include "status.h"
 #include "utils/timestamp.h"
 
+/* Is the relay not wanted just now? It need not even connect then. */
+bool
+outbox_status_is_blocked(const OutboxRelayArgs *args)
+{
+	bool blocked;
+
+	LWLockAcquire(outbox_shmem->lock, LW_SHARED);
+	blocked = outbox_shmem_is_blocked(args->dbid);
+	LWLockRelease(outbox_shmem->lock);
+	return blocked;
+}
+
 /*
  * Makes this process the database's relay. False if it must not be: DDL on
  * the database is under way, or the launcher has given this process up.
@@ -25,7 +37,7 @@ outbox_status_attach(OutboxDatabase *db, const OutboxRelayArgs *args)
 	bool ok;
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	ok = (db->blockers == 0 && db->relay.pid == 0 &&
+	ok = (!outbox_shmem_is_blocked(db->dbid) && db->relay.pid == 0 &&
 		  launch->generation == args->generation);
 	if (ok)
 	{
@@ -35,6 +47,8 @@ outbox_status_attach(OutboxDatabase *db, const OutboxRelayArgs *args)
 		pg_atomic_write_u32(&db->relay_proc, outbox_shmem_my_proc());
 	}
 	LWLockRelease(outbox_shmem->lock);
+	/* which may be waiting to look into the next database */
+	outbox_shmem_wake_launcher();
 	return ok;
 }
 

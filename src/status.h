@@ -11,6 +11,7 @@
 #include "relay.h"
 #include "shmem.h"
 
+extern bool outbox_status_is_blocked(const OutboxRelayArgs *args);
 extern bool outbox_status_attach(OutboxDatabase *db,
 								 const OutboxRelayArgs *args);
 extern void outbox_status_detach(OutboxDatabase *db);

@@ -18,6 +18,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/lmgr.h"
 #include "store.h"
@@ -340,7 +341,12 @@ outbox_store_read(uint64 position, uint64 horizon, int limit,
 	options.params = params;
 	options.read_only = true;
 	options.dest = &receiver.pub;
+
+	/* a request to end waits for the page, so that what the consumer has
+	 * taken is not forgotten; there is no lock to wait for any more */
+	HOLD_INTERRUPTS();
 	result = SPI_execute_plan_extended(plan, &options);
+	RESUME_INTERRUPTS();
 	if (result < 0)
 		elog(ERROR, "could not read events: %s",
 			 SPI_result_code_string(result));

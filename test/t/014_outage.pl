@@ -1,0 +1,171 @@
+# An outage of the brokers, for as long as it takes: nothing lost, nothing out
+# of order, and nobody else is bothered.  Catches an emit that waits for
+# Kafka, a relay that holds a transaction or a snapshot while it waits (which
+# would stop VACUUM in the whole server), takes up memory for a backlog, gives
+# an event up, floods the log, or does not tell anybody.
+
+use strict;
+use warnings;
+
+use List::Util qw(max);
+use OutboxTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+my $outage = 15;    # seconds
+my $window = 1000;
+my $bulk = 20_000;
+my $bulk_bytes = 1000;
+my $max_memory_mb = 10;    # the bulk would take more than 20
+my $max_log_lines = 60;
+
+my $mock = OutboxTest::Mock->new(topics => { bulk => 40 });
+my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
+my $node = outbox_node('main',
+	bootstrap => $mock->bootstrap,
+	extension => 1,
+	conf => "outbox.window_events = $window");
+query('CREATE TABLE ledger (event_id uuid)');
+
+sub query { return $node->safe_psql('postgres', $_[0]); }
+
+sub stat_relay
+{
+	my ($expression) = @_;
+
+	return query("SELECT $expression FROM outbox.stat_relay");
+}
+
+sub wait_for_state
+{
+	my ($state) = @_;
+
+	return ok(
+		wait_until(undef, sub { stat_relay('state') eq $state }, $state),
+		"state is $state");
+}
+
+sub count_log
+{
+	my ($from, $pattern) = @_;
+
+	return scalar grep { /$pattern/ }
+	  split /\n/, slurp_file($node->logfile, $from);
+}
+
+sub memory_mb
+{
+	my ($pid) = @_;
+
+	my ($kb) = slurp_file("/proc/$pid/status") =~ /^RssAnon:\s+(\d+) kB/m;
+	return $kb / 1024;
+}
+
+note 'before';
+my $load = pgbench($node, <<~'END',
+	\set key random(1, 20)
+	INSERT INTO ledger VALUES (outbox_emit('load', :key, 'x'));
+	END
+	clients => 4,
+	transactions => 1000,
+	rate => 200,
+	args => [ '-L', 5000 ],
+	background => 1);
+$consumer->wait_for(200) or die 'no load';
+my $pid = stat_relay('pid');
+my $memory = memory_mb($pid);
+my $log = -s $node->logfile;
+is(stat_relay('last_error IS NULL AND last_error_at IS NULL'),
+	't', 'no error yet');
+
+note 'the outage';
+my $down = time;
+$mock->command('down');
+wait_for_state('unavailable');
+isnt(stat_relay('last_error'), '', 'last_error: ' . stat_relay('last_error'));
+is(stat_relay('last_error_at IS NOT NULL'), 't', 'last_error_at');
+query(
+	"SELECT count(outbox_emit('bulk', i, repeat('x', $bulk_bytes)))"
+	  . " FROM generate_series(1, $bulk) i");
+
+# All that it could do is done: the window is full, the position is written.
+$node->poll_query_until('postgres', 'SELECT written_position = position'
+	  . " AND pending_events > $bulk FROM outbox.stat_relay") or die;
+my $full = stat_relay('position');
+
+my ($polls, $busy, $ledger) = (0, 0, 0);
+while (time < $down + $outage)
+{
+	my ($held, $count) = split /\|/, query(<<~END);
+		SELECT (SELECT count(*) FROM pg_stat_activity WHERE pid = $pid AND
+				(backend_xmin IS NOT NULL OR backend_xid IS NOT NULL OR
+					xact_start IS NOT NULL)),
+			(SELECT count(*) FROM ledger)
+		END
+	$polls++;
+	$busy += $held;
+	BAIL_OUT('the load stands still') if $count < $ledger;
+	$ledger = $count;
+	usleep(50_000);
+}
+cmp_ok($polls, '>', 20, 'the relay was looked at many times');
+is($busy, 0, 'and never held a transaction or a snapshot');
+is(stat_relay('position'), $full, 'nothing was acknowledged');
+cmp_ok(stat_relay('pending_events'), '>', $bulk, 'everything is pending');
+is(query(q{SELECT outbox.wait_published('100 ms')}),
+	'f', 'wait_published says so');
+is(stat_relay('pid'), $pid, 'it is the same process');
+$memory = memory_mb($pid) - $memory;
+cmp_ok($memory, '<', $max_memory_mb,
+	sprintf 'it needs only %.1f MB more memory', $memory);
+is(count_log($log, qr/Kafka is unavailable/), 1, 'one line in the log');
+cmp_ok(count_log($log, qr/LOG|WARNING|ERROR/),
+	'<', $max_log_lines, 'and not much more than that');
+
+note 'back again';
+$mock->command('up');
+wait_for_state('publishing');
+is($load->wait(180), 0, 'no transaction has failed') or diag $load->log_tail;
+like($load->log_tail, qr/above the 5000.0 ms latency limit: 0\/4000/,
+	'and none has waited');
+ok(wait_published($node), 'everything is published');
+ok($consumer->drain, 'and read');
+is_deeply([ $consumer->gaps ], [], 'nothing forgotten by the mock');
+my @events = events($node);
+is(scalar @events, 4000 + $bulk, 'all was emitted');
+check_delivery(\@events, [ $consumer->records ]);
+is_deeply(
+	[ sort split /\n/, query('TABLE ledger') ],
+	[ sort map { $_->{event_id} } grep { $_->{topic} eq 'load' } @events ],
+	'and is what the transactions have written');
+is(stat_relay('pid'), $pid, 'it is still the same process');
+is(count_log($log, qr/Kafka is available again/), 1,
+	'one line in the log for the recovery');
+is(count_log($log, qr/Kafka is unavailable/), 1, 'and still one for the outage');
+
+note 'an outage that begins while there is nothing to publish';
+$log = -s $node->logfile;
+$mock->command('down');
+wait_until(undef, sub { count_log($log, qr/librdkafka/) }, 'the relay notices');
+is(stat_relay('state'), 'publishing', 'is none');
+query(q{SELECT outbox_emit('load', 'k', 'into the outage')});
+wait_for_state('unavailable');
+
+note 'a server that starts during the outage';
+$node->restart;
+wait_for_state('unavailable');
+query(q{SELECT outbox_emit('load', 'k', 'after the start')});
+is(stat_relay('pending_events'), 2, 'both events are kept');
+$mock->command('up');
+is(query(q{SELECT outbox.wait_published('60 s')}),
+	't', 'and are published when it is over');
+ok($consumer->drain, 'read');
+check_delivery(
+	[ events($node, 'postgres', q(topic = 'load')) ],
+	[ grep { $_->{topic} eq 'load' } $consumer->records ],
+	'in the end');
+is(stat_relay('state'), 'publishing', 'state is publishing');
+
+$node->stop;
+done_testing();

@@ -1,0 +1,113 @@
+# A fast shutdown takes a moment, whatever the brokers do: serve, be down,
+# accept connections and say nothing, or stop answering with requests under
+# way.  Afterwards publishing goes on where it stopped.  Catches a relay that
+# waits for its broker or for the threads of the library, and one that does
+# not write its position when it is told to end.
+
+use strict;
+use warnings;
+
+use IO::Select;
+use IO::Socket::INET;
+use OutboxTest;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $limit = 5;    # seconds
+
+my $mock = OutboxTest::Mock->new;
+my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
+my $node = outbox_node('main',
+	bootstrap => $mock->bootstrap,
+	extension => 1);
+
+sub query { return $node->safe_psql('postgres', $_[0]); }
+
+sub emit
+{
+	my ($count, $payload) = @_;
+
+	return query("SELECT count(outbox_emit('stop', i % 10, '$payload' || i))"
+		  . " FROM generate_series(1, $count) i");
+}
+
+sub stop_in_time
+{
+	my ($name) = @_;
+	my $start = time;
+
+	$node->stop('fast');
+	cmp_ok(time - $start, '<', $limit, "$name: fast shutdown");
+	return;
+}
+
+# Everything is there after the start; returns how much was repeated.
+sub goes_on
+{
+	my ($name) = @_;
+
+	ok(wait_published($node) && $consumer->drain, "$name: all is published");
+	return check_delivery([ events($node) ], [ $consumer->records ], $name);
+}
+
+note 'a broker that serves, under load';
+my $load = pgbench($node, <<~'END',
+	\set key random(1, 20)
+	SELECT outbox_emit('stop', :key, 'load');
+	END
+	clients => 4,
+	rate => 500,
+	duration => 600,
+	background => 1);
+$consumer->wait_for(1000) or die 'no load';
+stop_in_time('live');
+$load->stop;
+$node->start;
+is(goes_on('live'), 0, 'live: nothing is repeated');
+
+note 'a broker that is down';
+$mock->command('down');
+is(emit(300, 'down '), 300, 'down: the application does not notice');
+$node->poll_query_until('postgres',
+	q(SELECT state = 'unavailable' FROM outbox.stat_relay)) or die;
+stop_in_time('down');
+$node->start;
+is(query('SELECT pending_events FROM outbox.stat_relay'),
+	300, 'down: events are kept');
+stop_in_time('down, again');
+$mock->command('up');
+$node->start;
+is(goes_on('down'), 0, 'down: nothing is repeated');
+
+note 'a broker that accepts connections and says nothing';
+my $silent = IO::Socket::INET->new(
+	LocalAddr => '127.0.0.1',
+	Proto => 'tcp',
+	Listen => 50) or die "listen: $!";
+$node->append_conf('postgresql.conf',
+	"outbox.bootstrap_servers = '127.0.0.1:" . $silent->sockport . q('));
+$node->reload;
+ok(IO::Select->new($silent)->can_read(60), 'silent: the relay connects');
+emit(300, 'silent ');
+stop_in_time('silent');
+$node->append_conf('postgresql.conf',
+	"outbox.bootstrap_servers = '${\ $mock->bootstrap}'");
+$node->start;
+is(goes_on('silent'), 0, 'silent: nothing is repeated');
+
+note 'a broker that stops answering';
+$mock->command('rtt 1000000');
+emit(300, 'no answer ');
+$node->poll_query_until('postgres', <<~'END') or die 'nothing is under way';
+	SELECT wait_event = 'OutboxRelayAck' FROM pg_stat_activity
+	WHERE backend_type = 'outbox relay'
+	END
+stop_in_time('no answer');
+$mock->command('rtt 0');
+$mock->command('drop');
+$node->start;
+cmp_ok(goes_on('no answer'), '<=', 300,
+	'no answer: at most what had no answer is repeated');
+
+$node->stop;
+done_testing();

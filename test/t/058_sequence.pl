@@ -1,0 +1,98 @@
+# What an operator can break by hand, and mend: the sequence set back, the
+# relay's row deleted.
+#
+# Catches: ids used twice or below the position, so that events are committed
+# and never published, also after a restart, when shared memory knows nothing;
+# hints that do not help; a relay that fails in a hot loop, or silently, or
+# does not recover.
+
+use strict;
+use warnings;
+
+use OutboxTest;
+use OutboxTest::Server;
+use Test::More;
+
+my $mock = OutboxTest::Mock->new;
+my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
+my $node = outbox_node('main',
+	bootstrap => $mock->bootstrap,
+	extension => 1);
+my $emit = "SELECT outbox_emit('t', 'k', 'v')";
+
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+sub last_error { return sql('SELECT last_error FROM outbox.relay_status()'); }
+
+# The sequence was set back: emit fails, and says what to do.
+sub mend
+{
+	my ($name) = @_;
+	my $from = log_end($node);
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	fails_with($node, 'postgres', $emit, '55000',
+		qr/sequence "outbox\.event_id_seq" was set back.*HINT:  Run SELECT setval/s,
+		$name);
+	fails_with($node, 'postgres', "BEGIN; $emit; $emit; COMMIT", '55000',
+		qr/was set back/, "$name, in a transaction");
+	my ($hint) = map { /HINT:  Run (SELECT setval\(.*\))\./ }
+	  log_lines($node, $from, qr/HINT/);
+	sql($hint);
+	sql($emit);
+	return ok(wait_published($node), "$name: published after $hint");
+}
+sql("$emit FROM generate_series(1, 50)");
+ok(wait_published($node), 'published');
+my $relay = relay_pid($node);
+sql("SELECT setval('outbox.event_id_seq', 7)");
+mend('setval');
+sql('ALTER SEQUENCE outbox.event_id_seq RESTART');
+mend('RESTART');
+is(relay_pid($node), $relay, 'the relay does not mind');
+
+# Forward is harmless.
+sql("SELECT setval('outbox.event_id_seq', 100000)");
+sql($emit);
+ok(wait_published($node), 'published after a gap');
+
+# After a restart of the server, and with old events gone, which would have
+# kept their ids from being used again.
+my @before = events($node);
+sql('TRUNCATE outbox.event_0');
+sql("SELECT setval('outbox.event_id_seq', 7)");
+$node->restart;
+wait_until(undef, sub { relay_state($node) eq 'publishing' }, 'relay');
+mend('setval and restart');
+my @after = events($node);
+is(@after, 1, 'one event');
+cmp_ok($after[0]->{id}, '>', 100_000, '... above all that were');
+
+# The relay's row is gone.
+my $from = log_end($node);
+my $error = qr/there is no relay "default" in outbox\.relay/;
+sql('DELETE FROM outbox.relay');
+sql($emit);
+wait_until(undef, sub { log_lines($node, $from, $error) >= 4 }, 'attempts');
+ok(stays(2, sub { log_lines($node, $from, $error) < 10 }), 'no hot loop');
+like(last_error(), $error, 'last_error');
+is( scalar(log_lines($node, $from, qr/HINT:  Insert its row again/)),
+	scalar(log_lines($node, $from, $error)),
+	'the log says what to do');
+ok(sql($emit), 'emit does not mind');
+
+# The same from the start of the server.
+my $position = sql('SELECT position FROM outbox.relay_status()');
+$node->restart;
+$from = log_end($node);
+wait_until(undef, sub { log_lines($node, $from, $error) }, 'an attempt');
+like(last_error(), $error, 'last_error after a restart');
+sql("INSERT INTO outbox.relay (name, position) VALUES ('default', $position)");
+ok(wait_published($node), 'published when the row is there again');
+is(relay_state($node), 'publishing', 'state');
+
+ok($consumer->drain, 'drained');
+check_delivery([ @before, events($node) ], [ $consumer->records ]);
+is($consumer->count, 50 + 2 + 1 + 1 + 2, 'each event once');
+is(log_lines($node, 0, qr/PANIC|TRAP|terminated by signal/), 0, 'no crash');
+$node->stop;
+done_testing();
