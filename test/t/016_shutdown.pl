@@ -31,6 +31,14 @@ sub emit
 		  . " FROM generate_series(1, $count) i");
 }
 
+sub wait_unavailable
+{
+	$node->poll_query_until('postgres',
+		q(SELECT state = 'unavailable' FROM outbox.stat_relay))
+	  or die 'the relay does not notice';
+	return;
+}
+
 sub stop_in_time
 {
 	my ($name) = @_;
@@ -68,8 +76,7 @@ is(goes_on('live'), 0, 'live: nothing is repeated');
 note 'a broker that is down';
 $mock->command('down');
 is(emit(300, 'down '), 300, 'down: the application does not notice');
-$node->poll_query_until('postgres',
-	q(SELECT state = 'unavailable' FROM outbox.stat_relay)) or die;
+wait_unavailable();
 stop_in_time('down');
 $node->start;
 is(query('SELECT pending_events FROM outbox.stat_relay'),
@@ -98,10 +105,7 @@ is(goes_on('silent'), 0, 'silent: nothing is repeated');
 note 'a broker that stops answering';
 $mock->command('rtt 1000000');
 emit(300, 'no answer ');
-$node->poll_query_until('postgres', <<~'END') or die 'nothing is under way';
-	SELECT wait_event = 'OutboxRelayAck' FROM pg_stat_activity
-	WHERE backend_type = 'outbox relay'
-	END
+wait_unavailable();
 stop_in_time('no answer');
 $mock->command('rtt 0');
 $mock->command('drop');

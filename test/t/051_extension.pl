@@ -154,7 +154,7 @@ for my $round (1 .. 9)
 }
 pass('no id came again');
 ok($load->is_running, 'no client has met another error: ' . $load->log_tail(3));
-$load->stop;
+stop_load($node, $load);
 ok(wait_published($node), 'all of the last outbox is published');
 ok($consumer->drain, 'drained');
 

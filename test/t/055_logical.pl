@@ -122,7 +122,7 @@ my $from = log_end($node);
 source("INSERT INTO orders VALUES (9001, 'retried'), (9002, 'retried')");
 wait_until(
 	undef,
-	sub { log_lines($node, $from, qr/ERROR: .*duplicate key/) >= 2 },
+	sub { log_lines($node, $from, qr/ERROR: .*(duplicate key|insert_exists)/) >= 2 },
 	'attempts to apply');
 is(of_key(9001), '', 'nothing of an attempt that failed');
 sql('ALTER TABLE orders DISABLE TRIGGER emit_order;

@@ -11,8 +11,8 @@ use PostgreSQL::Test::Utils ();
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(fails_with log_end log_lines outbox_pid conf_reload took
-  stays);
+our @EXPORT = qw(fails_with log_end log_lines outbox_pid conf_reload
+  stop_load took stays);
 
 my $timeout = $PostgreSQL::Test::Utils::timeout_default;
 my $reloads = 0;
@@ -79,6 +79,20 @@ sub conf_reload
 		WHERE backend_type LIKE 'outbox %' AND application_name <> '$mark')
 		END
 	  or die 'a reload was not noticed';
+	return;
+}
+
+# Stops a pgbench; returns when its last transaction has ended, too.
+sub stop_load
+{
+	my ($node, $load) = @_;
+
+	$load->stop;
+	$node->poll_query_until('template1', <<~'END')
+		SELECT NOT EXISTS (SELECT FROM pg_stat_activity
+		WHERE application_name = 'pgbench')
+		END
+	  or die 'a session outlives pgbench';
 	return;
 }
 

@@ -1,0 +1,133 @@
+# An idle relay sleeps: no query, no wake-up; and an event after an idle time
+# is published at once.  Catches a relay that polls, and a wake-up that is lost
+# between looking for events and going to sleep, or when a transaction fails
+# after it has taken its place in the order.
+
+use strict;
+use warnings;
+
+use OutboxTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+my $idle = 10;        # seconds
+my $rounds = 20;
+my $at_once = 0.25;   # seconds a round; what polls every second takes more
+
+my $mock = OutboxTest::Mock->new;
+my $node = outbox_node('main', bootstrap => $mock->bootstrap);
+$node->safe_psql('postgres', 'CREATE DATABASE app');
+$node->safe_psql('app', 'CREATE EXTENSION outbox');
+
+# How often the process' own thread has gone to sleep; librdkafka's threads
+# do not count.
+sub sleeps
+{
+	my ($pid) = @_;
+
+	my ($count) = slurp_file("/proc/$pid/task/$pid/status") =~
+	  /^voluntary_ctxt_switches:\s+(\d+)/m;
+	return $count;
+}
+
+# Seen from another database, so that nothing of this is counted.
+sub activity
+{
+	return $node->safe_psql('postgres', <<~'END');
+		SELECT a.state, a.query_start, a.state_change, d.xact_commit, d.xact_rollback
+		FROM pg_stat_activity a JOIN pg_stat_database d USING (datname)
+		WHERE backend_type = 'outbox relay' AND datname = 'app'
+		END
+}
+
+sub emit_and_wait
+{
+	return $node->safe_psql('app', <<~'END');
+		SELECT outbox_emit('wake', 'k', 'x') AS id \gset
+		SELECT outbox.wait_published('20 s');
+		END
+}
+
+note 'idle';
+is(emit_and_wait(), 't', 'an event is published');
+$node->poll_query_until('app',
+	'SELECT written_position = position FROM outbox.stat_relay') or die;
+my %pids = (
+	relay => relay_pid($node, 'app'),
+	launcher => $node->safe_psql('postgres',
+		q(SELECT pid FROM pg_stat_activity WHERE backend_type = 'outbox launcher')));
+
+# Until then the figures of the last transactions are on their way.
+my ($before, $since) = ('', 0);
+wait_until(
+	undef,
+	sub {
+		my $now = activity();
+
+		($before, $since) = ($now, time) if $now ne $before;
+		return time > $since + 2;
+	},
+	'the figures stand still');
+my %sleeps = map { $_ => sleeps($pids{$_}) } keys %pids;
+my $start = time;
+usleep(100_000) while time < $start + $idle;
+for my $process (sort keys %pids)
+{
+	cmp_ok(sleeps($pids{$process}) - $sleeps{$process}, '<=', 1,
+		"$process: at most one wake-up in $idle seconds");
+}
+is(activity(), $before, 'no query and no transaction');
+
+note 'and awake at once';
+$start = time;
+is(emit_and_wait(), 't', 'the first event after it is published');
+cmp_ok(time - $start, '<', 2, 'at once');
+my $session = $node->background_psql('app');
+$start = time;
+my $answers = $session->query_safe(<<~END);
+	DO \$\$
+	BEGIN
+		FOR i IN 1 .. $rounds LOOP
+			PERFORM outbox_emit('wake', 'k', i::text);
+			COMMIT;
+			IF NOT outbox.wait_published('20 s') THEN
+				RAISE 'event % is not published', i;
+			END IF;
+			COMMIT;
+		END LOOP;
+	END \$\$
+	END
+cmp_ok(time - $start, '<', $rounds * $at_once, "and $rounds more, one by one");
+note sprintf '%.3f s each', (time - $start) / $rounds;
+$session->quit;
+
+note 'sleeping and waking all the time, with transactions that fail';
+$node->safe_psql('app', <<~'END');
+	CREATE TABLE skew (n int);
+	INSERT INTO skew SELECT generate_series(1, 4);
+	END
+pgbench($node, <<~'END',
+	\set read random(1, 4)
+	\set write random(1, 4)
+	BEGIN ISOLATION LEVEL SERIALIZABLE;
+	SELECT count(*) FROM skew WHERE n = :read;
+	INSERT INTO skew VALUES (:write);
+	SELECT outbox_emit('wake', :write, 'serializable');
+	COMMIT;
+	SELECT 1 / outbox.wait_published('20 s')::int;
+	END
+	db => 'app',
+	clients => 3,
+	transactions => 200,
+	args => ['--max-tries=100']);
+my $serializable = $node->safe_psql('app',
+	q(SELECT count(*) FROM outbox.event WHERE payload = 'serializable'));
+is($serializable, 600, 'each has seen its event published');
+cmp_ok($node->safe_psql('app', <<~'END'),
+	SELECT last_value - (SELECT count(*) FROM outbox.event) FROM outbox.event_id_seq
+	END
+	'>', 0, 'and some have failed after they had taken an id');
+
+$node->stop;
+done_testing();
