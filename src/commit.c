@@ -33,6 +33,7 @@
 #include "commit.h"
 #include "compat.h"
 #include "event.h"
+#include "guc.h"
 #include "horizon.h"
 #include "miscadmin.h"
 #include "shmem.h"
@@ -119,6 +120,30 @@ lock_gate(void)
 }
 
 /*
+ * Refuses new events while too many wait. The relay must have told how many
+ * they are, since the server started.
+ */
+static void
+check_pending(OutboxDatabase *db)
+{
+	uint64 pending;
+
+	if (outbox_max_pending == 0 || pg_atomic_read_u32(&db->relay_ready) == 0)
+		return;
+	pending = pg_atomic_read_u64(&db->parked) +
+			  pg_atomic_read_u64(&db->last_issued) -
+			  pg_atomic_read_u64(&db->position);
+	if ((int64) pending > outbox_max_pending)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("too many events wait to be published"),
+				 errdetail("%lld wait; outbox.max_pending is %d.",
+						   (long long) pending, outbox_max_pending),
+				 errhint("Look at outbox.stat_relay and outbox.blocked for "
+						 "the reason, or raise outbox.max_pending.")));
+}
+
+/*
  * Makes the current transaction one that emits: checks that it may, and locks
  * the gate. Nothing that is looked up here is kept beyond the transaction, so
  * that DROP and CREATE EXTENSION in between are harmless.
@@ -139,6 +164,7 @@ outbox_commit_join(void)
 						OUTBOX_EXTENSION),
 				 errhint("Run CREATE EXTENSION %s.", OUTBOX_EXTENSION)));
 	current.db = outbox_shmem_my_database();
+	check_pending(current.db);
 	current.joined = true;
 }
 

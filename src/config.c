@@ -12,6 +12,7 @@
 #include "config.h"
 #include "guc.h"
 #include "utils/memutils.h"
+#include "wait.h"
 
 /*
  * Reads the settings as they are now, for a database. Returns NULL and a message in error (of
@@ -46,6 +47,7 @@ outbox_config_read(const char *database, char *error)
 	config->sink.max_event_bytes = outbox_max_event_size_bytes;
 	config->sink.window_events = outbox_window_events;
 	config->sink.window_size_kb = outbox_window_size_kb;
+	config->sink.wake_fd = outbox_wait_pipe();
 
 	properties = outbox_properties_parse(outbox_kafka_properties, error);
 	if (properties == NULL)

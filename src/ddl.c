@@ -55,9 +55,11 @@ static ProcessUtility_hook_type prev_process_utility_hook = NULL;
 static bool extension_changed = false;
 static bool extension_present = false; /* known at pre-commit */
 static bool database_changed = false;
+static bool parked_changed = false;
 static Oid blocked_dbid = InvalidOid;
 
 PG_FUNCTION_INFO_V1(outbox_first_id_1_0);
+PG_FUNCTION_INFO_V1(outbox_parked_changed_1_0);
 
 static void
 object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
@@ -296,6 +298,16 @@ tell_extension_changed(void)
 	outbox_shmem_set_latch(pg_atomic_read_u32(&db->relay_proc));
 }
 
+/* The transaction has requeued or discarded parked events. */
+static void
+tell_parked_changed(void)
+{
+	OutboxDatabase *db = outbox_shmem_my_database();
+
+	pg_atomic_fetch_add_u32(&db->parked_changes, 1);
+	outbox_shmem_set_latch(pg_atomic_read_u32(&db->relay_proc));
+}
+
 static void
 xact_callback(XactEvent event, void *arg)
 {
@@ -322,7 +334,10 @@ xact_callback(XactEvent event, void *arg)
 				pg_atomic_fetch_add_u32(&outbox_shmem->ddl_count, 1);
 				outbox_shmem_wake_launcher();
 			}
+			if (parked_changed && event == XACT_EVENT_COMMIT)
+				tell_parked_changed();
 			extension_changed = extension_present = database_changed = false;
+			parked_changed = false;
 			break;
 		default:
 			break;
@@ -349,6 +364,23 @@ outbox_first_id_1_0(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(
 		(int64) pg_atomic_read_u64(&outbox_shmem_my_database()->last_issued) +
 		1);
+}
+
+/*
+ * outbox.parked_changed(): the relay looks at outbox.parked again once this
+ * transaction has committed.
+ */
+Datum
+outbox_parked_changed_1_0(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	/* so that nothing is left to fail after the commit */
+	if (outbox_shmem != NULL)
+	{
+		outbox_shmem_my_database();
+		parked_changed = true;
+	}
+	PG_RETURN_VOID();
 }
 
 /* Called once, while the postmaster loads the library. */

@@ -23,9 +23,25 @@ int outbox_max_databases = 64;
 int outbox_max_event_size_bytes = 1000000;
 int outbox_window_events = 65536;
 int outbox_window_size_kb = 64 * 1024;
+int outbox_max_pending = 0;
+int outbox_on_failure = OUTBOX_ON_FAILURE_BLOCK_KEY;
+int outbox_retry_base_delay_ms = 1000;
+double outbox_retry_multiplier = 2;
+int outbox_retry_max_delay_ms = 300000;
+double outbox_retry_jitter = 0.2;
+int outbox_retry_max_attempts = 20;
+char *outbox_dead_letter_topic = NULL;
+int outbox_dead_letter_retention_s = 30 * 86400;
 char *outbox_bootstrap_servers = NULL;
 char *outbox_kafka_properties = NULL;
 char *outbox_kafka_properties_file = NULL;
+
+static const struct config_enum_entry on_failure_options[] = {
+	{"block_key", OUTBOX_ON_FAILURE_BLOCK_KEY, false},
+	{"skip", OUTBOX_ON_FAILURE_SKIP, false},
+	{"halt", OUTBOX_ON_FAILURE_HALT, false},
+	{NULL, 0, false},
+};
 
 static bool
 check_databases(char **newval, void **extra, GucSource source)
@@ -122,6 +138,12 @@ define_limits(void)
 							512 * 1024 * 1024, PGC_SIGHUP, GUC_UNIT_BYTE, NULL,
 							NULL, NULL);
 
+	DefineCustomIntVariable("outbox.max_pending",
+							"With more events than that waiting to be "
+							"published, outbox_emit() fails.",
+							"0 means no limit.", &outbox_max_pending, 0, 0,
+							INT_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
+
 	DefineCustomIntVariable("outbox.window_events",
 							"How many events may be on their way to Kafka at "
 							"once, unacknowledged.",
@@ -134,6 +156,61 @@ define_limits(void)
 		"its size.",
 		&outbox_window_size_kb, 64 * 1024, 64, INT_MAX / 1024, PGC_SIGHUP,
 		GUC_UNIT_KB, NULL, NULL, NULL);
+}
+
+static void
+define_failure_settings(void)
+{
+	DefineCustomEnumVariable("outbox.on_failure",
+							 "What happens to later events of a key while "
+							 "one is parked.",
+							 "block_key: they queue behind it; skip: they "
+							 "overtake it; halt: nothing is published.",
+							 &outbox_on_failure, OUTBOX_ON_FAILURE_BLOCK_KEY,
+							 on_failure_options, PGC_SIGHUP, 0, NULL, NULL,
+							 NULL);
+
+	DefineCustomIntVariable("outbox.retry_base_delay",
+							"How long a parked event waits before it is "
+							"tried again for the first time.",
+							NULL, &outbox_retry_base_delay_ms, 1000, 10,
+							86400000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL,
+							NULL);
+
+	DefineCustomRealVariable("outbox.retry_multiplier",
+							 "By how much each delay is longer than the one "
+							 "before.",
+							 NULL, &outbox_retry_multiplier, 2, 1, 100,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("outbox.retry_max_delay",
+							"The longest delay between two attempts.", NULL,
+							&outbox_retry_max_delay_ms, 300000, 10, 86400000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+
+	DefineCustomRealVariable("outbox.retry_jitter",
+							 "By what part a delay may be shorter or longer, "
+							 "at random.",
+							 NULL, &outbox_retry_jitter, 0.2, 0, 1, PGC_SIGHUP,
+							 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("outbox.retry_max_attempts",
+							"After how many attempts a parked event becomes "
+							"a dead letter.",
+							"0 means never.", &outbox_retry_max_attempts, 20,
+							0, INT_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
+
+	DefineCustomStringVariable("outbox.dead_letter_topic",
+							   "A Kafka topic that gets a copy of each dead "
+							   "letter.",
+							   "An empty value means none.",
+							   &outbox_dead_letter_topic, "", PGC_SIGHUP, 0,
+							   NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"outbox.dead_letter_retention", "How long dead letters are kept.",
+		"0 means for ever.", &outbox_dead_letter_retention_s, 30 * 86400, 0,
+		INT_MAX, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 }
 
 static void
@@ -172,6 +249,7 @@ outbox_guc_define(void)
 {
 	define_process_settings();
 	define_limits();
+	define_failure_settings();
 	define_kafka_settings();
 	MarkGUCPrefixReserved("outbox");
 }

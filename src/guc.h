@@ -10,12 +10,29 @@
 
 #include "outbox.h"
 
+/* What happens to later events of a key while one of it is parked */
+typedef enum OutboxOnFailure
+{
+	OUTBOX_ON_FAILURE_BLOCK_KEY, /* they queue behind it */
+	OUTBOX_ON_FAILURE_SKIP,      /* they overtake it */
+	OUTBOX_ON_FAILURE_HALT,      /* nothing is published until it is gone */
+} OutboxOnFailure;
+
 extern bool outbox_enabled;
 extern char *outbox_databases;
 extern int outbox_max_databases;
 extern int outbox_max_event_size_bytes;
 extern int outbox_window_events;
 extern int outbox_window_size_kb;
+extern int outbox_max_pending;
+extern int outbox_on_failure;
+extern int outbox_retry_base_delay_ms;
+extern double outbox_retry_multiplier;
+extern int outbox_retry_max_delay_ms;
+extern double outbox_retry_jitter;
+extern int outbox_retry_max_attempts;
+extern char *outbox_dead_letter_topic;
+extern int outbox_dead_letter_retention_s;
 extern char *outbox_bootstrap_servers;
 extern char *outbox_kafka_properties;
 extern char *outbox_kafka_properties_file;

@@ -352,7 +352,7 @@ outbox_launcher_main(Datum main_arg)
 			ddl_count = count;
 			listed_at = GetCurrentTimestamp();
 		}
-		outbox_wait(-1, start_relays(), OUTBOX_WAIT_LAUNCHER_MAIN);
+		outbox_wait(start_relays(), OUTBOX_WAIT_LAUNCHER_MAIN);
 	}
 }
 

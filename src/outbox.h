@@ -16,6 +16,7 @@
 #define OUTBOX_SEQUENCE       "event_id_seq"
 #define OUTBOX_EVENT_TABLE    "event"
 #define OUTBOX_RELAY_TABLE    "relay"
+#define OUTBOX_PARKED_TABLE   "parked"
 #define OUTBOX_SEGMENTS       8
 #define OUTBOX_SEGMENT_PREFIX "event_"
 

@@ -16,16 +16,18 @@
  */
 #include "outbox.h"
 
-#include <syslog.h>
-
 #include "access/xlog.h"
+#include "blocks.h"
+#include "guc.h"
 #include "horizon.h"
 #include "liblog.h"
 #include "miscadmin.h"
 #include "publish.h"
 #include "record.h"
+#include "settle.h"
 #include "status.h"
 #include "storage/procsignal.h"
+#include "trouble.h"
 #include "utils/timestamp.h"
 #include "wait.h"
 
@@ -35,21 +37,29 @@
 /* how soon tables that others have locked are tried again */
 #define BUSY_RETRY_MS 50
 
-/* how long brokers may be silent until it is called an outage */
-#define SILENCE_MS    5000
-
 /* The position, which only grows. */
 uint64
 outbox_publish_position(const OutboxStream *stream)
 {
-	if (stream->window == NULL || outbox_window_is_empty(stream->window))
-		return stream->read_upto;
-	return outbox_window_oldest(stream->window) - 1;
+	uint64 position = stream->read_upto;
+
+	if (stream->window != NULL && !outbox_window_is_empty(stream->window))
+		position = outbox_window_oldest(stream->window) - 1;
+	if (stream->to_park_count > 0)
+		position = Min(position, stream->to_park[0] - 1);
+	return position;
+}
+
+/* Does the sink owe us answers? */
+bool
+outbox_publish_is_pending(const OutboxStream *stream)
+{
+	return stream->sink != NULL && !outbox_window_is_empty(stream->window);
 }
 
 /* Shows others how far we are. */
-static void
-show_position(OutboxStream *stream)
+void
+outbox_publish_show_position(OutboxStream *stream)
 {
 	uint64 position = outbox_publish_position(stream);
 
@@ -60,65 +70,11 @@ show_position(OutboxStream *stream)
 }
 
 static void
-tell_unreachable(OutboxStream *stream, const char *reason)
+take_delivered(OutboxStream *stream, uint64 count)
 {
-	/* a connection lost while there is nothing to send is no outage */
-	if (stream->unavailable_since != 0 ||
-		outbox_window_is_empty(stream->window))
-		return;
-	stream->unavailable_since = GetCurrentTimestamp();
-	outbox_status_error(stream->db, reason);
-	outbox_status_set(stream->db, OUTBOX_RELAY_UNAVAILABLE);
-	ereport(LOG, (errmsg("outbox relay for database \"%s\": Kafka is "
-						 "unavailable: %s",
-						 stream->database, reason),
-				  errdetail("Events are kept, and published when it is "
-							"back.")));
-}
-
-/*
- * How long until missing answers are called an outage; -1 if none are
- * missing, or it is called one already. The sink may tell of a lost connection
- * once only, perhaps while there was nothing to send, and it tells nothing
- * while brokers refuse for now or keep silent.
- */
-long
-outbox_publish_patience_ms(const OutboxStream *stream)
-{
-	if (stream->sink == NULL || stream->unavailable_since != 0 ||
-		outbox_window_is_empty(stream->window))
-		return -1;
-	return TimestampDifferenceMilliseconds(
-		GetCurrentTimestamp(),
-		TimestampTzPlusMilliseconds(stream->answered_at, SILENCE_MS));
-}
-
-/* Keeps what the sink has said last, in case no answer comes. */
-static void
-keep_complaint(OutboxStream *stream, const char *message)
-{
-	strlcpy(stream->complaint, message, sizeof(stream->complaint));
-}
-
-static void
-tell_reachable(OutboxStream *stream)
-{
-	long seconds =
-		(GetCurrentTimestamp() - stream->unavailable_since) / USECS_PER_SEC;
-
-	stream->unavailable_since = 0;
-	outbox_status_set(stream->db, OUTBOX_RELAY_PUBLISHING);
-	ereport(LOG, (errmsg("outbox relay for database \"%s\": Kafka is "
-						 "available again after %ld s",
-						 stream->database, seconds)));
-}
-
-static void
-fail(OutboxStream *stream, const char *what, const char *reason)
-{
-	outbox_status_error(stream->db, reason);
-	ereport(ERROR, (errcode(ERRCODE_CONNECTION_FAILURE),
-					errmsg("%s: %s", what, reason)));
+	pg_atomic_fetch_add_u64(&stream->db->published, count);
+	stream->login_failures = 0;
+	outbox_trouble_over(stream);
 }
 
 /* Takes in all that the sink has to tell. Returns whether there was any. */
@@ -129,9 +85,7 @@ outbox_publish_poll(OutboxStream *stream)
 	uint64 delivered = 0;
 	bool any = false;
 
-	if (stream->sink == NULL)
-		return false;
-	while (stream->api->poll(stream->sink, &event))
+	while (stream->sink != NULL && stream->api->poll(stream->sink, &event))
 	{
 		any = true;
 		switch (event.type)
@@ -141,41 +95,30 @@ outbox_publish_poll(OutboxStream *stream)
 				delivered++;
 				break;
 			case OUTBOX_SINK_PURGED:
+				outbox_window_answered(stream->window, event.tag);
 				break;
 			case OUTBOX_SINK_FAILED:
-				fail(stream,
-					 psprintf("could not publish event %llu",
-							  (unsigned long long) outbox_window_id(
-								  stream->window, event.tag)),
-					 event.message);
+				outbox_settle_failed(stream, event.tag, event.failure,
+									 event.message);
 				break;
 			case OUTBOX_SINK_FATAL:
-				fail(stream, "the Kafka producer has failed", event.message);
+				outbox_settle_begin(stream);
 				break;
 			case OUTBOX_SINK_UNREACHABLE:
-				keep_complaint(stream, event.message);
-				tell_unreachable(stream, event.message);
+				outbox_trouble_unreachable(stream, event.failure,
+										   event.message);
 				break;
 			case OUTBOX_SINK_LOG:
-				if (event.log_level <= LOG_WARNING)
-					keep_complaint(stream, event.message);
+				outbox_trouble_complaint(stream, event.log_level,
+										 event.message);
 				outbox_liblog(event.log_level, event.message);
 				break;
 		}
 	}
-
 	if (delivered > 0)
-	{
-		pg_atomic_fetch_add_u64(&stream->db->published, delivered);
-		stream->answered_at = GetCurrentTimestamp();
-		stream->complaint[0] = '\0';
-		if (stream->unavailable_since != 0)
-			tell_reachable(stream);
-		show_position(stream);
-	}
-	else if (outbox_publish_patience_ms(stream) == 0)
-		tell_unreachable(stream, stream->complaint[0] ? stream->complaint
-													  : "no broker answers");
+		take_delivered(stream, delivered);
+	else
+		outbox_trouble_check(stream);
 	return any;
 }
 
@@ -187,6 +130,17 @@ typedef struct PageState
 	bool stopped;   /* window or sink are full */
 } PageState;
 
+/* Has this event been published or parked by an earlier sink? */
+static bool
+is_done(OutboxStream *stream, uint64 id)
+{
+	while (stream->skip_next < stream->skip_count &&
+		   stream->skip[stream->skip_next] < id)
+		stream->skip_next++;
+	return stream->skip_next < stream->skip_count &&
+		   stream->skip[stream->skip_next] == id;
+}
+
 /* Hands one event to the sink; false if it must wait. */
 static bool
 publish_event(const OutboxEvent *event, void *arg)
@@ -194,8 +148,21 @@ publish_event(const OutboxEvent *event, void *arg)
 	PageState *page = arg;
 	OutboxStream *stream = page->stream;
 	OutboxRecord record;
+	OutboxFailure failure;
 	char error[OUTBOX_SINK_ERROR_MAX];
 	int64 bytes;
+
+	if (is_done(stream, event->id))
+	{
+		page->last_id = event->id;
+		return true;
+	}
+	if (outbox_blocks_has(event))
+	{
+		stream->to_park[stream->to_park_count++] = event->id;
+		page->last_id = event->id;
+		return true;
+	}
 
 	outbox_record_from_event(&record, event);
 	record.tag = outbox_window_next_tag(stream->window);
@@ -206,24 +173,75 @@ publish_event(const OutboxEvent *event, void *arg)
 		return false;
 	}
 
-	switch (stream->api->publish(stream->sink, &record, error))
+	switch (stream->api->publish(stream->sink, &record, &failure, error))
 	{
 		case OUTBOX_SINK_ACCEPTED:
 			break;
 		case OUTBOX_SINK_FULL:
 			page->stopped = true;
 			return false;
+		case OUTBOX_SINK_ENDED:
+			outbox_settle_begin(stream);
+			page->stopped = true;
+			return false;
 		case OUTBOX_SINK_REFUSED:
-			fail(stream,
-				 psprintf("could not publish event %llu",
-						  (unsigned long long) event->id),
-				 error);
+			outbox_window_add(stream->window, event->id, bytes);
+			outbox_settle_failed(stream, record.tag, failure, error);
+			page->last_id = event->id;
+			/* nothing of its key may overtake it */
+			page->stopped = true;
+			return false;
 	}
 	if (outbox_window_is_empty(stream->window))
 		stream->answered_at = GetCurrentTimestamp();
 	outbox_window_add(stream->window, event->id, bytes);
 	page->last_id = event->id;
 	return true;
+}
+
+/* Parks what is blocked, before the position passes it. */
+static OutboxStoreStatus
+park_blocked(OutboxStream *stream)
+{
+	OutboxStoreStatus status;
+	uint64 added;
+
+	if (stream->to_park_count == 0)
+		return OUTBOX_STORE_OK;
+	status = outbox_parked_queue(stream->relay, stream->to_park,
+								 stream->to_park_count, &added);
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	outbox_blocks_count((int64) added);
+	stream->to_park_count = 0;
+	return OUTBOX_STORE_OK;
+}
+
+/* Nothing is read while it is not known what is blocked, or it is settled
+ * what becomes of events that have failed. */
+static bool
+can_read(OutboxStream *stream)
+{
+	bool halted =
+		(outbox_on_failure == OUTBOX_ON_FAILURE_HALT && outbox_blocks_any());
+
+	if (stream->sink == NULL || stream->ending || stream->failed_count > 0 ||
+		!outbox_blocks_is_loaded())
+		return false;
+	if (halted)
+		outbox_status_set(stream->db, OUTBOX_RELAY_HALTED);
+	else if (stream->db->relay.state == OUTBOX_RELAY_HALTED)
+		outbox_status_set(stream->db, OUTBOX_RELAY_PUBLISHING);
+	return !halted;
+}
+
+static OutboxStoreStatus
+busy(OutboxStream *stream, OutboxStoreStatus status)
+{
+	if (status == OUTBOX_STORE_BUSY)
+		stream->busy_until =
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_RETRY_MS);
+	return status;
 }
 
 /*
@@ -241,11 +259,14 @@ outbox_publish_page(OutboxStream *stream, bool *progress)
 	int limit;
 
 	*progress = false;
-	if (stream->sink == NULL)
+	if (!can_read(stream))
 		return OUTBOX_STORE_OK;
 	limit = Min(PAGE_ROWS, outbox_window_room(stream->window));
 	if (limit == 0 || GetCurrentTimestamp() < stream->busy_until)
 		return OUTBOX_STORE_OK;
+	status = park_blocked(stream);
+	if (status != OUTBOX_STORE_OK)
+		return busy(stream, status);
 
 	if (!stream->more)
 		outbox_horizon_sleep(stream->db);
@@ -262,20 +283,16 @@ outbox_publish_page(OutboxStream *stream, bool *progress)
 	status = outbox_store_read(stream->read_upto, horizon, limit,
 							   publish_event, &page, &rows);
 	if (status != OUTBOX_STORE_OK)
-	{
-		stream->busy_until =
-			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_RETRY_MS);
-		return status;
-	}
+		return busy(stream, status);
 
-	*progress = (rows > 0);
+	*progress = true;
 	stream->more = page.stopped || rows == (uint64) limit;
 	if (!stream->more)
 		stream->read_upto = horizon - 1;
 	else if (page.last_id != 0)
 		stream->read_upto = page.last_id;
-	show_position(stream);
-	return OUTBOX_STORE_OK;
+	status = park_blocked(stream);
+	return busy(stream, status);
 }
 
 /*
@@ -298,7 +315,7 @@ outbox_publish_drain(OutboxStream *stream, long grace_ms)
 		if (ProcSignalBarrierPending)
 			ProcessProcSignalBarrier();
 		outbox_publish_poll(stream);
-		if (outbox_window_is_empty(stream->window))
+		if (stream->sink == NULL || outbox_window_is_empty(stream->window))
 			return true;
 		left =
 			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
@@ -306,12 +323,14 @@ outbox_publish_drain(OutboxStream *stream, long grace_ms)
 		if (left <= 0 ||
 			(ProcDiePending && grace_ms > OUTBOX_PUBLISH_STOP_GRACE_MS))
 			return false;
-		outbox_wait_fd(stream->api->event_fd(stream->sink), Min(left, 100),
-					   OUTBOX_WAIT_RELAY_DRAIN);
+		outbox_wait_answers(Min(left, 100), OUTBOX_WAIT_RELAY_DRAIN);
 	}
 }
 
-/* Goes on with another sink and an empty window. */
+/*
+ * Goes on with another sink. Events that are done are remembered, the others
+ * of the window are read again.
+ */
 void
 outbox_publish_open(OutboxStream *stream, OutboxSink *sink,
 					const OutboxSinkConfig *config)
@@ -320,10 +339,12 @@ outbox_publish_open(OutboxStream *stream, OutboxSink *sink,
 	stream->sink = sink;
 	stream->window = outbox_window_create(
 		config->window_events, (int64) config->window_size_kb * 1024);
-	stream->unavailable_since = 0;
+	if (stream->to_park == NULL)
+		stream->to_park = palloc(PAGE_ROWS * sizeof(uint64));
 	stream->complaint[0] = '\0';
 	stream->more = true;
-	outbox_status_set(stream->db, OUTBOX_RELAY_PUBLISHING);
+	if (stream->trouble_since == 0)
+		outbox_status_set(stream->db, OUTBOX_RELAY_PUBLISHING);
 }
 
 /* Closes the sink; events without an answer will be read again. */
@@ -336,7 +357,7 @@ outbox_publish_close(OutboxStream *stream)
 	if (sink == NULL)
 		return;
 	stream->api->close(sink);
-	stream->read_upto = outbox_publish_position(stream);
+	outbox_settle_remember(stream);
 	outbox_window_free(stream->window);
 	stream->window = NULL;
 }

@@ -16,26 +16,61 @@
 /* how long answers are waited for before the process ends */
 #define OUTBOX_PUBLISH_STOP_GRACE_MS 1000
 
+/* An event that the sink has given up */
+typedef struct OutboxFailedEvent
+{
+	uint64 tag;
+	OutboxFailure failure;
+	char *error;
+} OutboxFailedEvent;
+
 typedef struct OutboxStream
 {
 	OutboxDatabase *db;
+	const char *relay;
 	const char *database; /* its name */
 	const OutboxSinkApi *api;
-	OutboxSink *sink;     /* NULL: settings are missing or wrong */
-	OutboxWindow *window; /* as long as there is a sink */
+	OutboxSink *sink;     /* NULL: not configured, or to be opened again */
+	OutboxWindow *window; /* as long as there is a configuration */
 	uint64 read_upto;
-	bool more;                     /* the last page was not the end */
-	TimestampTz busy_until;        /* tables are locked by others */
-	TimestampTz unavailable_since; /* 0 = brokers answer */
-	TimestampTz answered_at;       /* or when something to answer came */
+	bool more;              /* the last page was not the end */
+	TimestampTz busy_until; /* tables are locked by others */
+
+	/* while brokers do not answer; see trouble.c */
+	TimestampTz trouble_since; /* 0 = they answer */
+	bool unreachable;          /* the sink says so; not only silence */
+	TimestampTz answered_at;   /* or when something to answer came */
 	char complaint[OUTBOX_SINK_ERROR_MAX]; /* of the sink, since then */
+
+	/* events to be parked behind others, before the position passes them */
+	uint64 *to_park;
+	int to_park_count;
+
+	/* when events fail; see settle.c */
+	MemoryContext failed_context;
+	OutboxFailedEvent *failed;
+	int failed_count;
+	int failed_capacity;
+	bool ending; /* the sink publishes nothing any more */
+	TimestampTz ending_since;
+	TimestampTz open_at; /* when to open the next sink */
+	int login_failures;  /* one after another */
+	uint64 *skip;        /* ids beyond read_upto that are done */
+	int skip_count;
+	int skip_next;
+	int batch_bytes;    /* of the sink: 0 = no limit of ours */
+	uint64 narrow_upto; /* as long as the position is not there */
+	TimestampTz narrow_until;
+	uint64 stuck_id;         /* the oldest event without an answer ... */
+	TimestampTz stuck_since; /* ... and since when it is that */
 } OutboxStream;
 
 extern uint64 outbox_publish_position(const OutboxStream *stream);
+extern void outbox_publish_show_position(OutboxStream *stream);
+extern bool outbox_publish_is_pending(const OutboxStream *stream);
 extern bool outbox_publish_poll(OutboxStream *stream);
 extern OutboxStoreStatus outbox_publish_page(OutboxStream *stream,
 											 bool *progress);
-extern long outbox_publish_patience_ms(const OutboxStream *stream);
 extern bool outbox_publish_drain(OutboxStream *stream, long grace_ms);
 extern void outbox_publish_open(OutboxStream *stream, OutboxSink *sink,
 								const OutboxSinkConfig *config);

@@ -24,7 +24,7 @@
 
 #include "access/xact.h"
 #include "commands/dbcommands.h"
-#include "config.h"
+#include "deadletter.h"
 #include "fmgr.h"
 #include "guc.h"
 #include "horizon.h"
@@ -33,12 +33,16 @@
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "publish.h"
+#include "reconfigure.h"
 #include "relay.h"
+#include "retry.h"
+#include "settle.h"
 #include "status.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
+#include "trouble.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -48,9 +52,6 @@
 #define BUSY_RETRY_MS     50
 #define SAFETY_TICK_MS    60000
 
-/* how long new settings wait for answers from the brokers of the old ones */
-#define SWITCH_GRACE_MS   5000
-
 /* class of our advisory lock, beside the 1 and 2 that SQL functions use */
 #define RELAY_LOCK_CLASS  0x6f62
 
@@ -59,9 +60,7 @@ typedef struct Relay
 	OutboxRelayArgs args;
 	const char *name;
 	OutboxStream stream;
-	OutboxConfig *config; /* that the stream's sink was opened with */
-	char *refused_config; /* the error told last, to tell it once */
-	uint64 written;       /* position in the table */
+	uint64 written; /* position in the table */
 	TimestampTz written_at;
 	uint32 extension_changes; /* of the database, that we have looked at */
 } Relay;
@@ -124,86 +123,14 @@ check_extension(void)
 			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_RETRY_MS);
 }
 
-/* Something is wrong with the settings: says so, once. */
-static void
-refuse_config(const char *error)
-{
-	if (relay.refused_config != NULL &&
-		strcmp(relay.refused_config, error) == 0)
-		return;
-	if (relay.refused_config != NULL)
-		pfree(relay.refused_config);
-	relay.refused_config = MemoryContextStrdup(TopMemoryContext, error);
-	outbox_status_error(relay.stream.db, error);
-	ereport(LOG,
-			(errmsg("outbox relay for database \"%s\" %s: %s",
-					relay.stream.database,
-					relay.stream.sink ? "keeps its settings"
-									  : "waits for settings",
-					error),
-			 errhint("Set outbox.bootstrap_servers, outbox.kafka_properties "
-					 "or outbox.kafka_properties_file, and reload.")));
-}
-
-/* The settings are fine; the next refusal is news. */
-static void
-accept_config(void)
-{
-	if (relay.refused_config != NULL)
-		pfree(relay.refused_config);
-	relay.refused_config = NULL;
-}
-
-/*
- * Opens a sink with the settings as they are now, if they differ from those
- * of the running one. Only when the new one is open, the old one is drained
- * and closed: no event is lost, and none is repeated if the old brokers
- * answer.
- */
-static void
-apply_config(void)
-{
-	char error[OUTBOX_SINK_ERROR_MAX];
-	OutboxConfig *config = outbox_config_read(relay.stream.database, error);
-	OutboxSink *sink;
-
-	if (config == NULL)
-	{
-		refuse_config(error);
-		return;
-	}
-	if (relay.config != NULL && outbox_config_equal(config, relay.config))
-	{
-		outbox_config_free(config);
-		accept_config();
-		return;
-	}
-
-	sink = relay.stream.api->open(&config->sink, error);
-	if (sink == NULL)
-	{
-		outbox_config_free(config);
-		refuse_config(error);
-		return;
-	}
-
-	outbox_publish_drain(&relay.stream, SWITCH_GRACE_MS);
-	outbox_publish_open(&relay.stream, sink, &config->sink);
-	if (relay.config != NULL)
-		outbox_config_free(relay.config);
-	relay.config = config;
-	accept_config();
-	ereport(LOG,
-			(errmsg("outbox relay for database \"%s\" publishes to %s",
-					relay.stream.database, config->sink.bootstrap_servers)));
-}
-
 /* Waits a moment for answers and writes the position; interrupts wait. */
 static void
 wind_up(void)
 {
 	HOLD_INTERRUPTS();
 	outbox_publish_drain(&relay.stream, OUTBOX_PUBLISH_STOP_GRACE_MS);
+	outbox_retry_drain(outbox_publish_position(&relay.stream),
+					   OUTBOX_PUBLISH_STOP_GRACE_MS);
 	write_position();
 	RESUME_INTERRUPTS();
 }
@@ -228,7 +155,7 @@ handle_interrupts(void)
 								 relay.stream.database)));
 			finish(OUTBOX_LAUNCH_FINISHED);
 		}
-		apply_config();
+		outbox_reconfigure(&relay.stream);
 	}
 }
 
@@ -238,7 +165,7 @@ next_timeout(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	long timeout_ms = SAFETY_TICK_MS;
-	long patience_ms = outbox_publish_patience_ms(&relay.stream);
+	long patience_ms = outbox_trouble_patience_ms(&relay.stream);
 
 	if (outbox_publish_position(&relay.stream) != relay.written)
 		timeout_ms = TimestampDifferenceMilliseconds(
@@ -246,9 +173,47 @@ next_timeout(void)
 			TimestampTzPlusMilliseconds(relay.written_at, POSITION_EVERY_MS));
 	if (relay.stream.busy_until > now)
 		timeout_ms = Min(timeout_ms, BUSY_RETRY_MS);
+	if (outbox_reconfigure_running() != NULL)
+	{
+		long retry_ms = outbox_retry_timeout_ms();
+		long settle_ms = outbox_settle_timeout_ms(&relay.stream);
+		long dead_ms = outbox_deadletter_timeout_ms();
+
+		if (retry_ms >= 0)
+			timeout_ms = Min(timeout_ms, retry_ms);
+		if (dead_ms >= 0)
+			timeout_ms = Min(timeout_ms, dead_ms);
+		if (settle_ms >= 0)
+			timeout_ms = Min(timeout_ms, settle_ms);
+	}
 	if (patience_ms >= 0)
 		timeout_ms = Min(timeout_ms, patience_ms);
 	return timeout_ms;
+}
+
+/* One round; true if anything was done. */
+static bool
+round_of_work(void)
+{
+	OutboxStream *stream = &relay.stream;
+	const OutboxSinkConfig *config = outbox_reconfigure_running();
+	bool progress = outbox_publish_poll(stream);
+	bool page = false;
+
+	if (config != NULL)
+	{
+		end_if_absent(outbox_settle_run(stream, &progress));
+		outbox_reconfigure_reopen(stream);
+		end_if_absent(outbox_retry_run(config, outbox_publish_position(stream),
+									   &progress));
+		end_if_absent(outbox_deadletter_run(config, &progress));
+		end_if_absent(outbox_publish_page(stream, &page));
+	}
+	outbox_publish_show_position(stream);
+	if (TimestampDifferenceExceeds(relay.written_at, GetCurrentTimestamp(),
+								   POSITION_EVERY_MS))
+		write_position();
+	return progress || page;
 }
 
 static void
@@ -256,27 +221,14 @@ run(void)
 {
 	for (;;)
 	{
-		OutboxSink *sink;
-		bool answers;
-		bool events;
-
 		Assert(CurrentMemoryContext == TopMemoryContext);
 		handle_interrupts();
 		check_extension();
-		answers = outbox_publish_poll(&relay.stream);
-		end_if_absent(outbox_publish_page(&relay.stream, &events));
-		if (TimestampDifferenceExceeds(relay.written_at, GetCurrentTimestamp(),
-									   POSITION_EVERY_MS))
-			write_position();
-		if (answers || events)
-			continue;
-
-		sink = relay.stream.sink;
-		outbox_wait(sink ? relay.stream.api->event_fd(sink) : -1,
-					next_timeout(),
-					sink && !outbox_window_is_empty(relay.stream.window)
-						? OUTBOX_WAIT_RELAY_ACK
-						: OUTBOX_WAIT_RELAY_IDLE);
+		if (!round_of_work())
+			outbox_wait(next_timeout(),
+						outbox_publish_is_pending(&relay.stream)
+							? OUTBOX_WAIT_RELAY_ACK
+							: OUTBOX_WAIT_RELAY_IDLE);
 	}
 }
 
@@ -315,7 +267,7 @@ attach(void)
 		if (status != OUTBOX_STORE_BUSY)
 			break;
 		CHECK_FOR_INTERRUPTS();
-		outbox_wait(-1, BUSY_RETRY_MS, OUTBOX_WAIT_RELAY_IDLE);
+		outbox_wait(BUSY_RETRY_MS, OUTBOX_WAIT_RELAY_IDLE);
 	}
 	if (status == OUTBOX_STORE_ABSENT)
 		finish(OUTBOX_LAUNCH_ABSENT);
@@ -329,6 +281,7 @@ attach(void)
 	relay.written = relay.stream.read_upto;
 	relay.written_at = GetCurrentTimestamp();
 	relay.stream.more = true;
+	relay.stream.relay = relay.name;
 	/* the first round looks: it may have changed since the store was opened */
 	relay.extension_changes =
 		pg_atomic_read_u32(&relay.stream.db->extension_changes) - 1;
@@ -346,6 +299,8 @@ before_exit_close(int code, Datum arg)
 	(void) code;
 	(void) arg;
 	outbox_publish_close(&relay.stream);
+	outbox_retry_close();
+	outbox_deadletter_close();
 }
 
 static void
@@ -413,11 +368,13 @@ outbox_relay_main(Datum main_arg)
 		sink_api = (OutboxSinkApiFunction) load_external_function(
 			"$libdir/outbox_kafka", OUTBOX_SINK_SYMBOL, true, NULL);
 		relay.stream.api = sink_api();
+		outbox_retry_init(relay.stream.db, relay.name, relay.stream.api);
+		outbox_deadletter_init(relay.name, relay.stream.api);
 		outbox_status_set(relay.stream.db, OUTBOX_RELAY_UNCONFIGURED);
 
 		/* a SIGHUP may have come before there was a handler */
 		ConfigReloadPending = true;
-		apply_config();
+		outbox_reconfigure(&relay.stream);
 		run();
 	}
 	PG_CATCH();

@@ -74,7 +74,9 @@ init_database(OutboxDatabase *db)
 	pg_atomic_init_u32(&db->relay_sleeping, 0);
 	pg_atomic_init_u32(&db->relay_proc, OUTBOX_NO_PROC);
 	pg_atomic_init_u32(&db->extension_changes, 0);
+	pg_atomic_init_u32(&db->parked_changes, 0);
 	pg_atomic_init_u32(&db->relay_ready, 0);
+	pg_atomic_init_u64(&db->parked, 0);
 	pg_atomic_init_u64(&db->position, 0);
 	pg_atomic_init_u64(&db->horizon, 0);
 	pg_atomic_init_u64(&db->published, 0);

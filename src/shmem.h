@@ -41,7 +41,9 @@ typedef enum OutboxRelayState
 	OUTBOX_RELAY_STARTING,
 	OUTBOX_RELAY_UNCONFIGURED, /* settings missing or refused: waits */
 	OUTBOX_RELAY_PUBLISHING,
-	OUTBOX_RELAY_UNAVAILABLE, /* no broker can be reached */
+	OUTBOX_RELAY_UNAVAILABLE,     /* no broker can be reached */
+	OUTBOX_RELAY_UNAUTHENTICATED, /* brokers refuse our credentials */
+	OUTBOX_RELAY_HALTED,          /* by outbox.on_failure = 'halt' */
 } OutboxRelayState;
 
 /* A relay as others see it. Guarded by outbox_shmem->lock. */
@@ -71,11 +73,15 @@ typedef struct OutboxDatabase
 	/* counts commits that may have dropped the extension, or made it anew */
 	pg_atomic_uint32 extension_changes;
 
+	/* counts commits that have changed outbox.parked from outside */
+	pg_atomic_uint32 parked_changes;
+
 	/* written by the relay alone, read by the views and outbox.wait_* */
 	pg_atomic_uint32 relay_ready; /* position and last_issued are known */
 	pg_atomic_uint64 position;
 	pg_atomic_uint64 horizon;
 	pg_atomic_uint64 published; /* acknowledged since the server started */
+	pg_atomic_uint64 parked;    /* being retried, or queued behind one */
 	ConditionVariable position_moved;
 } OutboxDatabase;
 

@@ -7,7 +7,12 @@
  * Rules for a module: it may have threads, but nothing of PostgreSQL is called
  * in them. What happens there is told to the relay through poll, in the
  * relay's own thread. No function raises an error, but for being out of
- * memory, and none waits, but for close.
+ * memory, and none waits, but for close and check_topic.
+ *
+ * After an event has failed, no later event of the same topic and key is
+ * published any more: the module ends with OUTBOX_SINK_FATAL if it cannot
+ * keep that otherwise, and gives each event that has no other answer back as
+ * PURGED. So the relay knows the fate of each, and can begin anew in order.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,6 +33,8 @@ typedef struct OutboxSinkConfig
 	int max_event_bytes;
 	int window_events;
 	int window_size_kb;
+	int wake_fd;     /* gets a byte when poll has something to tell */
+	int batch_bytes; /* 0 = as large as they get; 1 = each event alone */
 } OutboxSinkConfig;
 
 typedef struct OutboxHeader
@@ -56,14 +63,26 @@ typedef enum OutboxSinkAnswer
 {
 	OUTBOX_SINK_ACCEPTED,
 	OUTBOX_SINK_FULL,    /* try again after some events have been delivered */
-	OUTBOX_SINK_REFUSED, /* this event can never be published */
+	OUTBOX_SINK_ENDED,   /* this sink publishes nothing any more */
+	OUTBOX_SINK_REFUSED, /* the event cannot be published, with the failure */
 } OutboxSinkAnswer;
+
+/* Whose fault it is that an event could not be published */
+typedef enum OutboxFailure
+{
+	OUTBOX_FAILURE_CLUSTER, /* the brokers': it is sent again */
+	OUTBOX_FAILURE_LOGIN,   /* our credentials': it is sent again, later */
+	OUTBOX_FAILURE_TOPIC,   /* the topic's, for now */
+	OUTBOX_FAILURE_EVENT,   /* the event's, for now */
+	OUTBOX_FAILURE_SIZE,    /* its batch's, or its own if it was alone */
+	OUTBOX_FAILURE_INVALID, /* the event's, for good */
+} OutboxFailure;
 
 typedef enum OutboxSinkEventType
 {
 	OUTBOX_SINK_DELIVERED,   /* tag: acknowledged */
-	OUTBOX_SINK_FAILED,      /* tag: given up, with the reason */
-	OUTBOX_SINK_PURGED,      /* tag: given back after purge */
+	OUTBOX_SINK_FAILED,      /* tag: not published, with the failure */
+	OUTBOX_SINK_PURGED,      /* tag: not published, because others failed */
 	OUTBOX_SINK_UNREACHABLE, /* no broker answers; it goes on trying */
 	OUTBOX_SINK_FATAL,       /* this sink will not publish any more */
 	OUTBOX_SINK_LOG,         /* a message of the library */
@@ -73,6 +92,7 @@ typedef struct OutboxSinkEvent
 {
 	OutboxSinkEventType type;
 	uint64 tag;
+	OutboxFailure failure;
 	int log_level;       /* of syslog(3), 0 = worst, for OUTBOX_SINK_LOG */
 	const char *message; /* valid until the next poll */
 } OutboxSinkEvent;
@@ -84,17 +104,21 @@ typedef struct OutboxSinkApi
 	/* NULL and a message in error (OUTBOX_SINK_ERROR_MAX) if not possible */
 	OutboxSink *(*open)(const OutboxSinkConfig *config, char *error);
 
-	/* readable when poll has something to tell */
-	int (*event_fd)(OutboxSink *sink);
-
-	/* hands an event over; a message in error if it is refused */
+	/* hands an event over; a failure and a message if it is refused */
 	OutboxSinkAnswer (*publish)(OutboxSink *sink, const OutboxRecord *record,
-								char *error);
+								OutboxFailure *failure, char *error);
+
+	/*
+	 * Asks the brokers about a topic whose events get no answer. Waits at
+	 * most timeout_ms. Returns whether something is wrong with it.
+	 */
+	bool (*check_topic)(OutboxSink *sink, const char *topic, int timeout_ms,
+						OutboxFailure *failure, char *error);
 
 	/* what has happened; false when there is nothing (more) to tell */
 	bool (*poll)(OutboxSink *sink, OutboxSinkEvent *event);
 
-	/* asks for all events back that have no answer yet, through poll */
+	/* asks for all events back that have not been sent, through poll */
 	void (*purge)(OutboxSink *sink);
 
 	/* forgets them, ends all threads and frees everything */

@@ -50,6 +50,10 @@ state_name(OutboxRelayState state)
 			return "publishing";
 		case OUTBOX_RELAY_UNAVAILABLE:
 			return "unavailable";
+		case OUTBOX_RELAY_UNAUTHENTICATED:
+			return "unauthenticated";
+		case OUTBOX_RELAY_HALTED:
+			return "halted";
 	}
 	return "unknown";
 }

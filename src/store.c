@@ -17,7 +17,6 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/lmgr.h"
@@ -108,12 +107,16 @@ lock_relations(void)
 		status = lock_relation(schema, OUTBOX_RELAY_TABLE, RowExclusiveLock,
 							   &relation);
 	if (status == OUTBOX_STORE_OK)
+		status = lock_relation(schema, OUTBOX_PARKED_TABLE, RowExclusiveLock,
+							   &relation);
+	if (status == OUTBOX_STORE_OK)
 		attached_sequence = sequence;
 	return status;
 }
 
-static void
-end(void)
+/* Ends the transaction. */
+void
+outbox_store_end(void)
 {
 	SPI_finish();
 	PopActiveSnapshot();
@@ -122,9 +125,12 @@ end(void)
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
-/* Begins a transaction; it has ended already unless the answer is OK. */
-static OutboxStoreStatus
-begin(const char *activity)
+/*
+ * Begins a transaction and locks our tables, as told above. It has ended
+ * already unless the answer is OK.
+ */
+OutboxStoreStatus
+outbox_store_begin(const char *activity)
 {
 	OutboxStoreStatus status;
 
@@ -137,33 +143,39 @@ begin(const char *activity)
 
 	status = lock_relations();
 	if (status != OUTBOX_STORE_OK)
-		end();
+		outbox_store_end();
 	return status;
 }
 
-/* A plan, prepared once and kept */
 static SPIPlanPtr
-get_plan(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types)
+get_plan(OutboxStatement *statement)
 {
-	if (*plan == NULL)
+	if (statement->plan == NULL)
 	{
-		SPIPlanPtr prepared = SPI_prepare(sql, nargs, types);
+		SPIPlanPtr plan =
+			SPI_prepare(statement->sql, statement->nargs, statement->types);
 
-		if (prepared == NULL || SPI_keepplan(prepared) != 0)
-			elog(ERROR, "could not prepare \"%s\": %s", sql,
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not prepare \"%s\": %s", statement->sql,
 				 SPI_result_code_string(SPI_result));
-		*plan = prepared;
+		statement->plan = plan;
 	}
-	return *plan;
+	return statement->plan;
 }
 
-static void
-execute(SPIPlanPtr plan, Datum *values, bool read_only, int expected)
+/* Runs a query in the current transaction; its result is SPI's. Returns how
+ * many rows it has read or written. */
+uint64
+outbox_store_execute(OutboxStatement *statement, Datum *values,
+					 const char *nulls)
 {
-	int result = SPI_execute_plan(plan, values, NULL, read_only, 0);
+	int result = SPI_execute_plan(get_plan(statement), values, nulls,
+								  statement->read_only, 0);
 
-	if (result != expected)
-		elog(ERROR, "outbox query failed: %s", SPI_result_code_string(result));
+	if (result < 0)
+		elog(ERROR, "query \"%s\" failed: %s", statement->sql,
+			 SPI_result_code_string(result));
+	return SPI_processed;
 }
 
 static int64
@@ -193,27 +205,27 @@ report_missing_row(const char *relay)
 OutboxStoreStatus
 outbox_store_open(const char *relay, uint64 *position, uint64 *last_id)
 {
-	static SPIPlanPtr plan = NULL;
-	Oid types[] = {TEXTOID};
+	static OutboxStatement statement = {
+		.sql = "SELECT r.position, s.last_value - (NOT s.is_called)::int"
+			   " FROM outbox.relay r, outbox.event_id_seq s"
+			   " WHERE r.name = $1",
+		.read_only = true,
+		.nargs = 1,
+		.types = {TEXTOID}};
 	Datum values[1];
 	OutboxStoreStatus status;
 
 	attached_sequence = InvalidOid;
-	status = begin("outbox: reading the position");
+	status = outbox_store_begin("outbox: reading the position");
 	if (status != OUTBOX_STORE_OK)
 		return status;
 
-	get_plan(&plan,
-			 "SELECT r.position, s.last_value - (NOT s.is_called)::int"
-			 " FROM outbox.relay r, outbox.event_id_seq s WHERE r.name = $1",
-			 1, types);
 	values[0] = CStringGetTextDatum(relay);
-	execute(plan, values, true, SPI_OK_SELECT);
-	if (SPI_processed != 1)
+	if (outbox_store_execute(&statement, values, NULL) != 1)
 		report_missing_row(relay);
 	*position = (uint64) result_int64(1);
 	*last_id = (uint64) result_int64(2);
-	end();
+	outbox_store_end();
 	return OUTBOX_STORE_OK;
 }
 
@@ -221,10 +233,11 @@ outbox_store_open(const char *relay, uint64 *position, uint64 *last_id)
 OutboxStoreStatus
 outbox_store_check(void)
 {
-	OutboxStoreStatus status = begin("outbox: looking for the extension");
+	OutboxStoreStatus status =
+		outbox_store_begin("outbox: looking for the extension");
 
 	if (status == OUTBOX_STORE_OK)
-		end();
+		outbox_store_end();
 	return status;
 }
 
@@ -283,6 +296,10 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 			? NULL
 			: DatumGetJsonbP(slot->tts_values[OUTBOX_EVENT_HEADERS]);
 
+	event.attempts = 0;
+	if (slot->tts_tupleDescriptor->natts > OUTBOX_EVENT_COLUMNS)
+		event.attempts = DatumGetInt32(slot->tts_values[OUTBOX_EVENT_COLUMNS]);
+
 	taken = receiver->consumer(&event, receiver->arg);
 	if (taken)
 		receiver->rows++;
@@ -292,40 +309,24 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 }
 
 /*
- * Gives the events with position < id < horizon, in order and at most limit
- * of them, to the consumer. rows becomes how many it has taken. The horizon
- * must have been read before, and the WAL flushed.
+ * Gives the rows of a query, which begin with the columns of outbox.event (and
+ * may go on with attempts), to the consumer. Returns how many it has taken.
  */
-OutboxStoreStatus
-outbox_store_read(uint64 position, uint64 horizon, int limit,
-				  OutboxEventConsumer consumer, void *arg, uint64 *rows)
+uint64
+outbox_store_stream(OutboxStatement *statement, Datum *values,
+					const char *nulls, OutboxEventConsumer consumer, void *arg)
 {
-	static SPIPlanPtr plan = NULL;
-	Oid types[] = {INT8OID, INT8OID, INT8OID};
-	Datum values[] = {Int64GetDatum((int64) position),
-					  Int64GetDatum((int64) horizon), Int64GetDatum(limit)};
-	ParamListInfo params;
+	ParamListInfo params = makeParamList(statement->nargs);
 	SPIExecuteOptions options = {0};
 	PageReceiver receiver = {0};
-	OutboxStoreStatus status = begin("outbox: reading events");
 	int result;
 
-	*rows = 0;
-	if (status != OUTBOX_STORE_OK)
-		return status;
-
-	get_plan(&plan,
-			 "SELECT id, event_id, emitted_at, topic, key, payload, headers"
-			 " FROM outbox.event WHERE id > $1 AND id < $2"
-			 " ORDER BY id LIMIT $3",
-			 3, types);
-	params = makeParamList(lengthof(values));
-	for (size_t i = 0; i < lengthof(values); i++)
+	for (int i = 0; i < statement->nargs; i++)
 	{
 		params->params[i].value = values[i];
-		params->params[i].isnull = false;
+		params->params[i].isnull = (nulls != NULL && nulls[i] == 'n');
 		params->params[i].pflags = PARAM_FLAG_CONST;
-		params->params[i].ptype = types[i];
+		params->params[i].ptype = statement->types[i];
 	}
 
 	receiver.pub.receiveSlot = receive_row;
@@ -339,44 +340,97 @@ outbox_store_read(uint64 position, uint64 horizon, int limit,
 		CurrentMemoryContext, "outbox row", ALLOCSET_DEFAULT_SIZES);
 
 	options.params = params;
-	options.read_only = true;
+	options.read_only = statement->read_only;
 	options.dest = &receiver.pub;
 
 	/* a request to end waits for the page, so that what the consumer has
 	 * taken is not forgotten; there is no lock to wait for any more */
 	HOLD_INTERRUPTS();
-	result = SPI_execute_plan_extended(plan, &options);
+	result = SPI_execute_plan_extended(get_plan(statement), &options);
 	RESUME_INTERRUPTS();
 	if (result < 0)
-		elog(ERROR, "could not read events: %s",
+		elog(ERROR, "query \"%s\" failed: %s", statement->sql,
 			 SPI_result_code_string(result));
+	return receiver.rows;
+}
 
-	*rows = receiver.rows;
-	end();
+/*
+ * Gives the events with position < id < horizon, in order and at most limit
+ * of them, to the consumer. rows becomes how many it has taken. The horizon
+ * must have been read before, and the WAL flushed.
+ */
+OutboxStoreStatus
+outbox_store_read(uint64 position, uint64 horizon, int limit,
+				  OutboxEventConsumer consumer, void *arg, uint64 *rows)
+{
+	static OutboxStatement statement = {
+		.sql = "SELECT id, event_id, emitted_at, topic, key, payload, headers"
+			   " FROM outbox.event WHERE id > $1 AND id < $2"
+			   " ORDER BY id LIMIT $3",
+		.read_only = true,
+		.nargs = 3,
+		.types = {INT8OID, INT8OID, INT8OID}};
+	Datum values[] = {Int64GetDatum((int64) position),
+					  Int64GetDatum((int64) horizon), Int64GetDatum(limit)};
+	OutboxStoreStatus status = outbox_store_begin("outbox: reading events");
+
+	*rows = 0;
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	*rows = outbox_store_stream(&statement, values, NULL, consumer, arg);
+	outbox_store_end();
 	return OUTBOX_STORE_OK;
+}
+
+/* Writes the position in the current transaction. */
+void
+outbox_store_set_position(const char *relay, uint64 position)
+{
+	static OutboxStatement statement = {
+		.sql = "UPDATE outbox.relay SET position = $2,"
+			   " position_at = clock_timestamp() WHERE name = $1",
+		.nargs = 2,
+		.types = {TEXTOID, INT8OID}};
+	Datum values[2] = {CStringGetTextDatum(relay),
+					   Int64GetDatum((int64) position)};
+
+	if (outbox_store_execute(&statement, values, NULL) != 1)
+		report_missing_row(relay);
 }
 
 /* Writes how far a relay is. The commit is asynchronous. */
 OutboxStoreStatus
 outbox_store_write_position(const char *relay, uint64 position)
 {
-	static SPIPlanPtr plan = NULL;
-	Oid types[] = {TEXTOID, INT8OID};
-	Datum values[2];
-	OutboxStoreStatus status = begin("outbox: writing the position");
+	OutboxStoreStatus status =
+		outbox_store_begin("outbox: writing the position");
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
+	outbox_store_set_position(relay, position);
+	outbox_store_end();
+	return OUTBOX_STORE_OK;
+}
 
-	get_plan(&plan,
-			 "UPDATE outbox.relay SET position = $2,"
-			 " position_at = clock_timestamp() WHERE name = $1",
-			 2, types);
-	values[0] = CStringGetTextDatum(relay);
-	values[1] = Int64GetDatum((int64) position);
-	execute(plan, values, false, SPI_OK_UPDATE);
-	if (SPI_processed != 1)
-		report_missing_row(relay);
-	end();
+/* The topic of an event; empty if there is no such event. */
+OutboxStoreStatus
+outbox_store_topic(uint64 id, char *topic, int size)
+{
+	static OutboxStatement statement = {
+		.sql = "SELECT topic FROM outbox.event WHERE id = $1",
+		.read_only = true,
+		.nargs = 1,
+		.types = {INT8OID}};
+	Datum values[] = {Int64GetDatum((int64) id)};
+	OutboxStoreStatus status = outbox_store_begin("outbox: reading a topic");
+
+	topic[0] = '\0';
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	if (outbox_store_execute(&statement, values, NULL) == 1)
+		strlcpy(topic,
+				SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1),
+				size);
+	outbox_store_end();
 	return OUTBOX_STORE_OK;
 }

@@ -11,6 +11,7 @@
 #include "outbox.h"
 
 #include "datatype/timestamp.h"
+#include "executor/spi.h"
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
 
@@ -22,7 +23,19 @@ typedef enum OutboxStoreStatus
 	OUTBOX_STORE_ABSENT /* the extension is not there, or not the same */
 } OutboxStoreStatus;
 
-/* One row of outbox.event; what it points to is valid during the call */
+/* A query, prepared when it is first needed */
+#define OUTBOX_STATEMENT_ARGS 8
+
+typedef struct OutboxStatement
+{
+	const char *sql;
+	bool read_only;
+	int nargs;
+	Oid types[OUTBOX_STATEMENT_ARGS];
+	SPIPlanPtr plan;
+} OutboxStatement;
+
+/* One row of outbox.event or outbox.parked; what it points to is valid during the call */
 typedef struct OutboxEvent
 {
 	uint64 id;
@@ -32,6 +45,7 @@ typedef struct OutboxEvent
 	text *key;      /* or NULL */
 	bytea *payload; /* or NULL */
 	Jsonb *headers; /* or NULL */
+	int attempts;   /* of a parked event, so far */
 } OutboxEvent;
 
 /* Takes an event; false = not this one, and no more of the page */
@@ -47,5 +61,17 @@ extern OutboxStoreStatus outbox_store_read(uint64 position, uint64 horizon,
 										   void *arg, uint64 *rows);
 extern OutboxStoreStatus outbox_store_write_position(const char *relay,
 													 uint64 position);
+
+extern OutboxStoreStatus outbox_store_topic(uint64 id, char *topic, int size);
+
+/* for other files with SQL of the relay */
+extern OutboxStoreStatus outbox_store_begin(const char *activity);
+extern void outbox_store_end(void);
+extern uint64 outbox_store_execute(OutboxStatement *statement, Datum *values,
+								   const char *nulls);
+extern uint64 outbox_store_stream(OutboxStatement *statement, Datum *values,
+								  const char *nulls,
+								  OutboxEventConsumer consumer, void *arg);
+extern void outbox_store_set_position(const char *relay, uint64 position);
 
 #endif /* OUTBOX_STORE_H */

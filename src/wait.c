@@ -9,6 +9,9 @@
  */
 #include "outbox.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "access/xact.h"
 #include "compat.h"
 #include "miscadmin.h"
@@ -33,30 +36,63 @@ outbox_wait_event(OutboxWaitEvent event)
 	return numbers[event];
 }
 
-static void
-wait_for(int events, int fd, long timeout_ms, OutboxWaitEvent event)
+static int pipe_read = -1;
+static int pipe_write = -1;
+
+/*
+ * The end of the pipe that others write to, made when first asked for. Raises
+ * an error if that is not possible.
+ */
+int
+outbox_wait_pipe(void)
 {
+	int fds[2];
+
+	if (pipe_write >= 0)
+		return pipe_write;
+	if (pipe(fds) != 0 || fcntl(fds[0], F_SETFL, O_NONBLOCK) != 0 ||
+		fcntl(fds[1], F_SETFL, O_NONBLOCK) != 0 ||
+		fcntl(fds[0], F_SETFD, FD_CLOEXEC) != 0 ||
+		fcntl(fds[1], F_SETFD, FD_CLOEXEC) != 0)
+		ereport(ERROR, (errcode_for_file_access(),
+						errmsg("could not create a pipe: %m")));
+	pipe_read = fds[0];
+	pipe_write = fds[1];
+	return pipe_write;
+}
+
+static void
+wait_for(int events, long timeout_ms, OutboxWaitEvent event)
+{
+	char bytes[64];
+	int rc;
+
 	Assert(!IsTransactionState());
 
 	events |= WL_EXIT_ON_PM_DEATH;
-	if (fd >= 0)
+	if (pipe_read >= 0)
 		events |= WL_SOCKET_READABLE;
 	if (timeout_ms >= 0)
 		events |= WL_TIMEOUT;
-	(void) WaitLatchOrSocket((events & WL_LATCH_SET) ? MyLatch : NULL, events,
-							 fd >= 0 ? fd : PGINVALID_SOCKET, timeout_ms,
-							 outbox_wait_event(event));
+	rc = WaitLatchOrSocket((events & WL_LATCH_SET) ? MyLatch : NULL, events,
+						   pipe_read >= 0 ? pipe_read : PGINVALID_SOCKET,
+						   timeout_ms, outbox_wait_event(event));
+	if (rc & WL_SOCKET_READABLE)
+	{
+		while (read(pipe_read, bytes, sizeof(bytes)) == sizeof(bytes))
+			;
+	}
 }
 
 /*
- * Waits for our latch, for fd to become readable (-1 = none), or for the
- * timeout (-1 = none), and resets the latch. The caller looks for interrupts
- * and for work afterwards.
+ * Waits for our latch, for an answer through the pipe, or for the timeout (-1
+ * = none), and resets the latch. The caller looks for interrupts, answers and
+ * work afterwards.
  */
 void
-outbox_wait(int fd, long timeout_ms, OutboxWaitEvent event)
+outbox_wait(long timeout_ms, OutboxWaitEvent event)
 {
-	wait_for(WL_LATCH_SET, fd, timeout_ms, event);
+	wait_for(WL_LATCH_SET, timeout_ms, event);
 	ResetLatch(MyLatch);
 }
 
@@ -65,7 +101,7 @@ outbox_wait(int fd, long timeout_ms, OutboxWaitEvent event)
  * under way although somebody has asked for something else.
  */
 void
-outbox_wait_fd(int fd, long timeout_ms, OutboxWaitEvent event)
+outbox_wait_answers(long timeout_ms, OutboxWaitEvent event)
 {
-	wait_for(0, fd, timeout_ms, event);
+	wait_for(0, timeout_ms, event);
 }

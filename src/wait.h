@@ -21,7 +21,8 @@ typedef enum OutboxWaitEvent
 } OutboxWaitEvent;
 
 extern uint32 outbox_wait_event(OutboxWaitEvent event);
-extern void outbox_wait(int fd, long timeout_ms, OutboxWaitEvent event);
-extern void outbox_wait_fd(int fd, long timeout_ms, OutboxWaitEvent event);
+extern int outbox_wait_pipe(void);
+extern void outbox_wait(long timeout_ms, OutboxWaitEvent event);
+extern void outbox_wait_answers(long timeout_ms, OutboxWaitEvent event);
 
 #endif /* OUTBOX_WAIT_H */

@@ -21,7 +21,8 @@
 typedef struct WindowEntry
 {
 	uint64 id;
-	int64 bytes; /* 0 = done */
+	int64 bytes;   /* 0 = done */
+	bool answered; /* not done, but the sink has given it back */
 } WindowEntry;
 
 struct OutboxWindow
@@ -30,6 +31,7 @@ struct OutboxWindow
 	uint64 next;  /* tag of the one that comes next */
 	int64 bytes;
 	int64 max_bytes;
+	int unanswered;
 	int max_events;
 	WindowEntry entries[FLEXIBLE_ARRAY_MEMBER];
 };
@@ -99,24 +101,69 @@ outbox_window_add(OutboxWindow *window, uint64 id, int64 bytes)
 	Assert(window->next - window->first <= (uint64) window->max_events);
 	entry->id = id;
 	entry->bytes = bytes + EVENT_OVERHEAD;
+	entry->answered = false;
 	window->bytes += entry->bytes;
+	window->unanswered++;
 }
 
-/* An event is acknowledged. Tags of an earlier life are passed over. */
+/* The sink has given an event back; it stays in the window, to be sent again
+ * or to be parked, which makes it done. */
+void
+outbox_window_answered(OutboxWindow *window, uint64 tag)
+{
+	WindowEntry *entry = entry_of(window, tag);
+
+	if (tag < window->first || tag >= window->next || entry->bytes == 0 ||
+		entry->answered)
+		return;
+	entry->answered = true;
+	window->unanswered--;
+}
+
+/* An event is acknowledged or parked. */
 void
 outbox_window_done(OutboxWindow *window, uint64 tag)
 {
-	WindowEntry *entry;
+	WindowEntry *entry = entry_of(window, tag);
 
-	if (tag < window->first || tag >= window->next)
+	if (tag < window->first || tag >= window->next || entry->bytes == 0)
 		return;
 
-	entry = entry_of(window, tag);
+	if (!entry->answered)
+		window->unanswered--;
 	window->bytes -= entry->bytes;
 	entry->bytes = 0;
 	while (window->first < window->next &&
 		   entry_of(window, window->first)->bytes == 0)
 		window->first++;
+}
+
+/* How many events the sink still owes an answer for */
+int
+outbox_window_unanswered(const OutboxWindow *window)
+{
+	return window->unanswered;
+}
+
+/* The tag of the oldest event that is not done */
+uint64
+outbox_window_first_tag(const OutboxWindow *window)
+{
+	return window->first;
+}
+
+/* How many events there are from the oldest that is not done */
+int
+outbox_window_count(const OutboxWindow *window)
+{
+	return (int) (window->next - window->first);
+}
+
+/* How large an event is; negative if it is done */
+int64
+outbox_window_bytes(const OutboxWindow *window, uint64 tag)
+{
+	return window->entries[tag % window->max_events].bytes - EVENT_OVERHEAD;
 }
 
 /* The id of the oldest event that is not done; the window is not empty. */
@@ -133,10 +180,24 @@ outbox_window_id(const OutboxWindow *window, uint64 tag)
 	return window->entries[tag % window->max_events].id;
 }
 
-/* Forgets all events; their tags are not used again. */
-void
-outbox_window_clear(OutboxWindow *window)
+/*
+ * Forgets all events. Writes the ids of those that are done, in order, to ids
+ * (which has room for a whole window) and returns how many they are.
+ */
+int
+outbox_window_take_done(OutboxWindow *window, uint64 *ids)
 {
+	int count = 0;
+
+	for (uint64 tag = window->first; tag < window->next; tag++)
+	{
+		WindowEntry *entry = entry_of(window, tag);
+
+		if (entry->bytes == 0)
+			ids[count++] = entry->id;
+	}
 	window->first = window->next;
 	window->bytes = 0;
+	window->unanswered = 0;
+	return count;
 }

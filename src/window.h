@@ -20,8 +20,13 @@ extern bool outbox_window_is_empty(const OutboxWindow *window);
 extern uint64 outbox_window_next_tag(const OutboxWindow *window);
 extern void outbox_window_add(OutboxWindow *window, uint64 id, int64 bytes);
 extern void outbox_window_done(OutboxWindow *window, uint64 tag);
+extern void outbox_window_answered(OutboxWindow *window, uint64 tag);
+extern uint64 outbox_window_first_tag(const OutboxWindow *window);
+extern int outbox_window_count(const OutboxWindow *window);
+extern int outbox_window_unanswered(const OutboxWindow *window);
+extern int64 outbox_window_bytes(const OutboxWindow *window, uint64 tag);
 extern uint64 outbox_window_oldest(const OutboxWindow *window);
 extern uint64 outbox_window_id(const OutboxWindow *window, uint64 tag);
-extern void outbox_window_clear(OutboxWindow *window);
+extern int outbox_window_take_done(OutboxWindow *window, uint64 *ids);
 
 #endif /* OUTBOX_WINDOW_H */

@@ -21,6 +21,9 @@
 extern rd_kafka_conf_t *outbox_kafka_conf(const OutboxSinkConfig *config,
 										  char *error);
 
+extern OutboxFailure outbox_kafka_failure(rd_kafka_resp_err_t code);
+extern void outbox_kafka_message(rd_kafka_resp_err_t code, char *message);
+
 typedef struct OutboxKafkaTopics OutboxKafkaTopics;
 
 extern OutboxKafkaTopics *outbox_kafka_topics_create(void);

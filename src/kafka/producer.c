@@ -6,8 +6,7 @@
  * librdkafka works in threads of its own. Nothing of ours runs in them: no
  * callback is registered, and delivery reports, errors and log lines are
  * events of one queue, which poll() reads in the relay's thread. When that
- * queue becomes non-empty, librdkafka writes a byte into a pipe, on whose
- * other end the relay waits together with its latch.
+ * queue becomes non-empty, librdkafka writes a byte into the relay's pipe.
  *
  * librdkafka blocks all signals in its threads, unless
  * internal.termination.signal is set, which properties.c refuses.
@@ -16,9 +15,7 @@
  */
 #include "kafka.h"
 
-#include <fcntl.h>
 #include <syslog.h>
-#include <unistd.h>
 
 #include "../compat.h"
 #include "fmgr.h"
@@ -30,8 +27,6 @@ struct OutboxSink
 	rd_kafka_t *rk;
 	rd_kafka_queue_t *queue;
 	OutboxKafkaTopics *topics;
-	int pipe_read;
-	int pipe_write;
 	rd_kafka_event_t *event; /* being handed out */
 	bool told;               /* it has no more parts */
 	char message[OUTBOX_SINK_ERROR_MAX];
@@ -43,31 +38,12 @@ kafka_version(void)
 	return rd_kafka_version_str();
 }
 
-static bool
-make_pipe(OutboxSink *sink)
-{
-	int fds[2];
-
-	if (pipe(fds) != 0)
-		return false;
-	sink->pipe_read = fds[0];
-	sink->pipe_write = fds[1];
-	for (int i = 0; i < 2; i++)
-	{
-		if (fcntl(fds[i], F_SETFL, O_NONBLOCK) != 0 ||
-			fcntl(fds[i], F_SETFD, FD_CLOEXEC) != 0)
-			return false;
-	}
-	return true;
-}
-
-/* Asks for everything back that has no answer yet. */
+/* Asks for what has not been sent back; what has been gets its answer. */
 static void
 kafka_purge(OutboxSink *sink)
 {
-	rd_kafka_purge(sink->rk, RD_KAFKA_PURGE_F_QUEUE |
-								 RD_KAFKA_PURGE_F_INFLIGHT |
-								 RD_KAFKA_PURGE_F_NON_BLOCKING);
+	rd_kafka_purge(sink->rk,
+				   RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
 }
 
 static void
@@ -85,13 +61,11 @@ kafka_close(OutboxSink *sink)
 	if (sink->rk)
 	{
 		/* what has no answer is read again from the outbox */
-		kafka_purge(sink);
+		rd_kafka_purge(sink->rk, RD_KAFKA_PURGE_F_QUEUE |
+									 RD_KAFKA_PURGE_F_INFLIGHT |
+									 RD_KAFKA_PURGE_F_NON_BLOCKING);
 		rd_kafka_destroy(sink->rk);
 	}
-	if (sink->pipe_read >= 0)
-		close(sink->pipe_read);
-	if (sink->pipe_write >= 0)
-		close(sink->pipe_write);
 	pfree(sink);
 }
 
@@ -102,16 +76,7 @@ kafka_open(const OutboxSinkConfig *config, char *error)
 	OutboxSink *sink = palloc0(sizeof(OutboxSink));
 	rd_kafka_conf_t *conf;
 
-	sink->pipe_read = sink->pipe_write = -1;
 	sink->topics = outbox_kafka_topics_create();
-	if (!make_pipe(sink))
-	{
-		snprintf(error, OUTBOX_SINK_ERROR_MAX, "could not create a pipe: %s",
-				 strerror(errno));
-		kafka_close(sink);
-		return NULL;
-	}
-
 	conf = outbox_kafka_conf(config, error);
 	if (conf != NULL)
 	{
@@ -128,14 +93,8 @@ kafka_open(const OutboxSinkConfig *config, char *error)
 
 	rd_kafka_set_log_queue(sink->rk, NULL);
 	sink->queue = rd_kafka_queue_get_main(sink->rk);
-	rd_kafka_queue_io_event_enable(sink->queue, sink->pipe_write, "1", 1);
+	rd_kafka_queue_io_event_enable(sink->queue, config->wake_fd, "1", 1);
 	return sink;
-}
-
-static int
-kafka_event_fd(OutboxSink *sink)
-{
-	return sink->pipe_read;
 }
 
 /* The record's headers, which rd_kafka_producev() takes over if it accepts */
@@ -155,7 +114,16 @@ make_headers(const OutboxRecord *record)
 }
 
 static OutboxSinkAnswer
-kafka_publish(OutboxSink *sink, const OutboxRecord *record, char *error)
+refuse(rd_kafka_resp_err_t code, OutboxFailure *failure, char *error)
+{
+	*failure = outbox_kafka_failure(code);
+	outbox_kafka_message(code, error);
+	return OUTBOX_SINK_REFUSED;
+}
+
+static OutboxSinkAnswer
+kafka_publish(OutboxSink *sink, const OutboxRecord *record,
+			  OutboxFailure *failure, char *error)
 {
 	rd_kafka_topic_t *topic =
 		outbox_kafka_topics_get(sink->topics, sink->rk, record->topic);
@@ -163,11 +131,7 @@ kafka_publish(OutboxSink *sink, const OutboxRecord *record, char *error)
 	rd_kafka_resp_err_t code;
 
 	if (topic == NULL)
-	{
-		snprintf(error, OUTBOX_SINK_ERROR_MAX, "%s",
-				 rd_kafka_err2str(rd_kafka_last_error()));
-		return OUTBOX_SINK_REFUSED;
-	}
+		return refuse(rd_kafka_last_error(), failure, error);
 
 	headers = make_headers(record);
 	code = rd_kafka_producev(
@@ -185,8 +149,32 @@ kafka_publish(OutboxSink *sink, const OutboxRecord *record, char *error)
 	rd_kafka_headers_destroy(headers);
 	if (code == RD_KAFKA_RESP_ERR__QUEUE_FULL)
 		return OUTBOX_SINK_FULL;
-	snprintf(error, OUTBOX_SINK_ERROR_MAX, "%s", rd_kafka_err2str(code));
-	return OUTBOX_SINK_REFUSED;
+	if (code == RD_KAFKA_RESP_ERR__FATAL)
+		return OUTBOX_SINK_ENDED;
+	return refuse(code, failure, error);
+}
+
+/* What metadata says about a topic; librdkafka caches nothing of it. */
+static bool
+kafka_check_topic(OutboxSink *sink, const char *topic, int timeout_ms,
+				  OutboxFailure *failure, char *error)
+{
+	const struct rd_kafka_metadata *metadata;
+	rd_kafka_resp_err_t code;
+
+	code = rd_kafka_metadata(
+		sink->rk, 0, outbox_kafka_topics_get(sink->topics, sink->rk, topic),
+		&metadata, timeout_ms);
+	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		if (metadata->topic_cnt == 1)
+			code = metadata->topics[0].err;
+		rd_kafka_metadata_destroy(metadata);
+	}
+	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+		return false;
+	refuse(code, failure, error);
+	return *failure != OUTBOX_FAILURE_CLUSTER;
 }
 
 /* A delivery report: the fate of one record */
@@ -202,13 +190,13 @@ tell_delivery(OutboxSink *sink, const rd_kafka_message_t *message,
 			break;
 		case RD_KAFKA_RESP_ERR__PURGE_QUEUE:
 		case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT:
+		case RD_KAFKA_RESP_ERR__FATAL:
 			event->type = OUTBOX_SINK_PURGED;
 			break;
 		default:
 			event->type = OUTBOX_SINK_FAILED;
-			snprintf(sink->message, sizeof(sink->message), "%s: %s",
-					 rd_kafka_err2name(message->err),
-					 rd_kafka_err2str(message->err));
+			event->failure = outbox_kafka_failure(message->err);
+			outbox_kafka_message(message->err, sink->message);
 			event->message = sink->message;
 	}
 }
@@ -226,10 +214,10 @@ tell_error(OutboxSink *sink, OutboxSinkEvent *event)
 		event->message = sink->message;
 	}
 	else if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
-			 code == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
-			 code == RD_KAFKA_RESP_ERR__SSL)
+			 outbox_kafka_failure(code) == OUTBOX_FAILURE_LOGIN)
 	{
 		event->type = OUTBOX_SINK_UNREACHABLE;
+		event->failure = outbox_kafka_failure(code);
 		event->message = rd_kafka_event_error_string(sink->event);
 	}
 	else
@@ -279,15 +267,6 @@ tell_event(OutboxSink *sink, OutboxSinkEvent *event)
 	}
 }
 
-static void
-drain_pipe(OutboxSink *sink)
-{
-	char bytes[64];
-
-	while (read(sink->pipe_read, bytes, sizeof(bytes)) == sizeof(bytes))
-		;
-}
-
 /*
  * An event is kept while it is being handed out: its message points into it.
  */
@@ -307,12 +286,6 @@ kafka_poll(OutboxSink *sink, OutboxSinkEvent *event)
 		sink->told = false;
 		sink->event = rd_kafka_queue_poll(sink->queue, 0);
 		if (sink->event == NULL)
-		{
-			/* look again: its byte may have been among those drained */
-			drain_pipe(sink);
-			sink->event = rd_kafka_queue_poll(sink->queue, 0);
-		}
-		if (sink->event == NULL)
 			return false;
 	}
 }
@@ -320,8 +293,8 @@ kafka_poll(OutboxSink *sink, OutboxSinkEvent *event)
 static const OutboxSinkApi kafka_api = {
 	.version = kafka_version,
 	.open = kafka_open,
-	.event_fd = kafka_event_fd,
 	.publish = kafka_publish,
+	.check_topic = kafka_check_topic,
 	.poll = kafka_poll,
 	.purge = kafka_purge,
 	.close = kafka_close,

@@ -26,6 +26,8 @@ static const Setting defaults[] = {
 	{"socket.keepalive.enable", "true"},
 	/* as the Java clients, so that a key meets the same partition */
 	{"partitioner", "murmur2_random"},
+	/* a topic that is still unknown then is parked */
+	{"topic.metadata.propagation.max.ms", "3000"},
 	/* an outage is over soon after the brokers are back */
 	{"reconnect.backoff.ms", "50"},
 	{"reconnect.backoff.max.ms", "1000"},
@@ -36,6 +38,9 @@ static const Setting defaults[] = {
 static const Setting fixed[] = {
 	{"enable.idempotence", "true"},
 	{"acks", "all"},
+	/* when a batch is refused, nothing behind it may overtake it: the
+	 * producer stops, and the relay begins anew */
+	{"enable.gapless.guarantee", "true"},
 	/* retry for ever: an outage is not an event's fault */
 	{"message.timeout.ms", "0"},
 	{"delivery.report.only.error", "false"},
@@ -110,6 +115,17 @@ set_limits(rd_kafka_conf_t *conf, const OutboxSinkConfig *config, char *error)
 					  error);
 }
 
+/* Smaller batches than usual, to find out which event is refused */
+static bool
+set_batch(rd_kafka_conf_t *conf, int batch_bytes, char *error)
+{
+	if (batch_bytes == 0)
+		return true;
+	if (batch_bytes == 1)
+		return set(conf, "batch.num.messages", "1", error);
+	return set_number(conf, "batch.size", batch_bytes, error);
+}
+
 /*
  * Makes a configuration, or returns NULL and a message in error (of
  * OUTBOX_SINK_ERROR_MAX bytes).
@@ -123,6 +139,7 @@ outbox_kafka_conf(const OutboxSinkConfig *config, char *error)
 		set(conf, "client.id", config->client_id, error) &&
 		set_all(conf, defaults, lengthof(defaults), error) &&
 		set_properties(conf, config->properties, error) &&
+		set_batch(conf, config->batch_bytes, error) &&
 		set(conf, "bootstrap.servers", config->bootstrap_servers, error) &&
 		set_all(conf, fixed, lengthof(fixed), error))
 	{

@@ -1,0 +1,42 @@
+/*-------------------------------------------------------------------------
+ *
+ * attempt.h
+ *	  One attempt to publish a parked event, and what becomes of it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_ATTEMPT_H
+#define OUTBOX_ATTEMPT_H
+
+#include "blocks.h"
+
+typedef enum OutboxAttemptState
+{
+	OUTBOX_ATTEMPT_SENT,
+	OUTBOX_ATTEMPT_DELIVERED,
+	OUTBOX_ATTEMPT_RETURNED, /* not tried, because another one failed */
+	OUTBOX_ATTEMPT_FAILED,
+} OutboxAttemptState;
+
+/* One event of the round */
+typedef struct OutboxAttempt
+{
+	uint64 id;
+	OutboxBlockEntry *entry;
+	OutboxAttemptState state;
+	int attempts; /* before this one */
+	OutboxFailure failure;
+	char *error;
+	char *topic;
+} OutboxAttempt;
+
+extern OutboxStoreStatus
+outbox_attempt_note_deliveries(OutboxDatabase *db, const char *relay,
+							   OutboxAttempt *attempts, int count,
+							   uint64 position);
+extern OutboxStoreStatus outbox_attempt_note_failures(OutboxDatabase *db,
+													  const char *relay,
+													  OutboxAttempt *attempts,
+													  int count);
+
+#endif /* OUTBOX_ATTEMPT_H */

@@ -1,0 +1,41 @@
+/*-------------------------------------------------------------------------
+ *
+ * blocks.h
+ *	  Which topics and keys are blocked.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_BLOCKS_H
+#define OUTBOX_BLOCKS_H
+
+#include "parked.h"
+#include "shmem.h"
+
+#include "utils/hsearch.h"
+
+/* 128 bits of hash stand for scope, topic and key */
+typedef struct OutboxBlockId
+{
+	uint64 hash[2];
+} OutboxBlockId;
+
+typedef struct OutboxBlockEntry
+{
+	OutboxBlockId id;
+	OutboxBlock block;
+	bool open;   /* its first event went through: the others follow */
+	bool failed; /* an event of it failed in the current round */
+} OutboxBlockEntry;
+
+extern void outbox_blocks_init(OutboxDatabase *database,
+							   const char *relay_name);
+extern OutboxStoreStatus outbox_blocks_load(void);
+extern void outbox_blocks_reload(void);
+extern bool outbox_blocks_is_loaded(void);
+extern void outbox_blocks_count(int64 more);
+extern void outbox_blocks_remove(OutboxBlockEntry *entry);
+extern bool outbox_blocks_any(void);
+extern bool outbox_blocks_has(const OutboxEvent *event);
+extern void outbox_blocks_scan(HASH_SEQ_STATUS *scan);
+
+#endif /* OUTBOX_BLOCKS_H */

@@ -1,0 +1,253 @@
+/*-------------------------------------------------------------------------
+ *
+ * deadletter.c
+ *	  Publishes a copy of each dead letter to outbox.dead_letter_topic, and
+ *	  removes dead letters after outbox.dead_letter_retention.
+ *
+ * The copies go through a sink of their own, which is open only while there
+ * are any to publish. A copy has the event's key, payload and headers, and in
+ * headers what went wrong. If the topic cannot be written to, it is tried
+ * again later; the dead letters themselves are in outbox.dead_letter.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "deadletter.h"
+#include "guc.h"
+#include "liblog.h"
+#include "parked.h"
+#include "record.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define BATCH_EVENTS    500
+#define EXPIRE_EVERY_MS 600000
+#define BUSY_RETRY_MS   50
+
+static const char *relay;
+static const OutboxSinkApi *api;
+static OutboxSink *sink = NULL;
+static bool added = true; /* at the start, nobody knows */
+static uint64 ids[BATCH_EVENTS];
+static bool delivered[BATCH_EVENTS];
+static int count = 0; /* 0 = no batch under way */
+static int unanswered = 0;
+static uint64 first_tag = 0;
+static bool failed = false;
+static char *told = NULL; /* the error told last, to tell it once */
+static TimestampTz not_before = 0;
+static TimestampTz expired_at = 0;
+
+/* Called once, when the relay has attached. */
+void
+outbox_deadletter_init(const char *relay_name, const OutboxSinkApi *sink_api)
+{
+	relay = relay_name;
+	api = sink_api;
+	expired_at = GetCurrentTimestamp();
+}
+
+/* There is a new dead letter. */
+void
+outbox_deadletter_added(void)
+{
+	added = true;
+}
+
+/* Says that copies cannot be published, once for each reason. */
+static void
+tell_failure(const char *error)
+{
+	failed = true;
+	if (told != NULL && strcmp(told, error) == 0)
+		return;
+	if (told != NULL)
+		pfree(told);
+	told = MemoryContextStrdup(TopMemoryContext, error);
+	ereport(LOG, (errmsg("outbox: could not publish dead letters to topic "
+						 "\"%s\": %s",
+						 outbox_dead_letter_topic, error),
+				  errdetail("They are kept in outbox.dead_letter, and it is "
+							"tried again.")));
+}
+
+/* Hands one copy to the sink. */
+static bool
+send(const OutboxEvent *event, void *arg)
+{
+	OutboxRecord record;
+	OutboxFailure failure;
+	char error[OUTBOX_SINK_ERROR_MAX];
+
+	(void) arg;
+	outbox_record_from_event(&record, event);
+	record.tag = first_tag + count;
+	switch (api->publish(sink, &record, &failure, error))
+	{
+		case OUTBOX_SINK_ACCEPTED:
+			ids[count] = event->id;
+			delivered[count] = false;
+			count++;
+			unanswered++;
+			return true;
+		case OUTBOX_SINK_REFUSED:
+			tell_failure(error);
+			return false;
+		case OUTBOX_SINK_ENDED:
+			tell_failure("the producer has failed");
+			return false;
+		case OUTBOX_SINK_FULL:
+			return false;
+	}
+	return false;
+}
+
+static void
+poll(void)
+{
+	OutboxSinkEvent event;
+
+	while (sink != NULL && api->poll(sink, &event))
+	{
+		switch (event.type)
+		{
+			case OUTBOX_SINK_DELIVERED:
+			case OUTBOX_SINK_PURGED:
+			case OUTBOX_SINK_FAILED:
+				unanswered--;
+				delivered[event.tag - first_tag] =
+					(event.type == OUTBOX_SINK_DELIVERED);
+				if (event.type == OUTBOX_SINK_FAILED)
+					tell_failure(event.message);
+				break;
+			case OUTBOX_SINK_LOG:
+				outbox_liblog(event.log_level, event.message);
+				break;
+			case OUTBOX_SINK_FATAL:
+				tell_failure(event.message);
+				break;
+			case OUTBOX_SINK_UNREACHABLE:
+				break;
+		}
+	}
+}
+
+/* All answers are here: notes which copies have been published. */
+static OutboxStoreStatus
+end_batch(void)
+{
+	uint64 published[BATCH_EVENTS];
+	int n = 0;
+	OutboxStoreStatus status = OUTBOX_STORE_OK;
+
+	for (int i = 0; i < count; i++)
+	{
+		if (delivered[i])
+			published[n++] = ids[i];
+	}
+	if (n > 0)
+		status = outbox_parked_announced(relay, published, n);
+	if (status != OUTBOX_STORE_OK)
+		return status;
+
+	first_tag += count;
+	count = 0;
+	if (failed)
+	{
+		outbox_deadletter_close();
+		not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												 outbox_retry_max_delay_ms);
+	}
+	return OUTBOX_STORE_OK;
+}
+
+static OutboxStoreStatus
+begin_batch(const OutboxSinkConfig *config)
+{
+	OutboxSinkConfig alone = *config;
+	char error[OUTBOX_SINK_ERROR_MAX];
+	OutboxStoreStatus status;
+	uint64 rows;
+
+	if (sink == NULL)
+	{
+		alone.batch_bytes = 1;
+		sink = api->open(&alone, error);
+		if (sink == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_CONNECTION_FAILURE),
+					 errmsg("could not open a Kafka producer: %s", error)));
+	}
+	failed = false;
+	unanswered = 0;
+	status = outbox_parked_unannounced(relay, outbox_dead_letter_topic,
+									   BATCH_EVENTS, send, NULL, &rows);
+	if (status != OUTBOX_STORE_OK || count > 0)
+		return status;
+	if (failed)
+		return end_batch();
+	added = false;
+	outbox_deadletter_close();
+	return OUTBOX_STORE_OK;
+}
+
+static OutboxStoreStatus
+expire(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (outbox_dead_letter_retention_s == 0 ||
+		!TimestampDifferenceExceeds(expired_at, now, EXPIRE_EVERY_MS))
+		return OUTBOX_STORE_OK;
+	expired_at = now;
+	return outbox_parked_expire(relay, outbox_dead_letter_retention_s);
+}
+
+/* Goes on; does not wait. progress becomes true if there was anything. */
+OutboxStoreStatus
+outbox_deadletter_run(const OutboxSinkConfig *config, bool *progress)
+{
+	OutboxStoreStatus status = expire();
+
+	poll();
+	if (status != OUTBOX_STORE_OK || GetCurrentTimestamp() < not_before)
+		return status;
+	if (count > 0 && unanswered == 0)
+	{
+		*progress = true;
+		status = end_batch();
+	}
+	else if (count == 0 && added && outbox_dead_letter_topic[0] != '\0')
+	{
+		*progress = true;
+		status = begin_batch(config);
+	}
+	if (status == OUTBOX_STORE_BUSY)
+		not_before =
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_RETRY_MS);
+	return status;
+}
+
+/* How long there is nothing to do but to take in answers; -1 = for ever */
+long
+outbox_deadletter_timeout_ms(void)
+{
+	if (!added || count > 0 || outbox_dead_letter_topic[0] == '\0')
+		return -1;
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), not_before);
+}
+
+/* Closes the sink; copies without an answer are published again. */
+void
+outbox_deadletter_close(void)
+{
+	OutboxSink *old = sink;
+
+	sink = NULL;
+	first_tag += count;
+	count = 0;
+	unanswered = 0;
+	if (old != NULL)
+		api->close(old);
+}

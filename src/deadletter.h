@@ -1,0 +1,22 @@
+/*-------------------------------------------------------------------------
+ *
+ * deadletter.h
+ *	  Copies of dead letters for a topic of their own, and their end.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_DEADLETTER_H
+#define OUTBOX_DEADLETTER_H
+
+#include "sink.h"
+#include "store.h"
+
+extern void outbox_deadletter_init(const char *relay,
+								   const OutboxSinkApi *api);
+extern void outbox_deadletter_added(void);
+extern OutboxStoreStatus outbox_deadletter_run(const OutboxSinkConfig *config,
+											   bool *progress);
+extern long outbox_deadletter_timeout_ms(void);
+extern void outbox_deadletter_close(void);
+
+#endif /* OUTBOX_DEADLETTER_H */

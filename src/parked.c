@@ -1,0 +1,417 @@
+/*-------------------------------------------------------------------------
+ *
+ * parked.c
+ *	  The SQL on outbox.parked: events that have been taken out of the stream.
+ *	  Like store.c, each function is a transaction of its own.
+ *
+ *	  retrying	has failed; the first of its key or topic, tried again at
+ *				next_attempt_at
+ *	  queued	waits behind one that is retrying, or has been requeued
+ *	  dead		is not tried again unless somebody requeues it
+ *
+ * Rows are complete copies: an event's segment may be emptied meanwhile.
+ * outbox.requeue() and outbox.discard() change rows in sessions of their own;
+ * so that the relay never waits for them, it passes over rows that others
+ * have locked, and finds out later what became of them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "catalog/pg_type.h"
+#include "parked.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+/* The class of a failure, as the table and the views show it */
+const char *
+outbox_parked_class(OutboxFailure failure)
+{
+	switch (failure)
+	{
+		case OUTBOX_FAILURE_CLUSTER:
+			return "cluster";
+		case OUTBOX_FAILURE_LOGIN:
+			return "login";
+		case OUTBOX_FAILURE_TOPIC:
+			return "topic";
+		case OUTBOX_FAILURE_EVENT:
+			return "event";
+		case OUTBOX_FAILURE_SIZE:
+			return "size";
+		case OUTBOX_FAILURE_INVALID:
+			return "invalid";
+	}
+	return "unknown";
+}
+
+static Datum
+id_array(const uint64 *ids, int count)
+{
+	Datum *datums = palloc(count * sizeof(Datum));
+
+	for (int i = 0; i < count; i++)
+		datums[i] = Int64GetDatum((int64) ids[i]);
+	return PointerGetDatum(construct_array(datums, count, INT8OID,
+										   sizeof(int64), FLOAT8PASSBYVAL,
+										   TYPALIGN_DOUBLE));
+}
+
+/* Takes one row of the list of blocks. */
+static void
+take_block(HeapTuple tuple, TupleDesc tupdesc, OutboxBlockConsumer consumer)
+{
+	OutboxBlock block = {0};
+	bool is_null;
+	Datum value;
+
+	value = SPI_getbinval(tuple, tupdesc, 1, &is_null);
+	block.scope = (OutboxBlockScope) DatumGetInt32(value);
+	block.topic = SPI_getvalue(tuple, tupdesc, 2);
+	block.key = SPI_getvalue(tuple, tupdesc, 3);
+	value = SPI_getbinval(tuple, tupdesc, 4, &is_null);
+	block.rows = DatumGetInt64(value);
+	value = SPI_getbinval(tuple, tupdesc, 5, &is_null);
+	block.next_attempt = is_null ? 0 : DatumGetTimestampTz(value);
+	consumer(&block);
+}
+
+/*
+ * Tells all that is blocked. A topic is, if an event of it failed because of
+ * the topic; else a key, if one of its events is parked and blocks it.
+ */
+OutboxStoreStatus
+outbox_parked_load(const char *relay, OutboxBlockConsumer consumer)
+{
+	static OutboxStatement statement = {
+		.sql =
+			"WITH live AS MATERIALIZED ("
+			" SELECT p.*, EXISTS (SELECT FROM outbox.parked t"
+			"  WHERE t.relay = $1 AND t.topic = p.topic"
+			"  AND t.state = 'retrying' AND t.class = 'topic') AS by_topic"
+			" FROM outbox.parked p WHERE p.relay = $1 AND p.state <> 'dead')"
+			" SELECT 0, topic, NULL, count(*), min(next_attempt_at)"
+			" FROM live WHERE by_topic GROUP BY topic"
+			" UNION ALL"
+			" SELECT 1, topic, key, count(*), min(next_attempt_at)"
+			" FROM live WHERE NOT by_topic AND blocking AND key IS NOT NULL"
+			" GROUP BY topic, key"
+			" UNION ALL"
+			" SELECT 2, '', NULL, count(*), min(next_attempt_at)"
+			" FROM live WHERE NOT by_topic AND NOT (blocking AND"
+			"  key IS NOT NULL) HAVING count(*) > 0",
+		.read_only = true,
+		.nargs = 1,
+		.types = {TEXTOID}};
+	Datum values[] = {CStringGetTextDatum(relay)};
+	OutboxStoreStatus status =
+		outbox_store_begin("outbox: reading what is blocked");
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	outbox_store_execute(&statement, values, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		take_block(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, consumer);
+	outbox_store_end();
+	return OUTBOX_STORE_OK;
+}
+
+/* Parks events behind one that is retrying. added: how many are new there */
+OutboxStoreStatus
+outbox_parked_queue(const char *relay, const uint64 *ids, int count,
+					uint64 *added)
+{
+	static OutboxStatement statement = {
+		.sql = "INSERT INTO outbox.parked (relay, id, event_id, emitted_at,"
+			   "  topic, key, payload, headers, state, blocking)"
+			   " SELECT $1, id, event_id, emitted_at, topic, key, payload,"
+			   "  headers, 'queued', true"
+			   " FROM outbox.event WHERE id = ANY ($2)"
+			   " ON CONFLICT (relay, id) DO NOTHING",
+		.nargs = 2,
+		.types = {TEXTOID, INT8ARRAYOID}};
+	OutboxStoreStatus status = outbox_store_begin("outbox: parking events");
+	Datum values[2];
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	values[0] = CStringGetTextDatum(relay);
+	values[1] = id_array(ids, count);
+	*added = outbox_store_execute(&statement, values, NULL);
+	outbox_store_end();
+	return OUTBOX_STORE_OK;
+}
+
+/* The arguments that outbox_parked_add() and _failed() share */
+static void
+set_reason(Datum *values, char *nulls, const OutboxParkReason *reason)
+{
+	values[0] = CStringGetTextDatum(reason->dead ? "dead" : "retrying");
+	values[1] = BoolGetDatum(reason->blocking);
+	values[2] = CStringGetTextDatum(outbox_parked_class(reason->failure));
+	values[3] = CStringGetTextDatum(reason->error);
+	values[4] = Int32GetDatum(reason->attempts);
+	values[5] = TimestampTzGetDatum(reason->next_attempt);
+	nulls[5] = reason->dead ? 'n' : ' ';
+}
+
+/*
+ * Parks events that have failed, all for the same reason. One that is there
+ * already, because we come here again after a crash, keeps its history.
+ */
+OutboxStoreStatus
+outbox_parked_add(const char *relay, const uint64 *ids, int count,
+				  const OutboxParkReason *reason, uint64 *added)
+{
+	static OutboxStatement statement = {
+		.sql = "INSERT INTO outbox.parked AS p (relay, id, event_id,"
+			   "  emitted_at, topic, key, payload, headers, state, blocking,"
+			   "  class, error, attempts, first_failed_at, last_failed_at,"
+			   "  next_attempt_at)"
+			   " SELECT $7, id, event_id, emitted_at, topic, key, payload,"
+			   "  headers, $1, $2, $3, $4, $5, now(), now(), $6"
+			   " FROM outbox.event WHERE id = ANY ($8)"
+			   " ON CONFLICT (relay, id) DO UPDATE SET state = $1,"
+			   "  blocking = $2, class = $3, error = $4,"
+			   "  attempts = p.attempts + 1, last_failed_at = now(),"
+			   "  next_attempt_at = $6",
+		.nargs = 8,
+		.types = {TEXTOID, BOOLOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID,
+				  TEXTOID, INT8ARRAYOID}};
+	OutboxStoreStatus status = outbox_store_begin("outbox: parking events");
+	Datum values[8];
+	char nulls[] = "        ";
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	set_reason(values, nulls, reason);
+	values[6] = CStringGetTextDatum(relay);
+	values[7] = id_array(ids, count);
+	*added = outbox_store_execute(&statement, values, nulls);
+	outbox_store_end();
+	return OUTBOX_STORE_OK;
+}
+
+#define PARKED_EVENTS                                                         \
+	"SELECT id, event_id, emitted_at, topic, key, payload, headers, attempts" \
+	" FROM outbox.parked p WHERE relay = $1 AND state <> 'dead'"
+
+/*
+ * Gives the rows of a block, in order, to the consumer. Of those that block
+ * no other, only what is due.
+ */
+OutboxStoreStatus
+outbox_parked_read(const char *relay, const OutboxBlock *block, int limit,
+				   OutboxEventConsumer consumer, void *arg, uint64 *rows)
+{
+	static OutboxStatement statements[] = {
+		[OUTBOX_BLOCK_TOPIC] = {.sql = PARKED_EVENTS
+								" AND topic = $2 AND $3 = ''"
+								" ORDER BY state <> 'retrying', id LIMIT $4",
+								.read_only = true,
+								.nargs = 4,
+								.types = {TEXTOID, TEXTOID, TEXTOID, INT8OID}},
+		[OUTBOX_BLOCK_KEY] = {.sql = PARKED_EVENTS
+							  " AND topic = $2 AND key = $3 AND blocking"
+							  " ORDER BY id LIMIT $4",
+							  .read_only = true,
+							  .nargs = 4,
+							  .types = {TEXTOID, TEXTOID, TEXTOID, INT8OID}},
+		[OUTBOX_BLOCK_EVENT] =
+			{.sql = PARKED_EVENTS
+			 " AND $2 = '' AND $3 = ''"
+			 " AND NOT (blocking AND key IS NOT NULL)"
+			 " AND (next_attempt_at IS NULL OR next_attempt_at <= now())"
+			 " AND NOT EXISTS (SELECT FROM outbox.parked t"
+			 "  WHERE t.relay = $1 AND t.topic = p.topic"
+			 "  AND t.state = 'retrying' AND t.class = 'topic')"
+			 " ORDER BY id LIMIT $4",
+			 .read_only = true,
+			 .nargs = 4,
+			 .types = {TEXTOID, TEXTOID, TEXTOID, INT8OID}},
+	};
+	OutboxStoreStatus status =
+		outbox_store_begin("outbox: reading parked events");
+	Datum values[4];
+
+	*rows = 0;
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	values[0] = CStringGetTextDatum(relay);
+	values[1] = CStringGetTextDatum(block->topic);
+	values[2] = CStringGetTextDatum(block->key);
+	values[3] = Int64GetDatum(limit);
+	*rows = outbox_store_stream(&statements[block->scope], values, NULL,
+								consumer, arg);
+	outbox_store_end();
+	return OUTBOX_STORE_OK;
+}
+
+/*
+ * Parked events have been acknowledged: removes them. The position is written
+ * with it, so that a crash cannot bring them back into the stream.
+ */
+OutboxStoreStatus
+outbox_parked_delivered(const char *relay, const uint64 *ids, int count,
+						uint64 position, uint64 *removed)
+{
+	static OutboxStatement statement = {
+		.sql = "DELETE FROM outbox.parked WHERE relay = $1 AND id IN"
+			   " (SELECT id FROM outbox.parked WHERE relay = $1"
+			   "  AND id = ANY ($2) FOR UPDATE SKIP LOCKED)",
+		.nargs = 2,
+		.types = {TEXTOID, INT8ARRAYOID}};
+	OutboxStoreStatus status =
+		outbox_store_begin("outbox: removing parked events");
+	Datum values[2];
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	values[0] = CStringGetTextDatum(relay);
+	values[1] = id_array(ids, count);
+	*removed = outbox_store_execute(&statement, values, NULL);
+	outbox_store_set_position(relay, position);
+	outbox_store_end();
+	return OUTBOX_STORE_OK;
+}
+
+/* A parked event has failed again. */
+OutboxStoreStatus
+outbox_parked_failed(const char *relay, uint64 id,
+					 const OutboxParkReason *reason)
+{
+	static OutboxStatement statement = {
+		.sql = "UPDATE outbox.parked SET state = $1, blocking = $2,"
+			   "  class = $3, error = $4, attempts = $5,"
+			   "  first_failed_at = COALESCE(first_failed_at, now()),"
+			   "  last_failed_at = now(), next_attempt_at = $6"
+			   " WHERE relay = $7 AND id IN"
+			   " (SELECT id FROM outbox.parked WHERE relay = $7 AND id = $8"
+			   "  FOR UPDATE SKIP LOCKED)",
+		.nargs = 8,
+		.types = {TEXTOID, BOOLOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID,
+				  TEXTOID, INT8OID}};
+	OutboxStoreStatus status =
+		outbox_store_begin("outbox: noting a failed attempt");
+	Datum values[8];
+	char nulls[] = "        ";
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	set_reason(values, nulls, reason);
+	values[6] = CStringGetTextDatum(relay);
+	values[7] = Int64GetDatum((int64) id);
+	outbox_store_execute(&statement, values, nulls);
+	outbox_store_end();
+	return OUTBOX_STORE_OK;
+}
+
+/* Makes dead letters of all that is parked of a topic. */
+OutboxStoreStatus
+outbox_parked_bury_topic(const char *relay, const char *topic,
+						 const char *error, uint64 *buried)
+{
+	static OutboxStatement statement = {
+		.sql = "UPDATE outbox.parked SET state = 'dead', class = 'topic',"
+			   "  error = $3, next_attempt_at = NULL,"
+			   "  first_failed_at = COALESCE(first_failed_at, now()),"
+			   "  last_failed_at = now()"
+			   " WHERE relay = $1 AND id IN"
+			   " (SELECT id FROM outbox.parked WHERE relay = $1"
+			   "  AND topic = $2 AND state <> 'dead' FOR UPDATE SKIP LOCKED)",
+		.nargs = 3,
+		.types = {TEXTOID, TEXTOID, TEXTOID}};
+	OutboxStoreStatus status = outbox_store_begin("outbox: parking events");
+	Datum values[3];
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	values[0] = CStringGetTextDatum(relay);
+	values[1] = CStringGetTextDatum(topic);
+	values[2] = CStringGetTextDatum(error);
+	*buried = outbox_store_execute(&statement, values, NULL);
+	outbox_store_end();
+	return OUTBOX_STORE_OK;
+}
+
+/* Removes dead letters that have been kept long enough. */
+OutboxStoreStatus
+outbox_parked_expire(const char *relay, int retention_s)
+{
+	static OutboxStatement statement = {
+		.sql = "DELETE FROM outbox.parked WHERE relay = $1 AND id IN"
+			   " (SELECT id FROM outbox.parked WHERE relay = $1"
+			   "  AND state = 'dead'"
+			   "  AND last_failed_at < now() - $2 * interval '1 second'"
+			   "  LIMIT 10000 FOR UPDATE SKIP LOCKED)",
+		.nargs = 2,
+		.types = {TEXTOID, FLOAT8OID}};
+	OutboxStoreStatus status =
+		outbox_store_begin("outbox: removing old dead letters");
+	Datum values[2];
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	values[0] = CStringGetTextDatum(relay);
+	values[1] = Float8GetDatum(retention_s);
+	outbox_store_execute(&statement, values, NULL);
+	outbox_store_end();
+	return OUTBOX_STORE_OK;
+}
+
+/* Gives copies of dead letters for a topic of their own to the consumer. */
+OutboxStoreStatus
+outbox_parked_unannounced(const char *relay, const char *topic, int limit,
+						  OutboxEventConsumer consumer, void *arg,
+						  uint64 *rows)
+{
+	static OutboxStatement statement = {
+		.sql =
+			"SELECT id, event_id, emitted_at, $2, key, payload,"
+			"  COALESCE(headers, '{}') || jsonb_build_object("
+			"  'dead_letter_topic', topic, 'dead_letter_error', error,"
+			"  'dead_letter_class', class, 'dead_letter_attempts', attempts)"
+			" FROM outbox.parked WHERE relay = $1 AND state = 'dead'"
+			"  AND announced_at IS NULL ORDER BY id LIMIT $3",
+		.read_only = true,
+		.nargs = 3,
+		.types = {TEXTOID, TEXTOID, INT8OID}};
+	OutboxStoreStatus status =
+		outbox_store_begin("outbox: reading dead letters");
+	Datum values[3];
+
+	*rows = 0;
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	values[0] = CStringGetTextDatum(relay);
+	values[1] = CStringGetTextDatum(topic);
+	values[2] = Int64GetDatum(limit);
+	*rows = outbox_store_stream(&statement, values, NULL, consumer, arg);
+	outbox_store_end();
+	return OUTBOX_STORE_OK;
+}
+
+/* Copies of dead letters have been published. */
+OutboxStoreStatus
+outbox_parked_announced(const char *relay, const uint64 *ids, int count)
+{
+	static OutboxStatement statement = {
+		.sql = "UPDATE outbox.parked SET announced_at = now()"
+			   " WHERE relay = $1 AND id IN"
+			   " (SELECT id FROM outbox.parked WHERE relay = $1"
+			   "  AND id = ANY ($2) FOR UPDATE SKIP LOCKED)",
+		.nargs = 2,
+		.types = {TEXTOID, INT8ARRAYOID}};
+	OutboxStoreStatus status =
+		outbox_store_begin("outbox: noting published dead letters");
+	Datum values[2];
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	values[0] = CStringGetTextDatum(relay);
+	values[1] = id_array(ids, count);
+	outbox_store_execute(&statement, values, NULL);
+	outbox_store_end();
+	return OUTBOX_STORE_OK;
+}

@@ -1,0 +1,77 @@
+/*-------------------------------------------------------------------------
+ *
+ * parked.h
+ *	  outbox.parked as the relay reads and writes it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_PARKED_H
+#define OUTBOX_PARKED_H
+
+#include "sink.h"
+#include "store.h"
+
+/* What is kept from being published */
+typedef enum OutboxBlockScope
+{
+	OUTBOX_BLOCK_TOPIC,
+	OUTBOX_BLOCK_KEY,
+	OUTBOX_BLOCK_EVENT, /* all events together that block no other */
+} OutboxBlockScope;
+
+/* A block as the table tells it; what it points to is valid in the call */
+typedef struct OutboxBlock
+{
+	OutboxBlockScope scope;
+	const char *topic;
+	const char *key; /* of OUTBOX_BLOCK_KEY */
+	int64 rows;
+	TimestampTz next_attempt; /* 0 = now */
+} OutboxBlock;
+
+typedef void (*OutboxBlockConsumer)(const OutboxBlock *block);
+
+/* Why an event is parked */
+typedef struct OutboxParkReason
+{
+	OutboxFailure failure;
+	const char *error;
+	bool dead;
+	bool blocking;
+	int attempts;
+	TimestampTz next_attempt;
+} OutboxParkReason;
+
+extern const char *outbox_parked_class(OutboxFailure failure);
+extern OutboxStoreStatus outbox_parked_load(const char *relay,
+											OutboxBlockConsumer consumer);
+extern OutboxStoreStatus outbox_parked_queue(const char *relay,
+											 const uint64 *ids, int count,
+											 uint64 *added);
+extern OutboxStoreStatus outbox_parked_add(const char *relay,
+										   const uint64 *ids, int count,
+										   const OutboxParkReason *reason,
+										   uint64 *added);
+extern OutboxStoreStatus
+outbox_parked_read(const char *relay, const OutboxBlock *block, int limit,
+				   OutboxEventConsumer consumer, void *arg, uint64 *rows);
+extern OutboxStoreStatus outbox_parked_delivered(const char *relay,
+												 const uint64 *ids, int count,
+												 uint64 position,
+												 uint64 *removed);
+extern OutboxStoreStatus outbox_parked_failed(const char *relay, uint64 id,
+											  const OutboxParkReason *reason);
+extern OutboxStoreStatus outbox_parked_bury_topic(const char *relay,
+												  const char *topic,
+												  const char *error,
+												  uint64 *buried);
+extern OutboxStoreStatus outbox_parked_expire(const char *relay,
+											  int retention_s);
+extern OutboxStoreStatus
+outbox_parked_unannounced(const char *relay, const char *topic, int limit,
+						  OutboxEventConsumer consumer, void *arg,
+						  uint64 *rows);
+extern OutboxStoreStatus outbox_parked_announced(const char *relay,
+												 const uint64 *ids, int count);
+
+#endif /* OUTBOX_PARKED_H */

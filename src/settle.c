@@ -1,0 +1,369 @@
+/*-------------------------------------------------------------------------
+ *
+ * settle.c
+ *	  What becomes of the stream when events fail.
+ *
+ * The sink stops when a batch is refused, so that nothing overtakes what was
+ * in it. Then it is waited until each event of the window has its answer:
+ * acknowledged, failed, or given back. What has failed is parked, if it is
+ * known to be at fault; the sink is closed, and another one begins at the
+ * position, leaving out what is acknowledged or parked. So the order of each
+ * key is kept, nothing is repeated, and nobody else's event is lost.
+ *
+ * A batch is refused as a whole. If several events have failed, the next sink
+ * makes smaller batches, until the culprit is alone: half as large each time
+ * if the batch was too large, of one event each otherwise.
+ *
+ * A topic that cannot be written to fails without stopping the sink. And
+ * librdkafka may say nothing at all about a topic that we are not allowed to
+ * see: if the oldest event gets no answer for a while although brokers can be
+ * reached, the brokers are asked about its topic.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "backoff.h"
+#include "blocks.h"
+#include "deadletter.h"
+#include "guc.h"
+#include "parked.h"
+#include "settle.h"
+#include "status.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* how long the answers of a sink that has stopped are waited for */
+#define ANSWERS_MS      10000
+
+/* how long batches stay small after one was too large */
+#define NARROW_MS       60000
+
+/* after so long without an answer, the oldest event's topic is looked at */
+#define STUCK_MS        4000
+#define CHECK_TOPIC_MS  1000
+
+/* delays while our credentials are refused */
+#define LOGIN_MIN_MS    1000
+#define LOGIN_MAX_MS    60000
+
+/* the size of a batch of librdkafka, if nothing limits it */
+#define BATCH_BYTES_MAX 1000000
+
+/* Notes that an event has failed; outbox_settle_run() does the rest. */
+void
+outbox_settle_failed(OutboxStream *stream, uint64 tag, OutboxFailure failure,
+					 const char *error)
+{
+	OutboxFailedEvent *failed;
+	MemoryContext old_context;
+
+	outbox_window_answered(stream->window, tag);
+	outbox_settle_begin(stream);
+	/* these are not at fault, and are read again with the others */
+	if (failure == OUTBOX_FAILURE_CLUSTER || failure == OUTBOX_FAILURE_LOGIN)
+		return;
+
+	if (stream->failed_context == NULL)
+		stream->failed_context = AllocSetContextCreate(
+			TopMemoryContext, "outbox failed events", ALLOCSET_DEFAULT_SIZES);
+	old_context = MemoryContextSwitchTo(stream->failed_context);
+	if (stream->failed_count == stream->failed_capacity)
+	{
+		int capacity = Max(16, stream->failed_capacity * 2);
+		Size size = capacity * sizeof(OutboxFailedEvent);
+
+		stream->failed =
+			stream->failed ? repalloc(stream->failed, size) : palloc(size);
+		stream->failed_capacity = capacity;
+	}
+	failed = &stream->failed[stream->failed_count++];
+	failed->tag = tag;
+	failed->failure = failure;
+	/* a whole batch has the same message */
+	if (stream->failed_count > 1 && strcmp(failed[-1].error, error) == 0)
+		failed->error = failed[-1].error;
+	else
+		failed->error = pstrdup(error);
+	MemoryContextSwitchTo(old_context);
+}
+
+/* The sink has stopped, or must: waits for all answers, then begins anew. */
+void
+outbox_settle_begin(OutboxStream *stream)
+{
+	if (stream->ending)
+		return;
+	stream->ending = true;
+	stream->ending_since = GetCurrentTimestamp();
+	stream->open_at = 0;
+	stream->api->purge(stream->sink);
+}
+
+/* Our credentials are refused: slowly, so that no account gets locked. */
+void
+outbox_settle_login(OutboxStream *stream)
+{
+	int delay_ms = LOGIN_MIN_MS << Min(stream->login_failures, 16);
+
+	if (stream->ending)
+		return;
+	stream->login_failures++;
+	outbox_settle_begin(stream);
+	stream->open_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												  Min(delay_ms, LOGIN_MAX_MS));
+}
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	uint64 x = *(const uint64 *) a;
+	uint64 y = *(const uint64 *) b;
+
+	return (x > y) - (x < y);
+}
+
+/*
+ * The window ends: remembers what is done beyond the position, in it or left
+ * out of it because an earlier sink had done it.
+ */
+void
+outbox_settle_remember(OutboxStream *stream)
+{
+	uint64 position = outbox_publish_position(stream);
+	uint64 *skip =
+		palloc((outbox_window_count(stream->window) + stream->skip_count + 1) *
+			   sizeof(uint64));
+	int count = outbox_window_take_done(stream->window, skip);
+
+	for (int i = 0; i < stream->skip_count; i++)
+	{
+		if (stream->skip[i] > position)
+			skip[count++] = stream->skip[i];
+	}
+	qsort(skip, count, sizeof(uint64), compare_ids);
+	if (stream->skip != NULL)
+		pfree(stream->skip);
+	stream->skip = skip;
+	stream->skip_count = count;
+	stream->skip_next = 0;
+	stream->read_upto = position;
+	stream->to_park_count = 0;
+	stream->more = true;
+}
+
+/* Is it unclear which event of a refused batch is the culprit? */
+static bool
+needs_smaller_batches(OutboxStream *stream)
+{
+	bool too_large = true;
+	int64 bytes = 0;
+
+	if (stream->failed_count < 2 || stream->batch_bytes == 1 ||
+		!stream->ending)
+		return false;
+	for (int i = 0; i < stream->failed_count; i++)
+	{
+		OutboxFailedEvent *failed = &stream->failed[i];
+
+		if (failed->failure == OUTBOX_FAILURE_TOPIC)
+			return false;
+		too_large = too_large && failed->failure == OUTBOX_FAILURE_SIZE;
+		bytes += outbox_window_bytes(stream->window, failed->tag);
+		stream->narrow_upto =
+			Max(stream->narrow_upto,
+				outbox_window_id(stream->window, failed->tag));
+	}
+
+	if (too_large)
+	{
+		stream->batch_bytes = Max(Min(bytes, BATCH_BYTES_MAX) / 2, 1);
+		stream->narrow_until =
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), NARROW_MS);
+	}
+	else
+		stream->batch_bytes = 1;
+	return true;
+}
+
+/* Parks one event, or finds out that it is the topic's fault. */
+static OutboxStoreStatus
+park(OutboxStream *stream, OutboxFailedEvent *failed)
+{
+	bool halt = (outbox_on_failure == OUTBOX_ON_FAILURE_HALT);
+	uint64 id = outbox_window_id(stream->window, failed->tag);
+	OutboxParkReason reason = {
+		.failure = failed->failure, .error = failed->error, .attempts = 1};
+	OutboxStoreStatus status;
+	uint64 added;
+
+	reason.blocking = (outbox_on_failure != OUTBOX_ON_FAILURE_SKIP);
+	reason.dead = !halt && (failed->failure == OUTBOX_FAILURE_SIZE ||
+							failed->failure == OUTBOX_FAILURE_INVALID ||
+							outbox_backoff_is_last(1));
+	reason.next_attempt = outbox_backoff_next(1);
+	status = outbox_parked_add(stream->relay, &id, 1, &reason, &added);
+	if (status != OUTBOX_STORE_OK)
+		return status;
+
+	outbox_status_error(stream->db, failed->error);
+	ereport(LOG,
+			(errmsg("outbox relay for database \"%s\": event %llu is %s: %s",
+					stream->database, (unsigned long long) id,
+					reason.dead ? "a dead letter" : "parked", failed->error)));
+	if (reason.dead)
+		outbox_deadletter_added();
+	outbox_window_done(stream->window, failed->tag);
+	outbox_blocks_reload();
+	return OUTBOX_STORE_OK;
+}
+
+/*
+ * Parks the culprits. Of those that fail because of their topic, the first
+ * one stands for all: once it is parked, its topic is blocked, and the others
+ * queue behind it when they are read again.
+ */
+static OutboxStoreStatus
+park_culprits(OutboxStream *stream)
+{
+	OutboxFailedEvent *first = NULL;
+
+	for (int i = 0; i < stream->failed_count; i++)
+	{
+		OutboxFailedEvent *failed = &stream->failed[i];
+		OutboxStoreStatus status;
+
+		if (failed->failure == OUTBOX_FAILURE_TOPIC)
+		{
+			if (first == NULL || failed->tag < first->tag)
+				first = failed;
+			continue;
+		}
+		/* after a busy table we come here again */
+		if (outbox_window_bytes(stream->window, failed->tag) < 0)
+			continue;
+		status = park(stream, failed);
+		if (status != OUTBOX_STORE_OK)
+			return status;
+	}
+	return first ? park(stream, first) : OUTBOX_STORE_OK;
+}
+
+/*
+ * The oldest event has had no answer for a while: asks the brokers about its
+ * topic.
+ */
+static OutboxStoreStatus
+check_topic(OutboxStream *stream)
+{
+	char topic[OUTBOX_TOPIC_MAX + 1];
+	char error[OUTBOX_SINK_ERROR_MAX];
+	OutboxFailure failure;
+	OutboxStoreStatus status =
+		outbox_store_topic(stream->stuck_id, topic, sizeof(topic));
+
+	stream->stuck_since = GetCurrentTimestamp();
+	if (status == OUTBOX_STORE_OK && topic[0] != '\0' &&
+		stream->api->check_topic(stream->sink, topic, CHECK_TOPIC_MS, &failure,
+								 error) &&
+		failure == OUTBOX_FAILURE_TOPIC)
+		outbox_settle_failed(stream, outbox_window_first_tag(stream->window),
+							 failure, error);
+	return status;
+}
+
+/* Is the oldest event still the one that it was a while ago? */
+static bool
+is_stuck(OutboxStream *stream)
+{
+	uint64 oldest;
+
+	if (stream->sink == NULL || outbox_window_is_empty(stream->window) ||
+		stream->unreachable)
+	{
+		stream->stuck_id = 0;
+		return false;
+	}
+	oldest = outbox_window_oldest(stream->window);
+	if (oldest != stream->stuck_id)
+	{
+		stream->stuck_id = oldest;
+		stream->stuck_since = GetCurrentTimestamp();
+		return false;
+	}
+	return TimestampDifferenceExceeds(stream->stuck_since,
+									  GetCurrentTimestamp(), STUCK_MS);
+}
+
+/* All answers are here: parks what must be, and closes the sink. */
+static OutboxStoreStatus
+end(OutboxStream *stream)
+{
+	if (!needs_smaller_batches(stream))
+	{
+		OutboxStoreStatus status = park_culprits(stream);
+
+		if (status != OUTBOX_STORE_OK)
+			return status;
+	}
+	stream->failed = NULL;
+	stream->failed_count = stream->failed_capacity = 0;
+	if (stream->failed_context != NULL)
+		MemoryContextReset(stream->failed_context);
+	outbox_publish_close(stream);
+	stream->ending = false;
+	return OUTBOX_STORE_OK;
+}
+
+/* May batches be of any size again? */
+static void
+widen(OutboxStream *stream)
+{
+	if (stream->batch_bytes == 0 || stream->sink == NULL ||
+		stream->trouble_since != 0 ||
+		outbox_publish_position(stream) < stream->narrow_upto ||
+		GetCurrentTimestamp() < stream->narrow_until)
+		return;
+	stream->batch_bytes = 0;
+	stream->narrow_upto = 0;
+	outbox_settle_begin(stream);
+}
+
+/*
+ * Goes on with settling; does not wait, but for check_topic(). When the sink
+ * has been closed, the relay opens another one.
+ */
+OutboxStoreStatus
+outbox_settle_run(OutboxStream *stream, bool *progress)
+{
+	if (stream->ending)
+	{
+		if (outbox_window_unanswered(stream->window) > 0 &&
+			!TimestampDifferenceExceeds(stream->ending_since,
+										GetCurrentTimestamp(), ANSWERS_MS))
+			return OUTBOX_STORE_OK;
+		*progress = true;
+		return end(stream);
+	}
+	widen(stream);
+	if (is_stuck(stream))
+		return check_topic(stream);
+	return OUTBOX_STORE_OK;
+}
+
+/* How long there is nothing to do but to take in answers; -1 = for ever */
+long
+outbox_settle_timeout_ms(const OutboxStream *stream)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (stream->sink == NULL)
+		return Max(TimestampDifferenceMilliseconds(now, stream->open_at), 0);
+	if (stream->ending)
+		return 100;
+	if (!outbox_window_is_empty(stream->window))
+		return STUCK_MS;
+	if (stream->batch_bytes != 0)
+		return NARROW_MS;
+	return -1;
+}

@@ -1,0 +1,22 @@
+/*-------------------------------------------------------------------------
+ *
+ * settle.h
+ *	  What becomes of the stream when events fail.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_SETTLE_H
+#define OUTBOX_SETTLE_H
+
+#include "publish.h"
+
+extern void outbox_settle_failed(OutboxStream *stream, uint64 tag,
+								 OutboxFailure failure, const char *error);
+extern void outbox_settle_begin(OutboxStream *stream);
+extern void outbox_settle_login(OutboxStream *stream);
+extern void outbox_settle_remember(OutboxStream *stream);
+extern OutboxStoreStatus outbox_settle_run(OutboxStream *stream,
+										   bool *progress);
+extern long outbox_settle_timeout_ms(const OutboxStream *stream);
+
+#endif /* OUTBOX_SETTLE_H */

@@ -1,0 +1,120 @@
+/*-------------------------------------------------------------------------
+ *
+ * trouble.c
+ *	  Tells an outage: in the relay's state, and with one line in the log when
+ *	  it begins and one when it is over.
+ *
+ * The sink goes on trying by itself. It may tell of a lost connection once
+ * only, perhaps while there was nothing to send, and it tells nothing while
+ * brokers refuse for now or keep silent; so silence counts, too.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include <syslog.h>
+
+#include "settle.h"
+#include "status.h"
+#include "trouble.h"
+#include "utils/timestamp.h"
+
+/* how long brokers may be silent until it is called an outage */
+#define SILENCE_MS 5000
+
+/* answers so soon after a lost connection do not end an outage */
+#define ECHO_MS    1000
+
+static void
+begin(OutboxStream *stream, bool login, const char *reason)
+{
+	if (stream->trouble_since == 0)
+		stream->trouble_since = GetCurrentTimestamp();
+	outbox_status_error(stream->db, reason);
+	outbox_status_set(stream->db, login ? OUTBOX_RELAY_UNAUTHENTICATED
+										: OUTBOX_RELAY_UNAVAILABLE);
+	ereport(
+		LOG,
+		(errmsg("outbox relay for database \"%s\": Kafka %s: %s",
+				stream->database,
+				login ? "refuses our credentials" : "is unavailable", reason),
+		 errdetail("Events are kept, and published when it is back.")));
+}
+
+/* No broker can be reached, or they refuse our credentials. */
+void
+outbox_trouble_unreachable(OutboxStream *stream, OutboxFailure failure,
+						   const char *reason)
+{
+	strlcpy(stream->complaint, reason, sizeof(stream->complaint));
+	if (failure == OUTBOX_FAILURE_LOGIN)
+	{
+		outbox_settle_login(stream);
+		if (stream->trouble_since == 0 ||
+			stream->db->relay.state != OUTBOX_RELAY_UNAUTHENTICATED)
+			begin(stream, true, reason);
+	}
+	/* a connection lost while there is nothing to send is no outage */
+	else if (outbox_publish_is_pending(stream))
+	{
+		stream->unreachable = true;
+		if (stream->trouble_since == 0)
+			begin(stream, false, reason);
+	}
+}
+
+/* Keeps what the sink has said last, in case no answer comes. */
+void
+outbox_trouble_complaint(OutboxStream *stream, int log_level,
+						 const char *message)
+{
+	if (log_level <= LOG_WARNING)
+		strlcpy(stream->complaint, message, sizeof(stream->complaint));
+}
+
+/*
+ * How long until missing answers are called an outage; -1 if none are
+ * missing, or it is called one already.
+ */
+long
+outbox_trouble_patience_ms(const OutboxStream *stream)
+{
+	if (!outbox_publish_is_pending(stream) || stream->trouble_since != 0)
+		return -1;
+	return TimestampDifferenceMilliseconds(
+		GetCurrentTimestamp(),
+		TimestampTzPlusMilliseconds(stream->answered_at, SILENCE_MS));
+}
+
+/* Answers may have been missing for too long. */
+void
+outbox_trouble_check(OutboxStream *stream)
+{
+	if (outbox_trouble_patience_ms(stream) == 0)
+		begin(stream, false,
+			  stream->complaint[0] ? stream->complaint : "no broker answers");
+}
+
+/* An event has been acknowledged. */
+void
+outbox_trouble_over(OutboxStream *stream)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	stream->answered_at = now;
+	stream->complaint[0] = '\0';
+	if (stream->trouble_since == 0)
+		return;
+	/* it may be an answer from before, that was still under way */
+	if (outbox_publish_is_pending(stream) &&
+		!TimestampDifferenceExceeds(stream->trouble_since, now, ECHO_MS))
+		return;
+	outbox_status_set(stream->db, OUTBOX_RELAY_PUBLISHING);
+	ereport(LOG,
+			(errmsg("outbox relay for database \"%s\": Kafka is available "
+					"again after %ld s",
+					stream->database,
+					(long) ((now - stream->trouble_since) / USECS_PER_SEC))));
+	stream->trouble_since = 0;
+	stream->unreachable = false;
+}

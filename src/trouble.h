@@ -1,0 +1,22 @@
+/*-------------------------------------------------------------------------
+ *
+ * trouble.h
+ *	  Brokers that do not answer, or not as they should.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_TROUBLE_H
+#define OUTBOX_TROUBLE_H
+
+#include "publish.h"
+
+extern void outbox_trouble_unreachable(OutboxStream *stream,
+									   OutboxFailure failure,
+									   const char *reason);
+extern void outbox_trouble_complaint(OutboxStream *stream, int log_level,
+									 const char *message);
+extern void outbox_trouble_check(OutboxStream *stream);
+extern void outbox_trouble_over(OutboxStream *stream);
+extern long outbox_trouble_patience_ms(const OutboxStream *stream);
+
+#endif /* OUTBOX_TROUBLE_H */
