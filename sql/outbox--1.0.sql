@@ -234,7 +234,7 @@ CREATE FUNCTION outbox.wait_published(timeout interval DEFAULT '1 minute') RETUR
 REVOKE ALL ON FUNCTION outbox.wait_published(interval) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION outbox.wait_published(interval) TO pg_monitor;
 COMMENT ON FUNCTION outbox.wait_published(interval) IS
-    'waits until everything committed before the call is acknowledged by Kafka; false if that takes longer';
+    'waits until everything committed before the call is acknowledged by Kafka, or parked; false if that takes longer';
 
 
 -- Failures

@@ -132,7 +132,8 @@ is_published(OutboxDatabase *db, uint64 *target)
 
 /*
  * outbox.wait_published(timeout interval): waits until everything that was
- * committed before the call is acknowledged. False if that takes longer.
+ * committed before the call is acknowledged or parked. False if that takes
+ * longer.
  */
 Datum
 outbox_wait_published_1_0(PG_FUNCTION_ARGS)
