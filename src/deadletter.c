@@ -37,7 +37,7 @@ static uint64 first_tag = 0;
 static bool failed = false;
 static char *told = NULL; /* the error told last, to tell it once */
 static TimestampTz not_before = 0;
-static TimestampTz expired_at = 0;
+static TimestampTz expired_at = 0; /* 0 = not yet by this process */
 
 /* Called once, when the relay has attached. */
 void
@@ -45,7 +45,6 @@ outbox_deadletter_init(const char *relay_name, const OutboxSinkApi *sink_api)
 {
 	relay = relay_name;
 	api = sink_api;
-	expired_at = GetCurrentTimestamp();
 }
 
 /* There is a new dead letter. */

@@ -315,6 +315,7 @@ outbox_parked_bury_topic(const char *relay, const char *topic,
 	static OutboxStatement statement = {
 		.sql = "UPDATE outbox.parked SET state = 'dead', class = 'topic',"
 			   "  error = $3, next_attempt_at = NULL,"
+			   "  attempts = attempts + (state = 'retrying')::integer,"
 			   "  first_failed_at = COALESCE(first_failed_at, now()),"
 			   "  last_failed_at = now()"
 			   " WHERE relay = $1 AND id IN"
@@ -344,7 +345,7 @@ outbox_parked_expire(const char *relay, int retention_s)
 			   " (SELECT id FROM outbox.parked WHERE relay = $1"
 			   "  AND state = 'dead'"
 			   "  AND last_failed_at < now() - $2 * interval '1 second'"
-			   "  LIMIT 10000 FOR UPDATE SKIP LOCKED)",
+			   "  LIMIT 100000 FOR UPDATE SKIP LOCKED)",
 		.nargs = 2,
 		.types = {TEXTOID, FLOAT8OID}};
 	OutboxStoreStatus status =

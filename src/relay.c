@@ -199,6 +199,7 @@ round_of_work(void)
 	const OutboxSinkConfig *config = outbox_reconfigure_running();
 	bool progress = outbox_publish_poll(stream);
 	bool page = false;
+	uint64 published = pg_atomic_read_u64(&stream->db->published);
 
 	if (config != NULL)
 	{
@@ -206,6 +207,10 @@ round_of_work(void)
 		outbox_reconfigure_reopen(stream);
 		end_if_absent(outbox_retry_run(config, outbox_publish_position(stream),
 									   &progress));
+		/* an outage may end while the stream itself has nothing to send */
+		if (stream->trouble_since != 0 && !outbox_publish_is_pending(stream) &&
+			pg_atomic_read_u64(&stream->db->published) != published)
+			outbox_trouble_over(stream);
 		end_if_absent(outbox_deadletter_run(config, &progress));
 		end_if_absent(outbox_publish_page(stream, &page));
 	}

@@ -37,17 +37,25 @@
 /* how soon locked tables are tried again */
 #define BUSY_RETRY_MS    50
 
+/* after so long without an answer, the oldest event's topic is looked at */
+#define STUCK_MS         4000
+#define CHECK_TOPIC_MS   1000
+
+#define ANSWERS_MS       10000 /* of a sink that has ended */
+
 static OutboxDatabase *db;
 static const char *relay;
 static const OutboxSinkApi *api;
 static OutboxSink *sink = NULL;
 static bool sink_ended = false;
+static TimestampTz ended_at = 0;
 static MemoryContext round_context = NULL;
 static OutboxAttempt *attempts_made = NULL; /* NULL = no round under way */
 static int attempt_count = 0;
 static int unanswered = 0;
 static bool stopped = false; /* the last block was not read to its end */
 static uint64 first_tag = 0; /* tag of attempts_made[0] */
+static TimestampTz answered_at = 0; /* the last answer of this round */
 static TimestampTz not_before = 0;
 static TimestampTz next_due = 0; /* of all blocks; 0 = look */
 
@@ -62,6 +70,17 @@ outbox_retry_init(OutboxDatabase *database, const char *relay_name,
 	round_context = AllocSetContextCreate(TopMemoryContext, "outbox retry",
 										  ALLOCSET_DEFAULT_SIZES);
 	outbox_blocks_init(database, relay_name);
+}
+
+/* Nothing more must be sent by this sink: asks back what it has not sent. */
+static void
+end_sink(void)
+{
+	if (sink_ended)
+		return;
+	sink_ended = true;
+	ended_at = GetCurrentTimestamp();
+	api->purge(sink);
 }
 
 /* Hands one parked event to the sink. */
@@ -95,7 +114,8 @@ send(const OutboxEvent *event, void *arg)
 	{
 		/* it was not taken; nor would be those behind it */
 		attempt->state = OUTBOX_ATTEMPT_RETURNED;
-		sink_ended = sink_ended || answer == OUTBOX_SINK_ENDED;
+		if (answer == OUTBOX_SINK_ENDED)
+			end_sink();
 	}
 	MemoryContextSwitchTo(old_context);
 
@@ -146,6 +166,7 @@ begin_round(void)
 		round_context, ROUND_EVENTS * sizeof(OutboxAttempt));
 	attempt_count = 0;
 	unanswered = 0;
+	answered_at = GetCurrentTimestamp();
 	next_due = 0;
 	for (int i = 0; i < count && status == OUTBOX_STORE_OK &&
 					attempt_count < ROUND_EVENTS;
@@ -195,8 +216,10 @@ poll(void)
 				if (attempt == NULL || attempt->state != OUTBOX_ATTEMPT_SENT)
 					break;
 				unanswered--;
+				answered_at = GetCurrentTimestamp();
 				/* nothing behind it must be sent by this sink */
-				sink_ended = sink_ended || event.type == OUTBOX_SINK_FAILED;
+				if (event.type == OUTBOX_SINK_FAILED)
+					end_sink();
 				attempt->state = event.type == OUTBOX_SINK_DELIVERED
 									 ? OUTBOX_ATTEMPT_DELIVERED
 								 : event.type == OUTBOX_SINK_PURGED
@@ -208,7 +231,7 @@ poll(void)
 						MemoryContextStrdup(round_context, event.message);
 				break;
 			case OUTBOX_SINK_FATAL:
-				sink_ended = true;
+				end_sink();
 				break;
 			case OUTBOX_SINK_UNREACHABLE:
 				break; /* the stream's sink tells the same */
@@ -240,6 +263,52 @@ end_round(uint64 position)
 	return status;
 }
 
+/*
+ * No answer has come for a while: asks the brokers about the topic of the
+ * first event that has none. librdkafka says nothing about a topic that we are
+ * not allowed to see. If it is at fault, all others are asked back.
+ */
+static void
+check_topic(void)
+{
+	OutboxAttempt *attempt = attempts_made;
+	char error[OUTBOX_SINK_ERROR_MAX];
+
+	while (attempt->state != OUTBOX_ATTEMPT_SENT)
+		attempt++;
+	answered_at = GetCurrentTimestamp();
+	if (!api->check_topic(sink, attempt->topic, CHECK_TOPIC_MS,
+						  &attempt->failure, error) ||
+		attempt->failure != OUTBOX_FAILURE_TOPIC)
+		return;
+	attempt->state = OUTBOX_ATTEMPT_FAILED;
+	attempt->error = MemoryContextStrdup(round_context, error);
+	unanswered--;
+	end_sink();
+}
+
+/*
+ * Are there answers to be waited for? Not for ever, if the sink has ended; and
+ * if the stream waits until the blocks can be read again, it has to.
+ */
+static bool
+is_waiting(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (unanswered == 0)
+		return false;
+	if (sink_ended)
+		return !TimestampDifferenceExceeds(ended_at, now, ANSWERS_MS);
+	if (!TimestampDifferenceExceeds(answered_at, now, STUCK_MS))
+		return true;
+	if (outbox_blocks_is_loaded())
+		check_topic();
+	else
+		end_sink();
+	return true;
+}
+
 static OutboxStoreStatus
 step(const OutboxSinkConfig *config, uint64 position, bool *progress)
 {
@@ -249,7 +318,7 @@ step(const OutboxSinkConfig *config, uint64 position, bool *progress)
 
 	if (attempts_made != NULL)
 	{
-		if (unanswered > 0)
+		if (is_waiting())
 			return OUTBOX_STORE_OK;
 		*progress = true;
 		status = end_round(position);
@@ -328,7 +397,9 @@ outbox_retry_timeout_ms(void)
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz next;
 
-	if (!outbox_blocks_any() || attempts_made != NULL)
+	if (attempts_made != NULL)
+		return STUCK_MS;
+	if (!outbox_blocks_any())
 		return -1;
 	if (next_due == 0)
 		next_due = find_next_due();

@@ -34,21 +34,22 @@
 #include "utils/timestamp.h"
 
 /* how long the answers of a sink that has stopped are waited for */
-#define ANSWERS_MS      10000
+#define ANSWERS_MS           10000
 
 /* how long batches stay small after one was too large */
-#define NARROW_MS       60000
+#define NARROW_MS            60000
 
 /* after so long without an answer, the oldest event's topic is looked at */
-#define STUCK_MS        4000
-#define CHECK_TOPIC_MS  1000
+#define STUCK_MS             4000
+#define STUCK_UNREACHABLE_MS 30000
+#define CHECK_TOPIC_MS       1000
 
 /* delays while our credentials are refused */
-#define LOGIN_MIN_MS    1000
-#define LOGIN_MAX_MS    60000
+#define LOGIN_MIN_MS         1000
+#define LOGIN_MAX_MS         60000
 
 /* the size of a batch of librdkafka, if nothing limits it */
-#define BATCH_BYTES_MAX 1000000
+#define BATCH_BYTES_MAX      1000000
 
 /* Notes that an event has failed; outbox_settle_run() does the rest. */
 void
@@ -152,38 +153,41 @@ outbox_settle_remember(OutboxStream *stream)
 	stream->more = true;
 }
 
-/* Is it unclear which event of a refused batch is the culprit? */
-static bool
-needs_smaller_batches(OutboxStream *stream)
+/*
+ * How small batches must be, if it is unclear which event of a refused batch
+ * is the culprit; else 0. Events that have failed because of their topic have
+ * nothing to do with it.
+ */
+static int
+smaller_batches(OutboxStream *stream)
 {
 	bool too_large = true;
 	int64 bytes = 0;
+	uint64 last_id = 0;
+	int refused = 0;
 
-	if (stream->failed_count < 2 || stream->batch_bytes == 1 ||
-		!stream->ending)
-		return false;
+	if (stream->batch_bytes == 1 || !stream->ending)
+		return 0;
 	for (int i = 0; i < stream->failed_count; i++)
 	{
 		OutboxFailedEvent *failed = &stream->failed[i];
 
 		if (failed->failure == OUTBOX_FAILURE_TOPIC)
-			return false;
+			continue;
+		refused++;
 		too_large = too_large && failed->failure == OUTBOX_FAILURE_SIZE;
 		bytes += outbox_window_bytes(stream->window, failed->tag);
-		stream->narrow_upto =
-			Max(stream->narrow_upto,
-				outbox_window_id(stream->window, failed->tag));
+		last_id = Max(last_id, outbox_window_id(stream->window, failed->tag));
 	}
+	if (refused < 2)
+		return 0;
 
-	if (too_large)
-	{
-		stream->batch_bytes = Max(Min(bytes, BATCH_BYTES_MAX) / 2, 1);
-		stream->narrow_until =
-			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), NARROW_MS);
-	}
-	else
-		stream->batch_bytes = 1;
-	return true;
+	stream->narrow_upto = Max(stream->narrow_upto, last_id);
+	if (!too_large)
+		return 1;
+	stream->narrow_until =
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), NARROW_MS);
+	return (int) Max(Min(bytes, BATCH_BYTES_MAX) / 2, 1);
 }
 
 /* Parks one event, or finds out that it is the topic's fault. */
@@ -198,9 +202,11 @@ park(OutboxStream *stream, OutboxFailedEvent *failed)
 	uint64 added;
 
 	reason.blocking = (outbox_on_failure != OUTBOX_ON_FAILURE_SKIP);
+	/* a topic's others queue behind it; all are given up together, later */
 	reason.dead = !halt && (failed->failure == OUTBOX_FAILURE_SIZE ||
 							failed->failure == OUTBOX_FAILURE_INVALID ||
-							outbox_backoff_is_last(1));
+							(failed->failure == OUTBOX_FAILURE_EVENT &&
+							 outbox_backoff_is_last(1)));
 	reason.next_attempt = outbox_backoff_next(1);
 	status = outbox_parked_add(stream->relay, &id, 1, &reason, &added);
 	if (status != OUTBOX_STORE_OK)
@@ -221,10 +227,11 @@ park(OutboxStream *stream, OutboxFailedEvent *failed)
 /*
  * Parks the culprits. Of those that fail because of their topic, the first
  * one stands for all: once it is parked, its topic is blocked, and the others
- * queue behind it when they are read again.
+ * queue behind it when they are read again. With topics_only, the other
+ * culprits are not known yet.
  */
 static OutboxStoreStatus
-park_culprits(OutboxStream *stream)
+park_culprits(OutboxStream *stream, bool topics_only)
 {
 	OutboxFailedEvent *first = NULL;
 
@@ -240,7 +247,8 @@ park_culprits(OutboxStream *stream)
 			continue;
 		}
 		/* after a busy table we come here again */
-		if (outbox_window_bytes(stream->window, failed->tag) < 0)
+		if (topics_only ||
+			outbox_window_bytes(stream->window, failed->tag) < 0)
 			continue;
 		status = park(stream, failed);
 		if (status != OUTBOX_STORE_OK)
@@ -278,8 +286,7 @@ is_stuck(OutboxStream *stream)
 {
 	uint64 oldest;
 
-	if (stream->sink == NULL || outbox_window_is_empty(stream->window) ||
-		stream->unreachable)
+	if (!outbox_publish_is_pending(stream))
 	{
 		stream->stuck_id = 0;
 		return false;
@@ -291,21 +298,23 @@ is_stuck(OutboxStream *stream)
 		stream->stuck_since = GetCurrentTimestamp();
 		return false;
 	}
-	return TimestampDifferenceExceeds(stream->stuck_since,
-									  GetCurrentTimestamp(), STUCK_MS);
+	/* to ask takes time while nobody answers */
+	return TimestampDifferenceExceeds(
+		stream->stuck_since, GetCurrentTimestamp(),
+		stream->unreachable ? STUCK_UNREACHABLE_MS : STUCK_MS);
 }
 
 /* All answers are here: parks what must be, and closes the sink. */
 static OutboxStoreStatus
 end(OutboxStream *stream)
 {
-	if (!needs_smaller_batches(stream))
-	{
-		OutboxStoreStatus status = park_culprits(stream);
+	int batch_bytes = smaller_batches(stream);
+	OutboxStoreStatus status = park_culprits(stream, batch_bytes > 0);
 
-		if (status != OUTBOX_STORE_OK)
-			return status;
-	}
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	if (batch_bytes > 0)
+		stream->batch_bytes = batch_bytes;
 	stream->failed = NULL;
 	stream->failed_count = stream->failed_capacity = 0;
 	if (stream->failed_context != NULL)
