@@ -9,6 +9,7 @@ use warnings;
 
 use List::Util qw(max);
 use OutboxTest;
+use POSIX qw(sysconf _SC_CLK_TCK);
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
@@ -62,6 +63,15 @@ sub memory_mb
 	return $kb / 1024;
 }
 
+# Of the process with all its threads.
+sub cpu_seconds
+{
+	my ($pid) = @_;
+
+	my @fields = split ' ', slurp_file("/proc/$pid/stat") =~ s/.*\) //sr;
+	return ($fields[11] + $fields[12]) / sysconf(_SC_CLK_TCK);
+}
+
 note 'before';
 my $load = pgbench($node, <<~'END',
 	\set key random(1, 20)
@@ -95,6 +105,7 @@ $node->poll_query_until('postgres', 'SELECT written_position = position'
 my $full = stat_relay('position');
 
 my ($polls, $busy, $ledger) = (0, 0, 0);
+my ($start, $cpu) = (time, cpu_seconds($pid));
 while (time < $down + $outage)
 {
 	my ($held, $count) = split /\|/, query(<<~END);
@@ -109,6 +120,8 @@ while (time < $down + $outage)
 	$ledger = $count;
 	usleep(50_000);
 }
+my $load_of_cpu = (cpu_seconds($pid) - $cpu) / (time - $start);
+cmp_ok($load_of_cpu, '<', 0.1, "it takes $load_of_cpu of a processor");
 cmp_ok($polls, '>', 20, 'the relay was looked at many times');
 is($busy, 0, 'and never held a transaction or a snapshot');
 is(stat_relay('position'), $full, 'nothing was acknowledged');

@@ -102,6 +102,27 @@ cmp_ok(time - $start, '<', $rounds * $at_once, "and $rounds more, one by one");
 note sprintf '%.3f s each', (time - $start) / $rounds;
 $session->quit;
 
+note 'a transaction that ends while others wait for its place in the order';
+my $large = pgbench($node, <<~'END', db => 'app', background => 1);
+	BEGIN;
+	SELECT count(outbox_emit('wake', 'k', n::text))
+		FROM (SELECT generate_series(1, 500000) AS n) s;
+	COMMIT;
+	END
+$node->poll_query_until('app', <<~'END') or die 'no commit';
+	SELECT position = written_position AND EXISTS (
+		SELECT FROM pg_stat_activity WHERE query = 'COMMIT;' AND state = 'active')
+	FROM outbox.stat_relay
+	END
+is($node->safe_psql('app', <<~'END'), "f\n1\nt", 'published when it is gone');
+	SELECT outbox_emit('wake', 'k', 'behind it') AS id \gset
+	SELECT outbox.wait_published('100 ms');
+	SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+		WHERE query = 'COMMIT;' AND state = 'active';
+	SELECT outbox.wait_published('20 s');
+	END
+isnt($large->wait(60), 0, 'which it is');
+
 note 'sleeping and waking all the time, with transactions that fail';
 $node->safe_psql('app', <<~'END');
 	CREATE TABLE skew (n int);
