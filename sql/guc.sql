@@ -2,8 +2,10 @@
 SELECT name, context, unit, boot_val
 FROM pg_settings WHERE name LIKE 'outbox.%' ORDER BY name;
 
-ALTER SYSTEM SET outbox.no_such_setting = 1;
+-- (its words differ between versions)
+\set VERBOSITY sqlstate
 ALTER SYSTEM SET outbox.max_event_size = '1GB';
+\set VERBOSITY default
 ALTER SYSTEM SET outbox.databases = 'a,,b';
 ALTER SYSTEM SET outbox.kafka_properties = 'linger.ms';
 ALTER SYSTEM SET outbox.kafka_properties = '=1';

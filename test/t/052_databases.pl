@@ -15,7 +15,7 @@ use OutboxTest;
 use OutboxTest::Server;
 use Test::More;
 
-my $prompt = 4;    # s; the server itself gives up after 5
+my $prompt = 10;    # s; the server itself gives up after 5 s of waiting
 my $mock = OutboxTest::Mock->new;
 my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
 my $node = outbox_node('main',
