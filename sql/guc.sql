@@ -11,6 +11,7 @@ ALTER SYSTEM SET outbox.kafka_properties = 'linger.ms';
 ALTER SYSTEM SET outbox.kafka_properties = '=1';
 ALTER SYSTEM SET outbox.kafka_properties = 'client.id=''open';
 ALTER SYSTEM SET outbox.kafka_properties = 'acks=1';
+ALTER SYSTEM SET outbox.kafka_properties = 'partitioner=random';
 ALTER SYSTEM SET outbox.kafka_properties = 'linger.ms=1 enable.idempotence=false';
 ALTER SYSTEM SET outbox.kafka_properties = 'plugin.library.paths=evil.so';
 ALTER SYSTEM SET outbox.kafka_properties = 'Plugin.Library.Paths=evil.so';
@@ -22,7 +23,7 @@ ALTER SYSTEM SET outbox.kafka_properties = 'sasl.username=me sasl.password=hush'
 
 -- what is fine
 ALTER SYSTEM SET outbox.kafka_properties =
-    'acks=all enable.idempotence=true linger.ms=5  client.id=''it''''s quoted''';
+    'acks=all enable.idempotence=true partitioner=consistent_random linger.ms=5  client.id=''it''''s quoted''';
 ALTER SYSTEM RESET outbox.kafka_properties;
 ALTER SYSTEM SET outbox.databases = 'one, "Two"';
 ALTER SYSTEM RESET outbox.databases;

@@ -25,7 +25,7 @@
 typedef struct Refusal
 {
 	const char *name;
-	const char *allowed; /* NULL = no value is */
+	const char *allowed; /* NULL = no value is; "!x" = all but x are */
 	const char *why;
 } Refusal;
 
@@ -62,6 +62,7 @@ static const Refusal refusals[] = {
 	{"oauthbearer_token_refresh_cb", NULL, WHY_INSIDE},
 	{"opaque", NULL, WHY_INSIDE},
 	{"open_cb", NULL, WHY_INSIDE},
+	{"partitioner", "!random", WHY_ORDER},
 	{"partitioner_cb", NULL, WHY_INSIDE},
 	{"plugin.library.paths", NULL, WHY_CODE},
 	{"produce.offset.report", NULL, WHY_INSIDE},
@@ -112,12 +113,22 @@ is_refused(const char *name, const char *value, char *error)
 
 		if (pg_strcasecmp(name, refusal->name) != 0)
 			continue;
-		if (refusal->allowed && strcmp(value, refusal->allowed) == 0)
-			return false;
-		if (refusal->allowed)
+		if (refusal->allowed && refusal->allowed[0] == '!')
+		{
+			if (strcmp(value, refusal->allowed + 1) != 0)
+				return false;
+			snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
+					 "Property \"%s\" cannot be \"%s\": %s.", name, value,
+					 refusal->why);
+		}
+		else if (refusal->allowed)
+		{
+			if (strcmp(value, refusal->allowed) == 0)
+				return false;
 			snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
 					 "Property \"%s\" can only be \"%s\": %s.", name,
 					 refusal->allowed, refusal->why);
+		}
 		else
 			snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
 					 "Property \"%s\" cannot be set: %s.", name, refusal->why);

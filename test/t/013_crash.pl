@@ -13,7 +13,6 @@ use warnings;
 use OutboxTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(usleep);
 
 my $mock = OutboxTest::Mock->new;
 my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);

@@ -7,7 +7,6 @@
 use strict;
 use warnings;
 
-use List::Util qw(max);
 use OutboxTest;
 use POSIX qw(sysconf _SC_CLK_TCK);
 use PostgreSQL::Test::Utils;
@@ -121,7 +120,8 @@ while (time < $down + $outage)
 	usleep(50_000);
 }
 my $load_of_cpu = (cpu_seconds($pid) - $cpu) / (time - $start);
-cmp_ok($load_of_cpu, '<', 0.1, "it takes $load_of_cpu of a processor");
+cmp_ok($load_of_cpu, '<', 0.1,
+	sprintf 'the relay takes %.3f of a processor', $load_of_cpu);
 cmp_ok($polls, '>', 20, 'the relay was looked at many times');
 is($busy, 0, 'and never held a transaction or a snapshot');
 is(stat_relay('position'), $full, 'nothing was acknowledged');

@@ -16,7 +16,9 @@ my $rounds = 20;
 my $at_once = 0.25;   # seconds a round; what polls every second takes more
 
 my $mock = OutboxTest::Mock->new;
-my $node = outbox_node('main', bootstrap => $mock->bootstrap);
+my $node = outbox_node('main',
+	bootstrap => $mock->bootstrap,
+	conf => 'autovacuum = off');
 $node->safe_psql('postgres', 'CREATE DATABASE app');
 $node->safe_psql('app', 'CREATE EXTENSION outbox');
 

@@ -105,7 +105,7 @@ cmp_ok(published($node), '>=', 120_000, 'events published');
 # Threads of the library keep for a while what they have freed.
 my ($least) = sort { $a->{memory} <=> $b->{memory} } @relay[ 3 .. 5 ];
 flat($relay[1], { %{ $relay[5] }, memory => $least->{memory} },
-	65_536, 3 * 1024, 'relay, 80000 events');
+	65_536, 5 * 1024, 'relay, 80000 events');
 
 # Producers that come and go, and settings that are refused.
 sub reloads
