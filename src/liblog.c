@@ -37,10 +37,6 @@ outbox_liblog(int syslog_level, const char *message)
 	int elevel = server_level(syslog_level);
 	TimestampTz now = GetCurrentTimestamp();
 
-	/* what librdkafka thinks of our own settings is known here */
-	if (strncmp(message, "CONFWARN", 8) == 0)
-		elevel = DEBUG1;
-
 	/* debugging has been asked for, and is not limited */
 	if (elevel <= DEBUG1)
 	{

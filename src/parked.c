@@ -250,7 +250,8 @@ outbox_parked_read(const char *relay, const OutboxBlock *block, int limit,
 
 /*
  * Parked events have been acknowledged: removes them. The position is written
- * with it, so that a crash cannot bring them back into the stream.
+ * with it, unless its row is locked, so that a crash does not bring them back
+ * into the stream.
  */
 OutboxStoreStatus
 outbox_parked_delivered(const char *relay, const uint64 *ids, int count,
@@ -271,7 +272,7 @@ outbox_parked_delivered(const char *relay, const uint64 *ids, int count,
 	values[0] = CStringGetTextDatum(relay);
 	values[1] = id_array(ids, count);
 	*removed = outbox_store_execute(&statement, values, NULL);
-	outbox_store_set_position(relay, position);
+	(void) outbox_store_set_position(relay, position);
 	outbox_store_end();
 	return OUTBOX_STORE_OK;
 }

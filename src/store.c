@@ -382,20 +382,33 @@ outbox_store_read(uint64 position, uint64 horizon, int limit,
 	return OUTBOX_STORE_OK;
 }
 
-/* Writes the position in the current transaction. */
-void
+/*
+ * Writes the position in the current transaction. BUSY if somebody has locked
+ * the row: the relay does not wait for them.
+ */
+OutboxStoreStatus
 outbox_store_set_position(const char *relay, uint64 position)
 {
+	static OutboxStatement look = {
+		.sql = "SELECT FROM outbox.relay WHERE name = $1",
+		.read_only = true,
+		.nargs = 1,
+		.types = {TEXTOID}};
 	static OutboxStatement statement = {
 		.sql = "UPDATE outbox.relay SET position = $2,"
-			   " position_at = clock_timestamp() WHERE name = $1",
+			   " position_at = clock_timestamp() WHERE name IN"
+			   " (SELECT name FROM outbox.relay WHERE name = $1"
+			   "  FOR NO KEY UPDATE SKIP LOCKED)",
 		.nargs = 2,
 		.types = {TEXTOID, INT8OID}};
 	Datum values[2] = {CStringGetTextDatum(relay),
 					   Int64GetDatum((int64) position)};
 
-	if (outbox_store_execute(&statement, values, NULL) != 1)
+	if (outbox_store_execute(&statement, values, NULL) == 1)
+		return OUTBOX_STORE_OK;
+	if (outbox_store_execute(&look, values, NULL) == 0)
 		report_missing_row(relay);
+	return OUTBOX_STORE_BUSY;
 }
 
 /* Writes how far a relay is. The commit is asynchronous. */
@@ -407,9 +420,9 @@ outbox_store_write_position(const char *relay, uint64 position)
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	outbox_store_set_position(relay, position);
+	status = outbox_store_set_position(relay, position);
 	outbox_store_end();
-	return OUTBOX_STORE_OK;
+	return status;
 }
 
 /* The topic of an event; empty if there is no such event. */

@@ -72,6 +72,7 @@ extern uint64 outbox_store_execute(OutboxStatement *statement, Datum *values,
 extern uint64 outbox_store_stream(OutboxStatement *statement, Datum *values,
 								  const char *nulls,
 								  OutboxEventConsumer consumer, void *arg);
-extern void outbox_store_set_position(const char *relay, uint64 position);
+extern OutboxStoreStatus outbox_store_set_position(const char *relay,
+												   uint64 position);
 
 #endif /* OUTBOX_STORE_H */

@@ -235,6 +235,9 @@ tell_log(OutboxSink *sink, OutboxSinkEvent *event)
 	const char *text;
 
 	rd_kafka_event_log(sink->event, &facility, &text, &event->log_level);
+	/* what the library thinks of our settings is known here */
+	if (strcmp(facility, "CONFWARN") == 0)
+		event->log_level = LOG_DEBUG;
 	snprintf(sink->message, sizeof(sink->message), "%s: %s", facility, text);
 	event->type = OUTBOX_SINK_LOG;
 	event->message = sink->message;

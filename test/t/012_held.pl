@@ -100,6 +100,30 @@ is_deeply(
 	],
 	'events come in the order of the commits');
 
+note 'an operator who holds the row of the relay is not waited for';
+$open->query_safe('BEGIN; SELECT FROM outbox.relay FOR UPDATE');
+for my $i (1 .. 3)
+{
+	my $published = $session->query_safe(<<~END);
+		SELECT outbox_emit('t', 'k', 'locked $i') AS id \\gset
+		SELECT outbox.wait_published('$prompt s');
+		END
+	is($published, 't', "published, $i");
+	# long enough for the position to become due
+	$node->poll_query_until('postgres', <<~'END') or die 'not due';
+		SELECT position_at < clock_timestamp() - interval '1.2 s' FROM outbox.relay
+		END
+}
+is( $node->safe_psql('postgres', <<~'END'),
+	SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'outbox relay'
+		AND (xact_start IS NOT NULL OR backend_xmin IS NOT NULL)
+	END
+	0, 'nor holds the relay a transaction');
+$open->query_safe('COMMIT');
+ok( $node->poll_query_until('postgres',
+		'SELECT written_position = position FROM outbox.stat_relay'),
+	'the position is written when the row is free');
+
 note 'a transaction that has emitted cannot be prepared';
 my ($rc, undef, $error) = $node->psql('postgres',
 	q{BEGIN; SELECT outbox_emit('t', 'k', 'never'); PREPARE TRANSACTION 'p'});
@@ -107,7 +131,7 @@ is($rc, 3, 'refused');
 like($error, qr/cannot PREPARE a transaction that has emitted events/,
 	'with the reason');
 ok(wait_published($node) && $consumer->drain, 'afterwards');
-is($consumer->count, $rounds + 3, 'nothing of it is published');
+is($consumer->count, $rounds + 6, 'nothing of it is published');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM pg_prepared_xacts'),
 	0, 'nor prepared');
 
