@@ -80,7 +80,6 @@ kcat($mock->bootstrap, "6\n", qw(-P -t later));
 $mock->command('topic refused 1');
 $mock->command('refuse refused TOPIC_EXCEPTION');
 ok(!eval { kcat($mock->bootstrap, "7\n", qw(-P -t refused)); 1 }, 'refuse');
-like($@, qr/invalid topic/i, 'with that error');
 $mock->command('allow refused');
 kcat($mock->bootstrap, "7\n", qw(-P -t refused));
 

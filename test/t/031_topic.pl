@@ -137,7 +137,14 @@ sub blocked_topic
 }
 
 blocked_topic('missing', 'UNKNOWN_TOPIC_OR_PART');
-blocked_topic('forbidden', 'TOPIC_AUTHORIZATION_FAILED');
+# The mock names partitions even then, which Kafka does not, and librdkafka 2.8
+# crashes on that (its issue 4907); against Kafka itself: 021_kafka_failures.
+SKIP:
+{
+	skip 'librdkafka 2.8 and this mock do not go together', 1
+	  if qx(kcat -V) =~ /librdkafka 2\.[89]\./;
+	blocked_topic('forbidden', 'TOPIC_AUTHORIZATION_FAILED');
+}
 
 note 'a topic that is given up';
 $node->append_conf('postgresql.conf', <<~'END');
