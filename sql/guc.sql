@@ -18,12 +18,21 @@ ALTER SYSTEM SET outbox.kafka_properties = 'Plugin.Library.Paths=evil.so';
 ALTER SYSTEM SET outbox.kafka_properties = 'bootstrap.servers=elsewhere:9092';
 ALTER SYSTEM SET outbox.kafka_properties = 'internal.termination.signal=2';
 ALTER SYSTEM SET outbox.kafka_properties = 'sasl.kerberos.kinit.cmd=evil';
+-- these get into a command that librdkafka runs
+ALTER SYSTEM SET outbox.kafka_properties = 'sasl.kerberos.principal=me;evil';
+ALTER SYSTEM SET outbox.kafka_properties = 'SASL.Kerberos.Principal=$(evil)';
+ALTER SYSTEM SET outbox.kafka_properties = 'sasl.kerberos.principal=-cevil';
+ALTER SYSTEM SET outbox.kafka_properties = 'sasl.kerberos.keytab=a"|evil"';
+ALTER SYSTEM SET outbox.kafka_properties = 'sasl.kerberos.keytab=`evil`';
+ALTER SYSTEM SET outbox.kafka_properties = 'sasl.kerberos.service.name=''kafka evil''';
 -- secrets belong into the file, and are not repeated in the message
 ALTER SYSTEM SET outbox.kafka_properties = 'sasl.username=me sasl.password=hush';
 
 -- what is fine
 ALTER SYSTEM SET outbox.kafka_properties =
     'acks=all enable.idempotence=true partitioner=consistent_random linger.ms=5  client.id=''it''''s quoted''';
+ALTER SYSTEM SET outbox.kafka_properties =
+    'sasl.kerberos.principal=app/host-1.example.com@EXAMPLE.COM sasl.kerberos.keytab=FILE:/etc/app_1.keytab sasl.kerberos.service.name=kafka';
 ALTER SYSTEM RESET outbox.kafka_properties;
 ALTER SYSTEM SET outbox.databases = 'one, "Two"';
 ALTER SYSTEM RESET outbox.databases;

@@ -137,12 +137,42 @@ is_refused(const char *name, const char *value, char *error)
 	return false;
 }
 
+/*
+ * librdkafka writes these into the command that fetches a Kerberos ticket,
+ * and has a shell run it: they must not get out of their word there.
+ */
+static bool
+breaks_command(const char *name, const char *value, char *error)
+{
+	static const char *const names[] = {
+		"sasl.kerberos.keytab",
+		"sasl.kerberos.principal",
+		"sasl.kerberos.service.name",
+	};
+	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+								  "abcdefghijklmnopqrstuvwxyz"
+								  "0123456789._/@:-";
+
+	for (size_t i = 0; i < lengthof(names); i++)
+	{
+		if (pg_strcasecmp(name, names[i]) != 0 ||
+			(value[0] != '-' && value[strspn(value, allowed)] == '\0'))
+			continue;
+		snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
+				 "Property \"%s\" becomes part of a command: use only "
+				 "letters, digits and ._/@:- there, and no - in front.",
+				 name);
+		return true;
+	}
+	return false;
+}
+
 /* Adds a property; false with a message if it may not be set. */
 static bool
 add_property(OutboxProperties *properties, const char *name, const char *value,
 			 char *error)
 {
-	if (is_refused(name, value, error))
+	if (is_refused(name, value, error) || breaks_command(name, value, error))
 		return false;
 
 	if (properties->count == properties->capacity)
