@@ -198,7 +198,7 @@ COMMENT ON FUNCTION outbox.relay_status() IS
     'the relay of this database as it is now; see outbox.stat_relay';
 
 CREATE VIEW outbox.stat_relay AS
-    SELECT r.name AS relay,
+    SELECT s.relay,
            s.state,
            s.state_since,
            s.pid,
@@ -210,9 +210,12 @@ CREATE VIEW outbox.stat_relay AS
            s.published,
            s.last_error,
            s.last_error_at,
-           (SELECT count(*) FROM outbox.parked p WHERE p.relay = r.name AND p.state <> 'dead') AS parked,
-           (SELECT count(*) FROM outbox.parked p WHERE p.relay = r.name AND p.state = 'dead') AS dead_letters
-    FROM outbox.relay r, outbox.event_id_seq q, outbox.relay_status() s;
+           (SELECT count(*) FROM outbox.parked p WHERE p.relay = s.relay AND p.state <> 'dead') AS parked,
+           (SELECT count(*) FROM outbox.parked p WHERE p.relay = s.relay AND p.state = 'dead') AS dead_letters
+    FROM (SELECT 'default'::text AS relay, * FROM outbox.relay_status()) s
+    CROSS JOIN outbox.event_id_seq q
+    -- a relay without its row cannot work, and is shown all the same
+    LEFT JOIN outbox.relay r ON r.name = s.relay;
 REVOKE ALL ON outbox.stat_relay FROM PUBLIC;
 GRANT SELECT ON outbox.stat_relay TO pg_monitor;
 COMMENT ON VIEW outbox.stat_relay IS 'each relay: what it is doing and how far it is';

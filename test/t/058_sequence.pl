@@ -21,7 +21,7 @@ my $node = outbox_node('main',
 my $emit = "SELECT outbox_emit('t', 'k', 'v')";
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
-sub last_error { return sql('SELECT last_error FROM outbox.relay_status()'); }
+sub last_error { return sql('SELECT last_error FROM outbox.stat_relay'); }
 
 # The sequence was set back: emit fails, and says what to do.
 sub mend
