@@ -13,6 +13,13 @@ SELECT emit('rollback', '1');
 ROLLBACK;
 SELECT * FROM stored;
 
+-- a transaction that has emitted cannot become read-only
+BEGIN;
+SELECT emit('read-only', '1');
+SET TRANSACTION READ ONLY;
+COMMIT;
+SELECT * FROM stored;
+
 -- savepoints: rolled back, released, nested, and rolled back after release
 BEGIN;
 SELECT emit('a', 'kept 1');

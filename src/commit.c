@@ -41,6 +41,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 /* rows given to the table at once, as COPY does */
@@ -308,6 +309,15 @@ write_events(void)
 	uint64 first_id;
 	uint64 last_id = 0;
 
+	/* as it was not when the events were emitted */
+	if (XactReadOnly)
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot write emitted events: the transaction has "
+						"become read-only"),
+				 errhint("A transaction that emits must stay READ WRITE until "
+						 "it commits.")));
+
 	/* our own transaction may have dropped the extension */
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(current.sequence)) ||
 		!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(current.segment)))
@@ -318,6 +328,8 @@ write_events(void)
 						OUTBOX_EXTENSION),
 				 errhint("Drop it in a transaction of its own.")));
 
+	/* those that write to tables with TOAST must have a snapshot */
+	PushActiveSnapshot(GetTransactionSnapshot());
 	begin_rows(writer);
 	outbox_buffer_rewind(&reader);
 	first_id = outbox_horizon_enter(current.db);
@@ -330,6 +342,7 @@ write_events(void)
 	}
 	outbox_horizon_issued(current.db, last_id);
 	end_rows(writer);
+	PopActiveSnapshot();
 	pfree(writer);
 }
 
