@@ -13,9 +13,7 @@
  * Locks: the sequence is the gate. The first outbox_emit() of a transaction
  * takes RowExclusiveLock on it (which nextval() would take anyway), before
  * any other lock of ours, and keeps it until the end: what was looked up
- * stays valid. DROP EXTENSION is made to lock the sequence first, too
- * (ddl.c); so each waits for the other there, holding nothing that the other
- * needs.
+ * stays valid. DROP EXTENSION waits for it with empty hands, too (drop.c).
  *
  *-------------------------------------------------------------------------
  */

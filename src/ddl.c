@@ -15,11 +15,6 @@
  * Rolled back, the first three do nothing, and the last lets the relay start
  * again.
  *
- * DROP EXTENSION locks our tables in the order in which it finds them in
- * pg_depend, which is none to rely on. So that it cannot deadlock with
- * transactions that emit, the sequence, which they lock first (commit.c), is
- * locked for it before it begins.
- *
  *-------------------------------------------------------------------------
  */
 #include "outbox.h"
@@ -31,18 +26,17 @@
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "ddl.h"
+#include "drop.h"
 #include "fmgr.h"
 #include "horizon.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "shmem.h"
-#include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
@@ -212,44 +206,6 @@ database_to_empty(Node *stmt)
 	}
 }
 
-/* Does DROP EXTENSION name ours? */
-static bool
-drops_extension(Node *stmt)
-{
-	ListCell *cell;
-
-	if (!IsA(stmt, DropStmt) ||
-		((DropStmt *) stmt)->removeType != OBJECT_EXTENSION)
-		return false;
-	foreach (cell, ((DropStmt *) stmt)->objects)
-	{
-		if (strcmp(strVal(lfirst(cell)), OUTBOX_EXTENSION) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* Locks the sequence for a DROP EXTENSION that the user may do. */
-static void
-lock_gate_for_drop(void)
-{
-	Oid schema = get_namespace_oid(OUTBOX_SCHEMA, true);
-	Oid sequence = OidIsValid(schema)
-					   ? get_relname_relid(OUTBOX_SEQUENCE, schema)
-					   : InvalidOid;
-	HeapTuple tuple;
-	bool owns;
-
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(sequence));
-	if (!HeapTupleIsValid(tuple))
-		return;
-	owns = has_privs_of_role(GetUserId(),
-							 ((Form_pg_class) GETSTRUCT(tuple))->relowner);
-	ReleaseSysCache(tuple);
-	if (owns)
-		LockRelationOid(sequence, AccessExclusiveLock);
-}
-
 static void
 process_utility(PlannedStmt *pstmt, const char *query_string,
 				bool read_only_tree, ProcessUtilityContext context,
@@ -266,8 +222,7 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 			block(dbid);
 	}
 
-	if (drops_extension(pstmt->utilityStmt))
-		lock_gate_for_drop();
+	outbox_drop_lock(pstmt->utilityStmt);
 
 	if (prev_process_utility_hook)
 		prev_process_utility_hook(pstmt, query_string, read_only_tree, context,
