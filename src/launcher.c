@@ -22,8 +22,9 @@
  *	CREATE DATABASE .. TEMPLATE		the template's as above; the new one's
  *									starts
  *	outbox.enabled, .databases		ends by itself, or starts, at reload
- *	an error, pg_terminate_backend	starts again, with growing delays while
- *									it keeps failing
+ *	an error						starts again, with growing delays while
+ *									it keeps failing, until a reload
+ *	pg_terminate_backend			starts again, after a short delay
  *	the launcher itself fails		goes on; the new launcher takes it over
  *
  * Relays are BGW_NEVER_RESTART: only the launcher knows whether one is still
@@ -85,26 +86,44 @@ reap(OutboxCandidate *candidate)
 {
 	OutboxLaunchState state = release_launch(candidate->launch);
 	TimestampTz now = GetCurrentTimestamp();
+	int delay_ms = 0;
 
 	pfree(candidate->handle);
 	candidate->handle = NULL;
-	candidate->not_before = now;
 	if (state == OUTBOX_LAUNCH_ABSENT)
 	{
 		candidate->absent = true;
 		candidate->known = false;
 	}
-	if (state != OUTBOX_LAUNCH_STARTED ||
-		TimestampDifferenceExceeds(candidate->started_at, now,
-								   HEALTHY_AFTER_MS))
-		candidate->failures = 0;
+	if ((state == OUTBOX_LAUNCH_STARTED || state == OUTBOX_LAUNCH_FAILED) &&
+		!TimestampDifferenceExceeds(candidate->started_at, now,
+									HEALTHY_AFTER_MS))
+	{
+		delay_ms = RESTART_MIN_MS << Min(candidate->failures, 16);
+		candidate->failures++;
+	}
 	else
 	{
-		int delay_ms = RESTART_MIN_MS << Min(candidate->failures, 16);
+		if (state == OUTBOX_LAUNCH_RUNNING)
+			delay_ms = RESTART_MIN_MS;
+		candidate->failures = 0;
+	}
+	candidate->not_before =
+		TimestampTzPlusMilliseconds(now, Min(delay_ms, RESTART_MAX_MS));
+}
 
-		candidate->failures++;
-		candidate->not_before =
-			TimestampTzPlusMilliseconds(now, Min(delay_ms, RESTART_MAX_MS));
+/* What made relays fail may have been repaired: all are tried at once. */
+static void
+forget_failures(void)
+{
+	ListCell *cell;
+
+	foreach (cell, outbox_candidates)
+	{
+		OutboxCandidate *candidate = lfirst(cell);
+
+		candidate->failures = 0;
+		candidate->not_before = 0;
 	}
 }
 
@@ -343,6 +362,7 @@ outbox_launcher_main(Datum main_arg)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			forget_failures();
 		}
 		if (reap_relays() || count != ddl_count || listed_at == 0 ||
 			TimestampDifferenceExceeds(listed_at, GetCurrentTimestamp(),

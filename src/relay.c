@@ -71,7 +71,7 @@ static Relay relay;
 static void
 finish(OutboxLaunchState state)
 {
-	outbox_status_end(&relay.args, state);
+	outbox_status_launch(&relay.args, state);
 	proc_exit(0);
 }
 
@@ -347,6 +347,7 @@ connect_database(void)
 	CommitTransactionCommand();
 	pgstat_report_activity(STATE_IDLE, NULL);
 	MemoryContextSwitchTo(TopMemoryContext);
+	outbox_status_launch(&relay.args, OUTBOX_LAUNCH_RUNNING);
 }
 
 void
@@ -384,6 +385,7 @@ outbox_relay_main(Datum main_arg)
 	}
 	PG_CATCH();
 	{
+		outbox_status_launch(&relay.args, OUTBOX_LAUNCH_FAILED);
 		show_error();
 		PG_RE_THROW();
 	}

@@ -100,9 +100,11 @@ typedef union OutboxInflight
 typedef enum OutboxLaunchState
 {
 	OUTBOX_LAUNCH_FREE = 0,
-	OUTBOX_LAUNCH_STARTED,  /* no word yet, or it runs */
+	OUTBOX_LAUNCH_STARTED,  /* no word yet */
+	OUTBOX_LAUNCH_RUNNING,  /* its last word, if a signal has ended it */
 	OUTBOX_LAUNCH_ABSENT,   /* ended: the extension is not there */
 	OUTBOX_LAUNCH_FINISHED, /* ended because it was told to */
+	OUTBOX_LAUNCH_FAILED,   /* ended by an error */
 } OutboxLaunchState;
 
 /* How a relay tells the launcher why it ends; guarded by the lock */

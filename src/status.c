@@ -69,9 +69,9 @@ outbox_status_detach(OutboxDatabase *db)
 	outbox_shmem_wake_launcher();
 }
 
-/* Tells the launcher why this process is about to end. */
+/* Tells the launcher how far this process is, or why it ends. */
 void
-outbox_status_end(const OutboxRelayArgs *args, OutboxLaunchState state)
+outbox_status_launch(const OutboxRelayArgs *args, OutboxLaunchState state)
 {
 	OutboxLaunch *launch = &outbox_shmem->launches[args->launch];
 

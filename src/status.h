@@ -15,8 +15,8 @@ extern bool outbox_status_is_blocked(const OutboxRelayArgs *args);
 extern bool outbox_status_attach(OutboxDatabase *db,
 								 const OutboxRelayArgs *args);
 extern void outbox_status_detach(OutboxDatabase *db);
-extern void outbox_status_end(const OutboxRelayArgs *args,
-							  OutboxLaunchState state);
+extern void outbox_status_launch(const OutboxRelayArgs *args,
+								 OutboxLaunchState state);
 extern void outbox_status_set(OutboxDatabase *db, OutboxRelayState state);
 extern void outbox_status_error(OutboxDatabase *db, const char *message);
 

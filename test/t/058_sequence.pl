@@ -80,6 +80,13 @@ is( scalar(log_lines($node, $from, qr/HINT:  Insert its row again/)),
 	'the log says what to do');
 ok(sql($emit), 'emit does not mind');
 
+# The delay has grown to several seconds; a reload does not wait for it.
+wait_until(undef, sub { log_lines($node, $from, $error) >= 8 }, 'attempts');
+my $attempts = log_lines($node, $from, $error);
+$node->reload;
+wait_until(5, sub { log_lines($node, $from, $error) > $attempts }, 'reload');
+pass('a reload tries again');
+
 # The same from the start of the server.
 my $position = sql('SELECT position FROM outbox.relay_status()');
 $node->restart;
