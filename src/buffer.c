@@ -141,6 +141,9 @@ outbox_buffer_append(HeapTuple tuple)
 	memset(record, 0, RECORD_HEADER);
 	*(uint32 *) record = tuple->t_len;
 	memcpy(record + RECORD_HEADER, tuple->t_data, tuple->t_len);
+	/* nothing of what was there before gets into the file */
+	memset(record + RECORD_HEADER + tuple->t_len, 0,
+		   bytes - RECORD_HEADER - tuple->t_len);
 	memory_bytes += bytes;
 }
 
