@@ -104,6 +104,9 @@ outbox_publish_poll(OutboxStream *stream)
 			case OUTBOX_SINK_FATAL:
 				outbox_settle_begin(stream);
 				break;
+			case OUTBOX_SINK_LOST:
+				outbox_trouble_lost(stream, event.message);
+				break;
 			case OUTBOX_SINK_UNREACHABLE:
 				outbox_trouble_unreachable(stream, event.failure,
 										   event.message);
@@ -344,7 +347,10 @@ outbox_publish_open(OutboxStream *stream, OutboxSink *sink,
 	stream->complaint[0] = '\0';
 	stream->more = true;
 	if (stream->trouble_since == 0)
+	{
+		stream->unreachable_since = 0;
 		outbox_status_set(stream->db, OUTBOX_RELAY_PUBLISHING);
+	}
 }
 
 /* Closes the sink; events without an answer will be read again. */

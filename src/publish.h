@@ -37,9 +37,9 @@ typedef struct OutboxStream
 	TimestampTz busy_until; /* tables are locked by others */
 
 	/* while brokers do not answer; see trouble.c */
-	TimestampTz trouble_since; /* 0 = they answer */
-	bool unreachable;          /* the sink says so; not only silence */
-	TimestampTz answered_at;   /* or when something to answer came */
+	TimestampTz trouble_since;     /* 0 = they answer */
+	TimestampTz unreachable_since; /* the sink says so; not only silence */
+	TimestampTz answered_at;       /* or when something to answer came */
 	char complaint[OUTBOX_SINK_ERROR_MAX]; /* of the sink, since then */
 
 	/* events to be parked behind others, before the position passes them */

@@ -40,7 +40,6 @@
 /* after so long without an answer, the oldest event's topic is looked at */
 #define STUCK_MS         4000
 #define CHECK_TOPIC_MS   1000
-
 #define ANSWERS_MS       10000 /* of a sink that has ended */
 
 static OutboxDatabase *db;
@@ -233,6 +232,7 @@ poll(void)
 			case OUTBOX_SINK_FATAL:
 				end_sink();
 				break;
+			case OUTBOX_SINK_LOST:
 			case OUTBOX_SINK_UNREACHABLE:
 				break; /* the stream's sink tells the same */
 			case OUTBOX_SINK_LOG:

@@ -301,7 +301,7 @@ is_stuck(OutboxStream *stream)
 	/* to ask takes time while nobody answers */
 	return TimestampDifferenceExceeds(
 		stream->stuck_since, GetCurrentTimestamp(),
-		stream->unreachable ? STUCK_UNREACHABLE_MS : STUCK_MS);
+		stream->unreachable_since != 0 ? STUCK_UNREACHABLE_MS : STUCK_MS);
 }
 
 /* All answers are here: parks what must be, and closes the sink. */

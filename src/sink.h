@@ -83,7 +83,8 @@ typedef enum OutboxSinkEventType
 	OUTBOX_SINK_DELIVERED,   /* tag: acknowledged */
 	OUTBOX_SINK_FAILED,      /* tag: not published, with the failure */
 	OUTBOX_SINK_PURGED,      /* tag: not published, because others failed */
-	OUTBOX_SINK_UNREACHABLE, /* no broker answers; it goes on trying */
+	OUTBOX_SINK_LOST,        /* a broker cannot be reached; others may be */
+	OUTBOX_SINK_UNREACHABLE, /* none can be; it goes on trying */
 	OUTBOX_SINK_FATAL,       /* this sink will not publish any more */
 	OUTBOX_SINK_LOG,         /* a message of the library */
 } OutboxSinkEventType;

@@ -8,12 +8,17 @@
  * only, perhaps while there was nothing to send, and it tells nothing while
  * brokers refuse for now or keep silent; so silence counts, too.
  *
+ * It tells of each broker that cannot be reached, and tells it again, before
+ * or after it tells that none can be. In the log, the reason is part of the
+ * line with which the outage begins.
+ *
  *-------------------------------------------------------------------------
  */
 #include "outbox.h"
 
 #include <syslog.h>
 
+#include "liblog.h"
 #include "settle.h"
 #include "status.h"
 #include "trouble.h"
@@ -21,6 +26,9 @@
 
 /* how long brokers may be silent until it is called an outage */
 #define SILENCE_MS 5000
+
+/* how long the reason is waited for, once no broker can be reached */
+#define REASON_MS  200
 
 /* answers so soon after a lost connection do not end an outage */
 #define ECHO_MS    1000
@@ -46,21 +54,39 @@ void
 outbox_trouble_unreachable(OutboxStream *stream, OutboxFailure failure,
 						   const char *reason)
 {
-	strlcpy(stream->complaint, reason, sizeof(stream->complaint));
 	if (failure == OUTBOX_FAILURE_LOGIN)
 	{
+		strlcpy(stream->complaint, reason, sizeof(stream->complaint));
 		outbox_settle_login(stream);
 		if (stream->trouble_since == 0 ||
 			stream->db->relay.state != OUTBOX_RELAY_UNAUTHENTICATED)
 			begin(stream, true, reason);
 	}
 	/* a connection lost while there is nothing to send is no outage */
-	else if (outbox_publish_is_pending(stream))
-	{
-		stream->unreachable = true;
-		if (stream->trouble_since == 0)
-			begin(stream, false, reason);
-	}
+	else if (outbox_publish_is_pending(stream) &&
+			 stream->unreachable_since == 0)
+		stream->unreachable_since = GetCurrentTimestamp();
+}
+
+/* Are they the same, but for the time that librdkafka adds in parentheses? */
+static bool
+same_reason(const char *a, const char *b)
+{
+	size_t len = strcspn(a, "(");
+
+	return len == strcspn(b, "(") && strncmp(a, b, len) == 0;
+}
+
+/* A broker cannot be reached. */
+void
+outbox_trouble_lost(OutboxStream *stream, const char *reason)
+{
+	bool told = stream->trouble_since != 0 || stream->unreachable_since != 0 ||
+				same_reason(stream->complaint, reason);
+
+	strlcpy(stream->complaint, reason, sizeof(stream->complaint));
+	if (!told)
+		outbox_liblog(LOG_WARNING, reason);
 }
 
 /* Keeps what the sink has said last, in case no answer comes. */
@@ -79,11 +105,19 @@ outbox_trouble_complaint(OutboxStream *stream, int log_level,
 long
 outbox_trouble_patience_ms(const OutboxStream *stream)
 {
+	TimestampTz since = stream->answered_at;
+	int patience_ms = SILENCE_MS;
+
 	if (!outbox_publish_is_pending(stream) || stream->trouble_since != 0)
 		return -1;
+	if (stream->unreachable_since != 0)
+	{
+		since = stream->unreachable_since;
+		patience_ms = stream->complaint[0] ? 0 : REASON_MS;
+	}
 	return TimestampDifferenceMilliseconds(
 		GetCurrentTimestamp(),
-		TimestampTzPlusMilliseconds(stream->answered_at, SILENCE_MS));
+		TimestampTzPlusMilliseconds(since, patience_ms));
 }
 
 /* Answers may have been missing for too long. */
@@ -100,14 +134,16 @@ void
 outbox_trouble_over(OutboxStream *stream)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz since = Max(stream->trouble_since, stream->unreachable_since);
 
 	stream->answered_at = now;
-	stream->complaint[0] = '\0';
-	if (stream->trouble_since == 0)
-		return;
 	/* it may be an answer from before, that was still under way */
 	if (outbox_publish_is_pending(stream) &&
-		!TimestampDifferenceExceeds(stream->trouble_since, now, ECHO_MS))
+		!TimestampDifferenceExceeds(since, now, ECHO_MS))
+		return;
+	stream->complaint[0] = '\0';
+	stream->unreachable_since = 0;
+	if (stream->trouble_since == 0)
 		return;
 	outbox_status_set(stream->db, OUTBOX_RELAY_PUBLISHING);
 	ereport(LOG,
@@ -116,5 +152,4 @@ outbox_trouble_over(OutboxStream *stream)
 					stream->database,
 					(long) ((now - stream->trouble_since) / USECS_PER_SEC))));
 	stream->trouble_since = 0;
-	stream->unreachable = false;
 }

@@ -13,6 +13,7 @@
 extern void outbox_trouble_unreachable(OutboxStream *stream,
 									   OutboxFailure failure,
 									   const char *reason);
+extern void outbox_trouble_lost(OutboxStream *stream, const char *reason);
 extern void outbox_trouble_complaint(OutboxStream *stream, int log_level,
 									 const char *message);
 extern void outbox_trouble_check(OutboxStream *stream);

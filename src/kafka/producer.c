@@ -220,6 +220,11 @@ tell_error(OutboxSink *sink, OutboxSinkEvent *event)
 		event->failure = outbox_kafka_failure(code);
 		event->message = rd_kafka_event_error_string(sink->event);
 	}
+	else if (outbox_kafka_failure(code) == OUTBOX_FAILURE_CLUSTER)
+	{
+		event->type = OUTBOX_SINK_LOST;
+		event->message = rd_kafka_event_error_string(sink->event);
+	}
 	else
 	{
 		event->type = OUTBOX_SINK_LOG;
@@ -235,8 +240,9 @@ tell_log(OutboxSink *sink, OutboxSinkEvent *event)
 	const char *text;
 
 	rd_kafka_event_log(sink->event, &facility, &text, &event->log_level);
-	/* what the library thinks of our settings is known here */
-	if (strcmp(facility, "CONFWARN") == 0)
+	/* what the library thinks of our settings is known here; and what fails
+	 * comes as an error, too */
+	if (strcmp(facility, "CONFWARN") == 0 || strcmp(facility, "FAIL") == 0)
 		event->log_level = LOG_DEBUG;
 	snprintf(sink->message, sizeof(sink->message), "%s: %s", facility, text);
 	event->type = OUTBOX_SINK_LOG;
