@@ -2,6 +2,7 @@
 #
 #   make && make install     builds and installs both libraries
 #   make lint                formatting, walls between modules, version numbers
+#   make analyse             cppcheck and clang-tidy, a minute or two
 #   make bench               measures against real Kafka
 #
 # The tests' one command is test/all.
@@ -28,7 +29,7 @@ include $(PGXS)
 # The sink module has its own makefile: one PGXS builds one library.
 KAFKA = $(MAKE) -C src/kafka PG_CONFIG='$(PG_CONFIG)' with_llvm='$(with_llvm)'
 
-.PHONY: kafka bench lint
+.PHONY: kafka bench lint analyse
 all: kafka
 kafka:
 	+$(KAFKA) all
@@ -51,3 +52,11 @@ bench:
 
 lint:
 	test/lint/lint
+
+# needs Debian's packages cppcheck and clang-tidy
+analyse:
+	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 \
+		--enable=warning,performance,portability -Isrc -DPG_VERSION_NUM=150000 \
+		-DRD_KAFKA_VERSION=0x020002ff '-DPG_FUNCTION_INFO_V1(x)=' src src/kafka
+	clang-tidy --quiet src/*.c src/kafka/*.c -- \
+		-std=gnu11 -D_GNU_SOURCE $(PG_CPPFLAGS) -Isrc

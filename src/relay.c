@@ -256,7 +256,7 @@ static void
 attach(void)
 {
 	OutboxStoreStatus status;
-	uint64 last_id;
+	uint64 last_id = 0;
 
 	lock_relay();
 	for (;;)

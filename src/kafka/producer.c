@@ -209,8 +209,7 @@ tell_error(OutboxSink *sink, OutboxSinkEvent *event)
 	if (code == RD_KAFKA_RESP_ERR__FATAL)
 	{
 		event->type = OUTBOX_SINK_FATAL;
-		code = rd_kafka_fatal_error(sink->rk, sink->message,
-									sizeof(sink->message));
+		rd_kafka_fatal_error(sink->rk, sink->message, sizeof(sink->message));
 		event->message = sink->message;
 	}
 	else if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
