@@ -104,12 +104,13 @@ outbox_parked_load(const char *relay, OutboxBlockConsumer consumer)
 		.read_only = true,
 		.nargs = 1,
 		.types = {TEXTOID}};
-	Datum values[] = {CStringGetTextDatum(relay)};
 	OutboxStoreStatus status =
 		outbox_store_begin("outbox: reading what is blocked");
+	Datum values[1];
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
+	values[0] = CStringGetTextDatum(relay);
 	outbox_store_execute(&statement, values, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		take_block(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, consumer);
