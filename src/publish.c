@@ -219,8 +219,8 @@ park_blocked(OutboxStream *stream)
 		return OUTBOX_STORE_OK;
 	for (int i = 0; i < stream->to_park_count; i++)
 		ids[i] = outbox_window_id(stream->window, stream->to_park[i]);
-	status = outbox_parked_queue(stream->relay, ids, stream->to_park_count,
-								 &added);
+	status =
+		outbox_parked_queue(stream->relay, ids, stream->to_park_count, &added);
 	if (status != OUTBOX_STORE_OK)
 		return status;
 	outbox_blocks_count((int64) added);
