@@ -81,7 +81,8 @@ CREATE TABLE outbox.parked (
     PRIMARY KEY (relay, id)
 );
 CREATE INDEX parked_block ON outbox.parked (relay, topic, key, id) WHERE state <> 'dead';
-CREATE INDEX parked_retrying ON outbox.parked (relay, topic) WHERE state = 'retrying' AND class = 'topic';
+CREATE INDEX parked_live ON outbox.parked (relay, id) WHERE state <> 'dead';
+CREATE INDEX parked_retrying ON outbox.parked (relay, topic, id) WHERE state = 'retrying' AND class = 'topic';
 CREATE INDEX parked_dead ON outbox.parked (relay, last_failed_at) WHERE state = 'dead';
 CREATE INDEX parked_unannounced ON outbox.parked (relay, id) WHERE state = 'dead' AND announced_at IS NULL;
 CREATE INDEX parked_event_id ON outbox.parked (event_id);

@@ -59,6 +59,52 @@ note_failure(OutboxDatabase *db, const char *relay, OutboxAttempt *attempt)
 	return outbox_parked_failed(relay, attempt->id, &reason);
 }
 
+static bool
+is_own_fault(const OutboxAttempt *attempt)
+{
+	return attempt->state == OUTBOX_ATTEMPT_FAILED &&
+		   (attempt->failure == OUTBOX_FAILURE_EVENT ||
+			attempt->failure == OUTBOX_FAILURE_SIZE ||
+			attempt->failure == OUTBOX_FAILURE_INVALID);
+}
+
+/*
+ * A batch is refused as a whole: if several events have failed, nobody knows
+ * the culprit. Nothing is counted, and each is tried again, alone.
+ */
+void
+outbox_attempt_suspect(OutboxAttempt *attempts, int count)
+{
+	int refused = 0;
+
+	for (int i = 0; i < count; i++)
+		refused += is_own_fault(&attempts[i]);
+	if (refused < 2)
+		return;
+	for (int i = 0; i < count; i++)
+	{
+		OutboxBlockEntry *entry = attempts[i].entry;
+
+		if (!is_own_fault(&attempts[i]))
+			continue;
+		entry->alone_upto = Max(entry->alone_upto, attempts[i].id);
+		attempts[i].state = OUTBOX_ATTEMPT_RETURNED;
+	}
+}
+
+/* One event stands for all of its topic: once it is noted, they queue. */
+static void
+pass_over_topic(OutboxAttempt *attempts, int count, const char *topic)
+{
+	for (int i = 0; i < count; i++)
+	{
+		if (attempts[i].state == OUTBOX_ATTEMPT_FAILED &&
+			attempts[i].failure == OUTBOX_FAILURE_TOPIC &&
+			strcmp(attempts[i].topic, topic) == 0)
+			attempts[i].state = OUTBOX_ATTEMPT_RETURNED;
+	}
+}
+
 /* Writes down what has failed, and closes the blocks. */
 OutboxStoreStatus
 outbox_attempt_note_failures(OutboxDatabase *db, const char *relay,
@@ -77,13 +123,12 @@ outbox_attempt_note_failures(OutboxDatabase *db, const char *relay,
 		{
 			case OUTBOX_FAILURE_CLUSTER:
 			case OUTBOX_FAILURE_LOGIN:
-				entry->open = false;
-				entry->block.next_attempt = outbox_backoff_next(1);
+				entry->not_before = outbox_backoff_next(1);
 				break;
 			case OUTBOX_FAILURE_TOPIC:
-				/* the others of the block fail for the same reason */
-				if (first)
-					status = note_failure(db, relay, attempt);
+				status = note_failure(db, relay, attempt);
+				if (status == OUTBOX_STORE_OK)
+					pass_over_topic(attempts, count, attempt->topic);
 				break;
 			case OUTBOX_FAILURE_EVENT:
 				if (first || entry->block.scope == OUTBOX_BLOCK_EVENT)
@@ -118,8 +163,16 @@ outbox_attempt_note_deliveries(OutboxDatabase *db, const char *relay,
 
 	for (int i = 0; i < count; i++)
 	{
-		if (attempts[i].state == OUTBOX_ATTEMPT_DELIVERED)
-			ids[delivered++] = attempts[i].id;
+		if (attempts[i].state != OUTBOX_ATTEMPT_DELIVERED)
+			continue;
+		ids[delivered++] = attempts[i].id;
+		if (attempts[i].entry->block.scope != OUTBOX_BLOCK_TOPIC)
+			continue;
+		/* the topic can be written to: what is left is blocked by keys */
+		status = outbox_parked_heal_topic(relay, attempts[i].topic);
+		if (status != OUTBOX_STORE_OK)
+			return status;
+		outbox_blocks_reload();
 	}
 	if (delivered == 0)
 		return OUTBOX_STORE_OK;
@@ -130,13 +183,20 @@ outbox_attempt_note_deliveries(OutboxDatabase *db, const char *relay,
 
 	for (int i = 0; i < count; i++)
 	{
+		OutboxBlockEntry *entry = attempts[i].entry;
+
 		if (attempts[i].state != OUTBOX_ATTEMPT_DELIVERED)
 			continue;
+		if (entry->block.scope == OUTBOX_BLOCK_KEY)
+		{
+			entry->open = true;
+			if (attempts[i].id >= entry->alone_upto)
+				entry->alone_upto = 0;
+		}
+		/* somebody has locked rows, and holds them: not again and again */
+		if (removed < (uint64) delivered)
+			entry->not_before = outbox_backoff_next(1);
 		attempts[i].state = OUTBOX_ATTEMPT_RETURNED;
-		attempts[i].entry->open = true;
-		/* the topic can be written to: what is left is blocked by keys */
-		if (attempts[i].entry->block.scope == OUTBOX_BLOCK_TOPIC)
-			outbox_blocks_reload();
 	}
 	pg_atomic_fetch_add_u64(&db->published, delivered);
 	outbox_blocks_count(-(int64) removed);

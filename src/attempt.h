@@ -34,6 +34,7 @@ extern OutboxStoreStatus
 outbox_attempt_note_deliveries(OutboxDatabase *db, const char *relay,
 							   OutboxAttempt *attempts, int count,
 							   uint64 position);
+extern void outbox_attempt_suspect(OutboxAttempt *attempts, int count);
 extern OutboxStoreStatus outbox_attempt_note_failures(OutboxDatabase *db,
 													  const char *relay,
 													  OutboxAttempt *attempts,

@@ -80,9 +80,14 @@ add(const OutboxBlock *block)
 	entry->block = *block;
 	entry->block.topic = MemoryContextStrdup(context, topic);
 	entry->block.key = MemoryContextStrdup(context, key);
-	/* requeued events have no time: nobody knows that they would fail */
-	entry->open = (block->next_attempt == 0);
+	/* queued events have no time: nobody knows that they would fail */
+	entry->open =
+		(block->scope == OUTBOX_BLOCK_EVENT)
+			? block->queued > 0
+			: block->scope == OUTBOX_BLOCK_KEY && block->next_attempt == 0;
 	entry->failed = false;
+	entry->alone_upto = 0;
+	entry->not_before = 0;
 	parked += block->rows;
 }
 
@@ -126,15 +131,6 @@ outbox_blocks_count(int64 more)
 	pg_atomic_write_u64(&db->parked, (uint64) parked);
 }
 
-/* The queue of a block is empty. */
-void
-outbox_blocks_remove(OutboxBlockEntry *entry)
-{
-	pfree(unconstify(char *, entry->block.topic));
-	pfree(unconstify(char *, entry->block.key));
-	hash_search(table, &entry->id, HASH_REMOVE, NULL);
-}
-
 /* Is anything parked that is not a dead letter? */
 bool
 outbox_blocks_any(void)
@@ -142,27 +138,39 @@ outbox_blocks_any(void)
 	return table != NULL && hash_get_num_entries(table) > 0;
 }
 
+static OutboxBlockEntry *
+find(OutboxBlockScope scope, const text *topic, const text *key)
+{
+	OutboxBlockId id =
+		make_id(scope, topic ? VARDATA_ANY(topic) : "",
+				topic ? VARSIZE_ANY_EXHDR(topic) : 0,
+				key ? VARDATA_ANY(key) : "", key ? VARSIZE_ANY_EXHDR(key) : 0);
+
+	return hash_search(table, &id, HASH_FIND, NULL);
+}
+
 /* Must this event queue behind another one? */
 bool
 outbox_blocks_has(const OutboxEvent *event)
 {
-	OutboxBlockId id;
-	const char *topic;
-	int topic_len;
-
 	if (!outbox_blocks_any())
 		return false;
+	return find(OUTBOX_BLOCK_TOPIC, event->topic, NULL) != NULL ||
+		   (event->key != NULL &&
+			find(OUTBOX_BLOCK_KEY, event->topic, event->key) != NULL);
+}
 
-	topic = VARDATA_ANY(event->topic);
-	topic_len = VARSIZE_ANY_EXHDR(event->topic);
-	id = make_id(OUTBOX_BLOCK_TOPIC, topic, topic_len, "", 0);
-	if (hash_search(table, &id, HASH_FIND, NULL) != NULL)
-		return true;
-	if (event->key == NULL)
-		return false;
-	id = make_id(OUTBOX_BLOCK_KEY, topic, topic_len, VARDATA_ANY(event->key),
-				 VARSIZE_ANY_EXHDR(event->key));
-	return hash_search(table, &id, HASH_FIND, NULL) != NULL;
+/* The block that a parked event belongs to; NULL if it is not known yet */
+OutboxBlockEntry *
+outbox_blocks_find(const OutboxEvent *event)
+{
+	OutboxBlockEntry *entry = find(OUTBOX_BLOCK_TOPIC, event->topic, NULL);
+
+	if (entry != NULL)
+		return entry;
+	if (event->blocking && event->key != NULL)
+		return find(OUTBOX_BLOCK_KEY, event->topic, event->key);
+	return find(OUTBOX_BLOCK_EVENT, NULL, NULL);
 }
 
 /* Begins a scan of all entries, for hash_seq_search(). */

@@ -23,8 +23,10 @@ typedef struct OutboxBlockEntry
 {
 	OutboxBlockId id;
 	OutboxBlock block;
-	bool open;   /* its first event went through: the others follow */
-	bool failed; /* an event of it failed in the current round */
+	bool open;         /* its first event went through: the others follow */
+	bool failed;       /* an event of it failed in the current round */
+	uint64 alone_upto; /* up to this id, one has been refused; 0 = none */
+	TimestampTz not_before;
 } OutboxBlockEntry;
 
 extern void outbox_blocks_init(OutboxDatabase *database,
@@ -33,9 +35,9 @@ extern OutboxStoreStatus outbox_blocks_load(void);
 extern void outbox_blocks_reload(void);
 extern bool outbox_blocks_is_loaded(void);
 extern void outbox_blocks_count(int64 more);
-extern void outbox_blocks_remove(OutboxBlockEntry *entry);
 extern bool outbox_blocks_any(void);
 extern bool outbox_blocks_has(const OutboxEvent *event);
+extern OutboxBlockEntry *outbox_blocks_find(const OutboxEvent *event);
 extern void outbox_blocks_scan(HASH_SEQ_STATUS *scan);
 
 #endif /* OUTBOX_BLOCKS_H */

@@ -20,7 +20,6 @@
 
 #include "catalog/pg_type.h"
 #include "parked.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -46,18 +45,6 @@ outbox_parked_class(OutboxFailure failure)
 	return "unknown";
 }
 
-static Datum
-id_array(const uint64 *ids, int count)
-{
-	Datum *datums = palloc(count * sizeof(Datum));
-
-	for (int i = 0; i < count; i++)
-		datums[i] = Int64GetDatum((int64) ids[i]);
-	return PointerGetDatum(construct_array(datums, count, INT8OID,
-										   sizeof(int64), FLOAT8PASSBYVAL,
-										   TYPALIGN_DOUBLE));
-}
-
 /* Takes one row of the list of blocks. */
 static void
 take_block(HeapTuple tuple, TupleDesc tupdesc, OutboxBlockConsumer consumer)
@@ -73,9 +60,16 @@ take_block(HeapTuple tuple, TupleDesc tupdesc, OutboxBlockConsumer consumer)
 	value = SPI_getbinval(tuple, tupdesc, 4, &is_null);
 	block.rows = DatumGetInt64(value);
 	value = SPI_getbinval(tuple, tupdesc, 5, &is_null);
+	block.queued = DatumGetInt64(value);
+	value = SPI_getbinval(tuple, tupdesc, 6, &is_null);
 	block.next_attempt = is_null ? 0 : DatumGetTimestampTz(value);
 	consumer(&block);
 }
+
+/* Topics that are blocked: an event of them failed because of the topic. */
+#define BLOCKED_TOPICS                                                      \
+	"ARRAY(SELECT DISTINCT t.topic FROM outbox.parked t WHERE t.relay = $1" \
+	" AND t.state = 'retrying' AND t.class = 'topic')"
 
 /*
  * Tells all that is blocked. A topic is, if an event of it failed because of
@@ -86,21 +80,15 @@ outbox_parked_load(const char *relay, OutboxBlockConsumer consumer)
 {
 	static OutboxStatement statement = {
 		.sql =
-			"WITH live AS MATERIALIZED ("
-			" SELECT p.*, EXISTS (SELECT FROM outbox.parked t"
-			"  WHERE t.relay = $1 AND t.topic = p.topic"
-			"  AND t.state = 'retrying' AND t.class = 'topic') AS by_topic"
-			" FROM outbox.parked p WHERE p.relay = $1 AND p.state <> 'dead')"
-			" SELECT 0, topic, NULL, count(*), min(next_attempt_at)"
-			" FROM live WHERE by_topic GROUP BY topic"
-			" UNION ALL"
-			" SELECT 1, topic, key, count(*), min(next_attempt_at)"
-			" FROM live WHERE NOT by_topic AND blocking AND key IS NOT NULL"
-			" GROUP BY topic, key"
-			" UNION ALL"
-			" SELECT 2, '', NULL, count(*), min(next_attempt_at)"
-			" FROM live WHERE NOT by_topic AND NOT (blocking AND"
-			"  key IS NOT NULL) HAVING count(*) > 0",
+			"SELECT scope, topic, key, count(*),"
+			" count(*) - count(next_attempt_at), min(next_attempt_at)"
+			" FROM (SELECT scope, CASE WHEN scope < 2 THEN topic END AS topic,"
+			"  CASE WHEN scope = 1 THEN key END AS key, next_attempt_at"
+			"  FROM (SELECT CASE WHEN topic = ANY (" BLOCKED_TOPICS ") THEN 0"
+			"   WHEN blocking AND key IS NOT NULL THEN 1 ELSE 2 END AS scope,"
+			"   topic, key, next_attempt_at"
+			"   FROM outbox.parked WHERE relay = $1 AND state <> 'dead') p) q"
+			" GROUP BY scope, topic, key",
 		.read_only = true,
 		.nargs = 1,
 		.types = {TEXTOID}};
@@ -138,7 +126,7 @@ outbox_parked_queue(const char *relay, const uint64 *ids, int count,
 	if (status != OUTBOX_STORE_OK)
 		return status;
 	values[0] = CStringGetTextDatum(relay);
-	values[1] = id_array(ids, count);
+	values[1] = outbox_store_ids(ids, count);
 	*added = outbox_store_execute(&statement, values, NULL);
 	outbox_store_end();
 	return OUTBOX_STORE_OK;
@@ -188,63 +176,107 @@ outbox_parked_add(const char *relay, const uint64 *ids, int count,
 		return status;
 	set_reason(values, nulls, reason);
 	values[6] = CStringGetTextDatum(relay);
-	values[7] = id_array(ids, count);
+	values[7] = outbox_store_ids(ids, count);
 	*added = outbox_store_execute(&statement, values, nulls);
 	outbox_store_end();
 	return OUTBOX_STORE_OK;
 }
 
-#define PARKED_EVENTS                                                         \
-	"SELECT id, event_id, emitted_at, topic, key, payload, headers, attempts" \
-	" FROM outbox.parked p WHERE relay = $1 AND state <> 'dead'"
+#define PARKED_EVENTS                                                     \
+	"SELECT id, event_id, emitted_at, topic, key, payload, headers,"      \
+	" attempts, blocking, next_attempt_at IS NOT NULL FROM outbox.parked" \
+	" WHERE relay = $1 AND state <> 'dead'"
 
 /*
- * Gives the rows of a block, in order, to the consumer. Of those that block
- * no other, only what is due.
+ * Gives rows of a block, in order, to the consumer. Of a topic, only one that
+ * failed because of it; of those that block no other, only what is due, or
+ * queued and not beyond upto.
  */
 OutboxStoreStatus
-outbox_parked_read(const char *relay, const OutboxBlock *block, int limit,
-				   OutboxEventConsumer consumer, void *arg, uint64 *rows)
+outbox_parked_read(const char *relay, const OutboxBlock *block, uint64 upto,
+				   int limit, OutboxEventConsumer consumer, void *arg,
+				   uint64 *rows)
 {
 	static OutboxStatement statements[] = {
 		[OUTBOX_BLOCK_TOPIC] = {.sql = PARKED_EVENTS
-								" AND topic = $2 AND $3 = ''"
-								" ORDER BY state <> 'retrying', id LIMIT $4",
-								.read_only = true,
-								.nargs = 4,
-								.types = {TEXTOID, TEXTOID, TEXTOID, INT8OID}},
+								" AND topic = $2 AND $3 = '' AND $4 >= 0"
+								" AND state = 'retrying' AND class = 'topic'"
+								" ORDER BY id LIMIT $5"},
 		[OUTBOX_BLOCK_KEY] = {.sql = PARKED_EVENTS
 							  " AND topic = $2 AND key = $3 AND blocking"
-							  " ORDER BY id LIMIT $4",
-							  .read_only = true,
-							  .nargs = 4,
-							  .types = {TEXTOID, TEXTOID, TEXTOID, INT8OID}},
+							  " AND $4 >= 0 ORDER BY id LIMIT $5"},
 		[OUTBOX_BLOCK_EVENT] =
 			{.sql = PARKED_EVENTS
-			 " AND $2 = '' AND $3 = ''"
-			 " AND NOT (blocking AND key IS NOT NULL)"
-			 " AND (next_attempt_at IS NULL OR next_attempt_at <= now())"
-			 " AND NOT EXISTS (SELECT FROM outbox.parked t"
-			 "  WHERE t.relay = $1 AND t.topic = p.topic"
-			 "  AND t.state = 'retrying' AND t.class = 'topic')"
-			 " ORDER BY id LIMIT $4",
-			 .read_only = true,
-			 .nargs = 4,
-			 .types = {TEXTOID, TEXTOID, TEXTOID, INT8OID}},
+			 " AND $2 = '' AND $3 = '' AND NOT (blocking AND key IS NOT NULL)"
+			 " AND (next_attempt_at <= now()"
+			 "  OR next_attempt_at IS NULL AND id <= $4)"
+			 " AND topic <> ALL (" BLOCKED_TOPICS ") ORDER BY id LIMIT $5"},
 	};
+	static const Oid types[] = {TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID};
+	OutboxStatement *statement = &statements[block->scope];
 	OutboxStoreStatus status =
 		outbox_store_begin("outbox: reading parked events");
-	Datum values[4];
+	Datum values[5];
 
 	*rows = 0;
 	if (status != OUTBOX_STORE_OK)
 		return status;
+	statement->read_only = true;
+	statement->nargs = lengthof(types);
+	memcpy(statement->types, types, sizeof(types));
 	values[0] = CStringGetTextDatum(relay);
 	values[1] = CStringGetTextDatum(block->topic);
 	values[2] = CStringGetTextDatum(block->key);
-	values[3] = Int64GetDatum(limit);
-	*rows = outbox_store_stream(&statements[block->scope], values, NULL,
-								consumer, arg);
+	values[3] = Int64GetDatum((int64) upto);
+	values[4] = Int64GetDatum(limit);
+	*rows = outbox_store_stream(statement, values, NULL, consumer, arg);
+	outbox_store_end();
+	return OUTBOX_STORE_OK;
+}
+
+/* Gives all rows, but those of blocked topics, to the consumer, in order. */
+OutboxStoreStatus
+outbox_parked_read_all(const char *relay, OutboxEventConsumer consumer,
+					   void *arg)
+{
+	static OutboxStatement statement = {
+		.sql = PARKED_EVENTS " AND topic <> ALL (" BLOCKED_TOPICS ")"
+							 " ORDER BY id",
+		.read_only = true,
+		.nargs = 1,
+		.types = {TEXTOID}};
+	OutboxStoreStatus status =
+		outbox_store_begin("outbox: reading parked events");
+	Datum values[1];
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	values[0] = CStringGetTextDatum(relay);
+	outbox_store_stream(&statement, values, NULL, consumer, arg);
+	outbox_store_end();
+	return OUTBOX_STORE_OK;
+}
+
+/* A topic can be written to: what failed because of it waits no more. */
+OutboxStoreStatus
+outbox_parked_heal_topic(const char *relay, const char *topic)
+{
+	static OutboxStatement statement = {
+		.sql = "UPDATE outbox.parked SET state = 'queued',"
+			   "  next_attempt_at = NULL WHERE relay = $1 AND id IN"
+			   " (SELECT id FROM outbox.parked WHERE relay = $1"
+			   "  AND topic = $2 AND state = 'retrying' AND class = 'topic'"
+			   "  FOR UPDATE SKIP LOCKED)",
+		.nargs = 2,
+		.types = {TEXTOID, TEXTOID}};
+	OutboxStoreStatus status = outbox_store_begin("outbox: a topic is back");
+	Datum values[2];
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	values[0] = CStringGetTextDatum(relay);
+	values[1] = CStringGetTextDatum(topic);
+	outbox_store_execute(&statement, values, NULL);
 	outbox_store_end();
 	return OUTBOX_STORE_OK;
 }
@@ -271,7 +303,7 @@ outbox_parked_delivered(const char *relay, const uint64 *ids, int count,
 	if (status != OUTBOX_STORE_OK)
 		return status;
 	values[0] = CStringGetTextDatum(relay);
-	values[1] = id_array(ids, count);
+	values[1] = outbox_store_ids(ids, count);
 	*removed = outbox_store_execute(&statement, values, NULL);
 	(void) outbox_store_set_position(relay, position);
 	outbox_store_end();
@@ -413,7 +445,7 @@ outbox_parked_announced(const char *relay, const uint64 *ids, int count)
 	if (status != OUTBOX_STORE_OK)
 		return status;
 	values[0] = CStringGetTextDatum(relay);
-	values[1] = id_array(ids, count);
+	values[1] = outbox_store_ids(ids, count);
 	outbox_store_execute(&statement, values, NULL);
 	outbox_store_end();
 	return OUTBOX_STORE_OK;

@@ -26,7 +26,8 @@ typedef struct OutboxBlock
 	const char *topic;
 	const char *key; /* of OUTBOX_BLOCK_KEY */
 	int64 rows;
-	TimestampTz next_attempt; /* 0 = now */
+	int64 queued;             /* of these, without a time */
+	TimestampTz next_attempt; /* of the others; 0 = there are none */
 } OutboxBlock;
 
 typedef void (*OutboxBlockConsumer)(const OutboxBlock *block);
@@ -52,9 +53,16 @@ extern OutboxStoreStatus outbox_parked_add(const char *relay,
 										   const uint64 *ids, int count,
 										   const OutboxParkReason *reason,
 										   uint64 *added);
-extern OutboxStoreStatus
-outbox_parked_read(const char *relay, const OutboxBlock *block, int limit,
-				   OutboxEventConsumer consumer, void *arg, uint64 *rows);
+extern OutboxStoreStatus outbox_parked_read(const char *relay,
+											const OutboxBlock *block,
+											uint64 upto, int limit,
+											OutboxEventConsumer consumer,
+											void *arg, uint64 *rows);
+extern OutboxStoreStatus outbox_parked_read_all(const char *relay,
+												OutboxEventConsumer consumer,
+												void *arg);
+extern OutboxStoreStatus outbox_parked_heal_topic(const char *relay,
+												  const char *topic);
 extern OutboxStoreStatus outbox_parked_delivered(const char *relay,
 												 const uint64 *ids, int count,
 												 uint64 position,

@@ -45,8 +45,6 @@ outbox_publish_position(const OutboxStream *stream)
 
 	if (stream->window != NULL && !outbox_window_is_empty(stream->window))
 		position = outbox_window_oldest(stream->window) - 1;
-	if (stream->to_park_count > 0)
-		position = Min(position, stream->to_park[0] - 1);
 	return position;
 }
 
@@ -54,7 +52,8 @@ outbox_publish_position(const OutboxStream *stream)
 bool
 outbox_publish_is_pending(const OutboxStream *stream)
 {
-	return stream->sink != NULL && !outbox_window_is_empty(stream->window);
+	return stream->sink != NULL &&
+		   outbox_window_unanswered(stream->window) > 0;
 }
 
 /* Shows others how far we are. */
@@ -140,8 +139,11 @@ is_done(OutboxStream *stream, uint64 id)
 	while (stream->skip_next < stream->skip_count &&
 		   stream->skip[stream->skip_next] < id)
 		stream->skip_next++;
-	return stream->skip_next < stream->skip_count &&
-		   stream->skip[stream->skip_next] == id;
+	if (stream->skip_next == stream->skip_count ||
+		stream->skip[stream->skip_next] != id)
+		return false;
+	stream->skip_next++;
+	return true;
 }
 
 /* Hands one event to the sink; false if it must wait. */
@@ -155,20 +157,26 @@ publish_event(const OutboxEvent *event, void *arg)
 	char error[OUTBOX_SINK_ERROR_MAX];
 	int64 bytes;
 
+	/* what is not sent has a place in the window, too, until the position
+	 * passes it: so no more than a window is remembered when this sink ends */
+	record.tag = outbox_window_next_tag(stream->window);
 	if (is_done(stream, event->id))
 	{
+		outbox_window_add(stream->window, event->id, 0);
+		outbox_window_done(stream->window, record.tag);
 		page->last_id = event->id;
 		return true;
 	}
 	if (outbox_blocks_has(event))
 	{
-		stream->to_park[stream->to_park_count++] = event->id;
+		outbox_window_add(stream->window, event->id, 0);
+		outbox_window_answered(stream->window, record.tag);
+		stream->to_park[stream->to_park_count++] = record.tag;
 		page->last_id = event->id;
 		return true;
 	}
 
 	outbox_record_from_event(&record, event);
-	record.tag = outbox_window_next_tag(stream->window);
 	bytes = outbox_record_bytes(&record);
 	if (!outbox_window_has_room(stream->window, bytes))
 	{
@@ -207,15 +215,20 @@ static OutboxStoreStatus
 park_blocked(OutboxStream *stream)
 {
 	OutboxStoreStatus status;
+	uint64 ids[PAGE_ROWS];
 	uint64 added;
 
 	if (stream->to_park_count == 0)
 		return OUTBOX_STORE_OK;
-	status = outbox_parked_queue(stream->relay, stream->to_park,
-								 stream->to_park_count, &added);
+	for (int i = 0; i < stream->to_park_count; i++)
+		ids[i] = outbox_window_id(stream->window, stream->to_park[i]);
+	status =
+		outbox_parked_queue(stream->relay, ids, stream->to_park_count, &added);
 	if (status != OUTBOX_STORE_OK)
 		return status;
 	outbox_blocks_count((int64) added);
+	for (int i = 0; i < stream->to_park_count; i++)
+		outbox_window_done(stream->window, stream->to_park[i]);
 	stream->to_park_count = 0;
 	return OUTBOX_STORE_OK;
 }

@@ -43,7 +43,7 @@ typedef struct OutboxStream
 	char complaint[OUTBOX_SINK_ERROR_MAX]; /* of the sink, since then */
 
 	/* events to be parked behind others, before the position passes them */
-	uint64 *to_park;
+	uint64 *to_park; /* tags */
 	int to_park_count;
 
 	/* when events fail; see settle.c */
@@ -53,6 +53,7 @@ typedef struct OutboxStream
 	int failed_capacity;
 	bool ending; /* the sink publishes nothing any more */
 	TimestampTz ending_since;
+	TimestampTz purged_at;
 	TimestampTz open_at; /* when to open the next sink */
 	int login_failures;  /* one after another */
 	uint64 *skip;        /* ids beyond read_upto that are done */

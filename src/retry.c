@@ -1,17 +1,22 @@
 /*-------------------------------------------------------------------------
  *
  * retry.c
- *	  Tries parked events again, beside the stream, through a sink of its own
- *	  in which each event is alone in its batch. So a refusal names its
- *	  culprit, and other keys keep their full speed.
+ *	  Tries parked events again, beside the stream, in rounds (round.c).
  *
- * It goes in rounds: a few blocks that are due, of each the first event, or
- * more if the block is open because an event of it has just gone through;
- * then it waits, without holding anything up, for all answers, and writes
- * down what became of them. Events of a block are sent in order, and the sink
- * stops at the first that fails, so that none overtakes another. An event of
- * the stream whose topic or key is blocked joins the queue (publish.c); when
- * the queue of a block is found empty, the block is gone.
+ *	  alone		a few blocks that are due, of each the first event, which is
+ *				alone in its batch: so a refusal names its culprit
+ *	  together	the events of all blocks that are open, because an event of
+ *				them has just gone through, in full batches
+ *
+ * Both kinds take turns if there is work for both. If a batch of several
+ * events is refused, those events go alone, in order; then the others of their
+ * blocks follow together again.
+ *
+ * In a round the events of a block are sent in order, and what is not
+ * delivered is read again in the next one, before anything behind it: a round
+ * begins at the first event of each block. An event of the stream whose topic
+ * or key is blocked joins the queue (publish.c). When the queue of a block is
+ * found empty, the block is gone.
  *
  * What becomes of an event that fails: attempt.c.
  *
@@ -19,16 +24,13 @@
  */
 #include "outbox.h"
 
-#include "attempt.h"
 #include "blocks.h"
-#include "liblog.h"
-#include "record.h"
 #include "retry.h"
-#include "utils/memutils.h"
+#include "round.h"
 #include "utils/timestamp.h"
 #include "wait.h"
 
-#define ROUND_EVENTS     1000
+/* queries that an alone round makes at most */
 #define ROUND_BLOCKS     200
 
 /* after a refusal the sink is a new one; not too many of them */
@@ -37,24 +39,9 @@
 /* how soon locked tables are tried again */
 #define BUSY_RETRY_MS    50
 
-/* after so long without an answer, the oldest event's topic is looked at */
-#define STUCK_MS         4000
-#define CHECK_TOPIC_MS   1000
-#define ANSWERS_MS       10000 /* of a sink that has ended */
-
-static OutboxDatabase *db;
 static const char *relay;
-static const OutboxSinkApi *api;
-static OutboxSink *sink = NULL;
-static bool sink_ended = false;
-static TimestampTz ended_at = 0;
-static MemoryContext round_context = NULL;
-static OutboxAttempt *attempts_made = NULL; /* NULL = no round under way */
-static int attempt_count = 0;
-static int unanswered = 0;
-static bool stopped = false; /* the last block was not read to its end */
-static uint64 first_tag = 0; /* tag of attempts_made[0] */
-static TimestampTz answered_at = 0; /* the last answer of this round */
+static OutboxRoundKind last_kind = OUTBOX_ROUND_TOGETHER;
+static bool beyond = false; /* the last block's next event needs no solitude */
 static TimestampTz not_before = 0;
 static TimestampTz next_due = 0; /* of all blocks; 0 = look */
 
@@ -63,273 +50,171 @@ void
 outbox_retry_init(OutboxDatabase *database, const char *relay_name,
 				  const OutboxSinkApi *sink_api)
 {
-	db = database;
 	relay = relay_name;
-	api = sink_api;
-	round_context = AllocSetContextCreate(TopMemoryContext, "outbox retry",
-										  ALLOCSET_DEFAULT_SIZES);
 	outbox_blocks_init(database, relay_name);
+	outbox_round_init(database, relay_name, sink_api);
 }
 
-/* Nothing more must be sent by this sink: asks back what it has not sent. */
-static void
-end_sink(void)
+/* When a block can be tried */
+static TimestampTz
+due_at(const OutboxBlockEntry *entry)
 {
-	if (sink_ended)
-		return;
-	sink_ended = true;
-	ended_at = GetCurrentTimestamp();
-	api->purge(sink);
+	if (entry->open || entry->alone_upto > 0)
+		return entry->not_before;
+	return Max(entry->block.next_attempt, entry->not_before);
 }
 
-/* Hands one parked event to the sink. */
 static bool
-send(const OutboxEvent *event, void *arg)
+wants_alone(const OutboxBlockEntry *entry, TimestampTz now)
 {
-	OutboxAttempt *attempt = &attempts_made[attempt_count];
-	MemoryContext old_context = MemoryContextSwitchTo(round_context);
-	OutboxRecord record;
-	char error[OUTBOX_SINK_ERROR_MAX];
-	OutboxSinkAnswer answer;
-
-	outbox_record_from_event(&record, event);
-	record.tag = first_tag + attempt_count;
-	attempt->id = event->id;
-	attempt->entry = arg;
-	attempt->attempts = event->attempts;
-	attempt->topic = unconstify(char *, record.topic);
-	answer = api->publish(sink, &record, &attempt->failure, error);
-	if (answer == OUTBOX_SINK_ACCEPTED)
-	{
-		attempt->state = OUTBOX_ATTEMPT_SENT;
-		unanswered++;
-	}
-	else if (answer == OUTBOX_SINK_REFUSED)
-	{
-		attempt->state = OUTBOX_ATTEMPT_FAILED;
-		attempt->error = pstrdup(error);
-	}
-	else
-	{
-		/* it was not taken; nor would be those behind it */
-		attempt->state = OUTBOX_ATTEMPT_RETURNED;
-		if (answer == OUTBOX_SINK_ENDED)
-			end_sink();
-	}
-	MemoryContextSwitchTo(old_context);
-
-	attempt_count++;
-	if (answer == OUTBOX_SINK_ACCEPTED)
-		return attempt_count < ROUND_EVENTS;
-	/* what comes behind one that was not sent must wait */
-	stopped = true;
-	return false;
+	if (entry->alone_upto > 0)
+		return entry->not_before <= now;
+	/* among those that block no other, each has its own time */
+	if (entry->block.scope == OUTBOX_BLOCK_EVENT)
+		return entry->not_before <= now && entry->block.next_attempt != 0 &&
+			   entry->block.next_attempt <= now;
+	return !entry->open && due_at(entry) <= now;
 }
 
-/* Finds blocks that are due. (A scan cannot go on across transactions.) */
+static bool
+wants_together(const OutboxBlockEntry *entry, TimestampTz now)
+{
+	return entry->open && entry->not_before <= now &&
+		   (entry->alone_upto == 0 ||
+			entry->block.scope == OUTBOX_BLOCK_EVENT);
+}
+
+/*
+ * Finds blocks to be tried alone. (A scan cannot go on across transactions.)
+ * together becomes whether there are others.
+ */
 static int
-find_due(OutboxBlockEntry **due)
+find_due(OutboxBlockEntry **due, bool *together)
 {
 	HASH_SEQ_STATUS scan;
 	OutboxBlockEntry *entry;
 	TimestampTz now = GetCurrentTimestamp();
 	int count = 0;
 
+	*together = false;
 	outbox_blocks_scan(&scan);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 	{
 		entry->failed = false;
-		if (!entry->open && entry->block.next_attempt > now)
-			continue;
-		due[count++] = entry;
-		if (count == ROUND_BLOCKS)
-		{
-			hash_seq_term(&scan);
-			break;
-		}
+		if (wants_together(entry, now))
+			*together = true;
+		if (count < ROUND_BLOCKS && wants_alone(entry, now))
+			due[count++] = entry;
 	}
 	return count;
 }
 
-/* Begins a round with what is due. Returns BUSY if the tables are locked. */
-static OutboxStoreStatus
-begin_round(void)
+/* Takes an event of a block that is tried alone. */
+static bool
+send_alone(const OutboxEvent *event, void *arg)
 {
-	OutboxBlockEntry *due[ROUND_BLOCKS];
-	int count = find_due(due);
-	OutboxStoreStatus status = OUTBOX_STORE_OK;
+	OutboxBlockEntry *entry = arg;
 
-	MemoryContextReset(round_context);
-	first_tag += attempt_count;
-	attempts_made = MemoryContextAllocZero(
-		round_context, ROUND_EVENTS * sizeof(OutboxAttempt));
-	attempt_count = 0;
-	unanswered = 0;
-	answered_at = GetCurrentTimestamp();
-	next_due = 0;
-	for (int i = 0; i < count && status == OUTBOX_STORE_OK &&
-					attempt_count < ROUND_EVENTS;
-		 i++)
+	if (entry->open && entry->block.scope == OUTBOX_BLOCK_KEY &&
+		event->id > entry->alone_upto)
 	{
-		int limit = ROUND_EVENTS - attempt_count;
+		entry->alone_upto = 0;
+		beyond = true;
+		return false;
+	}
+	return outbox_round_send(event, entry);
+}
+
+static OutboxStoreStatus
+begin_alone(OutboxBlockEntry **due, int count)
+{
+	for (int i = 0; i < count && outbox_round_room() > 0; i++)
+	{
+		OutboxBlockEntry *entry = due[i];
+		int limit = outbox_round_room();
+		OutboxStoreStatus status;
 		uint64 rows;
 
-		stopped = false;
-		if (!due[i]->open && due[i]->block.scope != OUTBOX_BLOCK_EVENT)
+		beyond = false;
+		if (!entry->open && entry->block.scope != OUTBOX_BLOCK_EVENT)
 			limit = 1;
-		status = outbox_parked_read(relay, &due[i]->block, limit, send, due[i],
-									&rows);
-		if (status != OUTBOX_STORE_OK || rows > 0 || stopped)
-			continue;
-		if (due[i]->block.scope == OUTBOX_BLOCK_KEY && due[i]->open)
-			outbox_blocks_remove(due[i]);
-		else
+		status = outbox_parked_read(relay, &entry->block, entry->alone_upto,
+									limit, send_alone, entry, &rows);
+		if (status != OUTBOX_STORE_OK)
+			return status;
+		if (rows == 0 && !beyond && outbox_round_room() > 0)
 			outbox_blocks_reload();
 	}
-	if (attempt_count == 0)
-		attempts_made = NULL;
-	return status;
+	return OUTBOX_STORE_OK;
 }
 
-/* Takes in what the sink has to tell. Returns whether there was anything. */
+/* Takes an event, if its block is open. */
 static bool
-poll(void)
+send_together(const OutboxEvent *event, void *arg)
 {
-	OutboxSinkEvent event;
-	bool any = false;
+	OutboxBlockEntry *entry = outbox_blocks_find(event);
+	TimestampTz *now = arg;
 
-	while (sink != NULL && api->poll(sink, &event))
-	{
-		OutboxAttempt *attempt = NULL;
-
-		any = true;
-		if (attempts_made != NULL && event.tag >= first_tag &&
-			event.tag < first_tag + attempt_count)
-			attempt = &attempts_made[event.tag - first_tag];
-
-		switch (event.type)
-		{
-			case OUTBOX_SINK_DELIVERED:
-			case OUTBOX_SINK_PURGED:
-			case OUTBOX_SINK_FAILED:
-				if (attempt == NULL || attempt->state != OUTBOX_ATTEMPT_SENT)
-					break;
-				unanswered--;
-				answered_at = GetCurrentTimestamp();
-				/* nothing behind it must be sent by this sink */
-				if (event.type == OUTBOX_SINK_FAILED)
-					end_sink();
-				attempt->state = event.type == OUTBOX_SINK_DELIVERED
-									 ? OUTBOX_ATTEMPT_DELIVERED
-								 : event.type == OUTBOX_SINK_PURGED
-									 ? OUTBOX_ATTEMPT_RETURNED
-									 : OUTBOX_ATTEMPT_FAILED;
-				attempt->failure = event.failure;
-				if (event.type == OUTBOX_SINK_FAILED)
-					attempt->error =
-						MemoryContextStrdup(round_context, event.message);
-				break;
-			case OUTBOX_SINK_FATAL:
-				end_sink();
-				break;
-			case OUTBOX_SINK_LOST:
-			case OUTBOX_SINK_UNREACHABLE:
-				break; /* the stream's sink tells the same */
-			case OUTBOX_SINK_LOG:
-				outbox_liblog(event.log_level, event.message);
-				break;
-		}
-	}
-	return any;
+	if (entry == NULL || !wants_together(entry, *now))
+		return true;
+	if (entry->block.scope == OUTBOX_BLOCK_EVENT &&
+		(event->retrying || event->id <= entry->alone_upto))
+		return true;
+	return outbox_round_send(event, entry) && outbox_round_room() > 0;
 }
 
-/* All answers are here: writes down what became of the events. */
 static OutboxStoreStatus
-end_round(uint64 position)
-{
-	MemoryContext old_context = MemoryContextSwitchTo(round_context);
-	OutboxStoreStatus status = outbox_attempt_note_deliveries(
-		db, relay, attempts_made, attempt_count, position);
-
-	if (status == OUTBOX_STORE_OK)
-		status = outbox_attempt_note_failures(db, relay, attempts_made,
-											  attempt_count);
-	MemoryContextSwitchTo(old_context);
-	if (status == OUTBOX_STORE_OK)
-	{
-		attempts_made = NULL;
-		next_due = 0;
-	}
-	return status;
-}
-
-/*
- * No answer has come for a while: asks the brokers about the topic of the
- * first event that has none. librdkafka says nothing about a topic that we are
- * not allowed to see. If it is at fault, all others are asked back.
- */
-static void
-check_topic(void)
-{
-	OutboxAttempt *attempt = attempts_made;
-	char error[OUTBOX_SINK_ERROR_MAX];
-
-	while (attempt->state != OUTBOX_ATTEMPT_SENT)
-		attempt++;
-	answered_at = GetCurrentTimestamp();
-	if (!api->check_topic(sink, attempt->topic, CHECK_TOPIC_MS,
-						  &attempt->failure, error) ||
-		attempt->failure != OUTBOX_FAILURE_TOPIC)
-		return;
-	attempt->state = OUTBOX_ATTEMPT_FAILED;
-	attempt->error = MemoryContextStrdup(round_context, error);
-	unanswered--;
-	end_sink();
-}
-
-/*
- * Are there answers to be waited for? Not for ever, if the sink has ended; and
- * if the stream waits until the blocks can be read again, it has to.
- */
-static bool
-is_waiting(void)
+begin_together(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	OutboxStoreStatus status =
+		outbox_parked_read_all(relay, send_together, &now);
 
-	if (unanswered == 0)
-		return false;
-	if (sink_ended)
-		return !TimestampDifferenceExceeds(ended_at, now, ANSWERS_MS);
-	if (!TimestampDifferenceExceeds(answered_at, now, STUCK_MS))
-		return true;
-	if (outbox_blocks_is_loaded())
-		check_topic();
+	/* nothing is left of what was open */
+	if (status == OUTBOX_STORE_OK && outbox_round_is_empty())
+		outbox_blocks_reload();
+	return status;
+}
+
+/* Begins a round with what is due. Returns BUSY if the tables are locked. */
+static OutboxStoreStatus
+begin_round(const OutboxSinkConfig *config)
+{
+	OutboxBlockEntry *due[ROUND_BLOCKS];
+	bool together;
+	int count = find_due(due, &together);
+
+	next_due = 0;
+	if (count == 0 && !together)
+		return OUTBOX_STORE_OK;
+	if (count == 0 || (together && last_kind == OUTBOX_ROUND_ALONE))
+		last_kind = OUTBOX_ROUND_TOGETHER;
 	else
-		end_sink();
-	return true;
+		last_kind = OUTBOX_ROUND_ALONE;
+	outbox_round_begin(last_kind, config);
+	return last_kind == OUTBOX_ROUND_ALONE ? begin_alone(due, count)
+										   : begin_together();
 }
 
 static OutboxStoreStatus
 step(const OutboxSinkConfig *config, uint64 position, bool *progress)
 {
-	OutboxSinkConfig alone = *config;
-	char error[OUTBOX_SINK_ERROR_MAX];
 	OutboxStoreStatus status;
 
-	if (attempts_made != NULL)
+	if (outbox_round_is_under_way())
 	{
-		if (is_waiting())
+		bool sink_ended;
+
+		if (outbox_round_is_waiting())
 			return OUTBOX_STORE_OK;
 		*progress = true;
-		status = end_round(position);
+		status = outbox_round_end(position, &sink_ended);
 		if (status != OUTBOX_STORE_OK)
 			return status;
+		next_due = 0;
 		if (sink_ended)
-		{
-			outbox_retry_close();
 			not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													 AFTER_REFUSAL_MS);
-		}
 	}
 	if (!outbox_blocks_is_loaded())
 	{
@@ -339,19 +224,8 @@ step(const OutboxSinkConfig *config, uint64 position, bool *progress)
 	}
 	if (!outbox_blocks_any() || outbox_retry_timeout_ms() != 0)
 		return OUTBOX_STORE_OK;
-
-	if (sink == NULL)
-	{
-		alone.batch_bytes = 1;
-		sink = api->open(&alone, error);
-		if (sink == NULL)
-			ereport(ERROR, (errcode(ERRCODE_CONNECTION_FAILURE),
-							errmsg("could not open a second Kafka "
-								   "producer: %s",
-								   error)));
-	}
 	*progress = true;
-	return begin_round();
+	return begin_round(config);
 }
 
 /*
@@ -364,7 +238,7 @@ outbox_retry_run(const OutboxSinkConfig *config, uint64 position,
 {
 	OutboxStoreStatus status;
 
-	if (poll())
+	if (outbox_round_poll())
 		*progress = true;
 	if (GetCurrentTimestamp() < not_before)
 		return OUTBOX_STORE_OK;
@@ -381,13 +255,12 @@ find_next_due(void)
 {
 	HASH_SEQ_STATUS scan;
 	OutboxBlockEntry *entry;
-	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz next = DT_NOEND;
 
 	outbox_blocks_scan(&scan);
 	while ((entry = hash_seq_search(&scan)) != NULL)
-		next = Min(next, entry->open ? now : entry->block.next_attempt);
-	return next;
+		next = Min(next, due_at(entry));
+	return Max(next, 1);
 }
 
 /* How long there is nothing to do but to take in answers; -1 = for ever */
@@ -397,8 +270,8 @@ outbox_retry_timeout_ms(void)
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz next;
 
-	if (attempts_made != NULL)
-		return STUCK_MS;
+	if (outbox_round_is_under_way())
+		return outbox_round_timeout_ms();
 	if (!outbox_blocks_any())
 		return -1;
 	if (next_due == 0)
@@ -417,14 +290,15 @@ outbox_retry_drain(uint64 position, long grace_ms)
 	TimestampTz deadline =
 		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), grace_ms);
 
-	while (attempts_made != NULL)
+	while (outbox_round_is_under_way())
 	{
+		bool sink_ended;
 		long left;
 
-		poll();
-		if (unanswered == 0)
+		outbox_round_poll();
+		if (outbox_round_is_answered())
 		{
-			(void) end_round(position);
+			(void) outbox_round_end(position, &sink_ended);
 			return;
 		}
 		left =
@@ -435,16 +309,9 @@ outbox_retry_drain(uint64 position, long grace_ms)
 	}
 }
 
-/* Closes the sink. What has no answer stays parked. */
+/* Closes the sinks. What has no answer stays parked. */
 void
 outbox_retry_close(void)
 {
-	OutboxSink *old = sink;
-
-	sink = NULL;
-	sink_ended = false;
-	attempts_made = NULL;
-	unanswered = 0;
-	if (old != NULL)
-		api->close(old);
+	outbox_round_close();
 }

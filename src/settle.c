@@ -36,6 +36,10 @@
 /* how long the answers of a sink that has stopped are waited for */
 #define ANSWERS_MS           10000
 
+/* how often it is asked for events back meanwhile: a retry may come back from
+ * a broker, or a partition be on its way between two of them, just then */
+#define PURGE_EVERY_MS       100
+
 /* how long batches stay small after one was too large */
 #define NARROW_MS            60000
 
@@ -96,9 +100,26 @@ outbox_settle_begin(OutboxStream *stream)
 	if (stream->ending)
 		return;
 	stream->ending = true;
-	stream->ending_since = GetCurrentTimestamp();
+	stream->ending_since = stream->purged_at = GetCurrentTimestamp();
 	stream->open_at = 0;
 	stream->api->purge(stream->sink);
+}
+
+/* Are there answers to be waited for, of a sink that publishes nothing more? */
+static bool
+is_waiting(OutboxStream *stream)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (outbox_window_unanswered(stream->window) == 0 ||
+		TimestampDifferenceExceeds(stream->ending_since, now, ANSWERS_MS))
+		return false;
+	if (TimestampDifferenceExceeds(stream->purged_at, now, PURGE_EVERY_MS))
+	{
+		stream->purged_at = now;
+		stream->api->purge(stream->sink);
+	}
+	return true;
 }
 
 /* Our credentials are refused: slowly, so that no account gets locked. */
@@ -115,18 +136,9 @@ outbox_settle_login(OutboxStream *stream)
 												  Min(delay_ms, LOGIN_MAX_MS));
 }
 
-static int
-compare_ids(const void *a, const void *b)
-{
-	uint64 x = *(const uint64 *) a;
-	uint64 y = *(const uint64 *) b;
-
-	return (x > y) - (x < y);
-}
-
 /*
- * The window ends: remembers what is done beyond the position, in it or left
- * out of it because an earlier sink had done it.
+ * The window ends: remembers what is done beyond the position, in it or not
+ * read again yet since an earlier sink had done it. That is in order.
  */
 void
 outbox_settle_remember(OutboxStream *stream)
@@ -137,12 +149,8 @@ outbox_settle_remember(OutboxStream *stream)
 			   sizeof(uint64));
 	int count = outbox_window_take_done(stream->window, skip);
 
-	for (int i = 0; i < stream->skip_count; i++)
-	{
-		if (stream->skip[i] > position)
-			skip[count++] = stream->skip[i];
-	}
-	qsort(skip, count, sizeof(uint64), compare_ids);
+	for (int i = stream->skip_next; i < stream->skip_count; i++)
+		skip[count++] = stream->skip[i];
 	if (stream->skip != NULL)
 		pfree(stream->skip);
 	stream->skip = skip;
@@ -347,9 +355,7 @@ outbox_settle_run(OutboxStream *stream, bool *progress)
 {
 	if (stream->ending)
 	{
-		if (outbox_window_unanswered(stream->window) > 0 &&
-			!TimestampDifferenceExceeds(stream->ending_since,
-										GetCurrentTimestamp(), ANSWERS_MS))
+		if (is_waiting(stream))
 			return OUTBOX_STORE_OK;
 		*progress = true;
 		return end(stream);
@@ -369,7 +375,7 @@ outbox_settle_timeout_ms(const OutboxStream *stream)
 	if (stream->sink == NULL)
 		return Max(TimestampDifferenceMilliseconds(now, stream->open_at), 0);
 	if (stream->ending)
-		return 100;
+		return PURGE_EVERY_MS;
 	if (!outbox_window_is_empty(stream->window))
 		return STUCK_MS;
 	if (stream->batch_bytes != 0)

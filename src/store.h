@@ -45,7 +45,10 @@ typedef struct OutboxEvent
 	text *key;      /* or NULL */
 	bytea *payload; /* or NULL */
 	Jsonb *headers; /* or NULL */
-	int attempts;   /* of a parked event, so far */
+	/* of a parked event */
+	int attempts;  /* so far */
+	bool blocking; /* later events of its key wait for it */
+	bool retrying; /* it has a time for its next attempt */
 } OutboxEvent;
 
 /* Takes an event; false = not this one, and no more of the page */
@@ -67,6 +70,8 @@ extern OutboxStoreStatus outbox_store_topic(uint64 id, char *topic, int size);
 /* for other files with SQL of the relay */
 extern OutboxStoreStatus outbox_store_begin(const char *activity);
 extern void outbox_store_end(void);
+extern Datum outbox_store_ids(const uint64 *ids, int count);
+extern SPIPlanPtr outbox_store_plan(OutboxStatement *statement);
 extern uint64 outbox_store_execute(OutboxStatement *statement, Datum *values,
 								   const char *nulls);
 extern uint64 outbox_store_stream(OutboxStatement *statement, Datum *values,
