@@ -77,7 +77,6 @@ sub start_all
 }
 
 sub bootstrap { return "127.0.0.1:$_[0]->{port}"; }
-sub id { return $_[0]->{id}; }
 sub pid { return $_[0]->{process}->pid; }
 sub log_file { return "$_[0]->{dir}/kafka.log"; }
 
