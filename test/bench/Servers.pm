@@ -131,10 +131,11 @@ sub start_kafka
 	return;
 }
 
-# The first call also waits for the broker.
+# Unless it is there.  The first call also waits for the broker.
 sub create_topic
 {
 	my ($self, $name, $partitions) = @_;
+	return if $self->{topics}->{$name}++;
 	output_of($kafka_script, 'topic', $self->{brokers}, $name, $partitions);
 	return;
 }
@@ -162,18 +163,32 @@ sub configure
 	return;
 }
 
-# A new database with the extension takes the place of the last one, so that
-# no measurement starts from what another one left.
+# A new database with the extension becomes the present one.
+sub add_database
+{
+	my ($self, $name) = @_;
+	$self->sql("CREATE DATABASE $name", 'postgres');
+	$ENV{PGDATABASE} = $name;
+	$self->sql('CREATE EXTENSION outbox');
+	return;
+}
+
+sub drop_database
+{
+	my ($self, $name) = @_;
+	$self->sql("DROP DATABASE $name WITH (FORCE)", 'postgres');
+	$ENV{PGDATABASE} = 'postgres' if $ENV{PGDATABASE} eq $name;
+	return;
+}
+
+# One that takes the place of the last one, so that no measurement starts from
+# what another one left.
 sub new_database
 {
 	my $self = shift;
 	my $old = $ENV{PGDATABASE};
-	my $new = 'bench_' . ++$self->{databases};
-	$self->sql("CREATE DATABASE $new", 'postgres');
-	$ENV{PGDATABASE} = $new;
-	$self->sql("DROP DATABASE $old WITH (FORCE)", 'postgres')
-	  if $old ne 'postgres';
-	$self->sql('CREATE EXTENSION outbox');
+	$self->add_database('bench_' . ++$self->{databases});
+	$self->drop_database($old) if $old ne 'postgres';
 	return;
 }
 
@@ -199,7 +214,17 @@ sub relays_off
 	return;
 }
 
-# The process of the present database's relay, once it runs.
+# Let the present database publish, and no other.
+sub relay_on
+{
+	my $self = shift;
+	$self->configure(
+		'outbox.enabled' => 'on',
+		'outbox.databases' => $ENV{PGDATABASE});
+	return;
+}
+
+# The process of its relay, once it runs and no other does.
 sub relay_pid
 {
 	my $self = shift;
@@ -207,9 +232,10 @@ sub relay_pid
 	wait_for('the relay', 30,
 		sub {
 			return $pid = $self->sql(
-				"SELECT pid FROM pg_stat_activity
-				 WHERE backend_type = 'outbox relay'
-				   AND datname = '$ENV{PGDATABASE}'", 'postgres');
+				"SELECT CASE WHEN bool_and(datname = '$ENV{PGDATABASE}')
+					THEN min(pid) END
+				 FROM pg_stat_activity
+				 WHERE backend_type = 'outbox relay'", 'postgres');
 		});
 	return $pid;
 }

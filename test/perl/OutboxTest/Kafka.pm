@@ -1,7 +1,8 @@
 package OutboxTest::Kafka;
 
-# A real Apache Kafka of one node, run by test/kafka/kafka in a directory of
-# its own.  Stopped or killed and started again it keeps its data and port.
+# A real Apache Kafka of one node or of several, each run by test/kafka/kafka in
+# a directory of its own.  Stopped or killed and started again a node keeps its
+# data and port.
 
 use strict;
 use warnings;
@@ -27,11 +28,12 @@ sub skip_reason
 	return $message;
 }
 
-# settings => { 'message.max.bytes' => 2000, ... }, start => 0
+# settings => { 'message.max.bytes' => 2000, ... }, start => 0, id => 1
 sub new
 {
 	my ($class, %opt) = @_;
 	my $self = bless {
+		id => $opt{id} // 1,
 		port => PostgreSQL::Test::Cluster::get_free_port(),
 		controller_port => PostgreSQL::Test::Cluster::get_free_port(),
 		dir => PostgreSQL::Test::Utils::tempdir('kafka'),
@@ -42,6 +44,38 @@ sub new
 	return $self;
 }
 
+# So many nodes of one cluster; each is broker and controller, so that most of
+# them have to be up.  Topics have a replica on each, if not said otherwise.
+sub cluster
+{
+	my ($class, $count, %settings) = @_;
+	my @nodes = map { $class->new(id => $_, start => 0) } 1 .. $count;
+	my $voters = join ',',
+	  map { "$_->{id}\@127.0.0.1:$_->{controller_port}" } @nodes;
+
+	for my $node (@nodes)
+	{
+		$node->{settings} = {
+			'default.replication.factor' => $count,
+			%settings,
+			'node.id' => $node->{id},
+			'controller.quorum.voters' => $voters
+		};
+	}
+	start_all(@nodes);
+	return @nodes;
+}
+
+# Nodes of one cluster, which wait for each other before they serve.
+sub start_all
+{
+	my (@nodes) = @_;
+
+	$_->_launch for @nodes;
+	$_->wait_ready for @nodes;
+	return;
+}
+
 sub bootstrap { return "127.0.0.1:$_[0]->{port}"; }
 sub pid { return $_[0]->{process}->pid; }
 sub log_file { return "$_[0]->{dir}/kafka.log"; }
@@ -50,6 +84,15 @@ sub log_file { return "$_[0]->{dir}/kafka.log"; }
 sub start
 {
 	my ($self, $timeout) = @_;
+
+	$self->_launch;
+	$self->wait_ready($timeout);
+	return;
+}
+
+sub _launch
+{
+	my ($self) = @_;
 	my $settings = $self->{settings};
 
 	croak 'Kafka is running'
@@ -61,7 +104,6 @@ sub start
 			map { "$_=$settings->{$_}" } sort keys %$settings
 		],
 		log => $self->log_file);
-	$self->wait_ready($timeout);
 	return;
 }
 
@@ -78,7 +120,7 @@ sub wait_ready
 		croak 'Kafka ended: ' . $self->{process}->log_tail
 		  unless $self->{process}->is_running;
 		my $listing = qx(kcat -b $bootstrap -L -m 1 2>/dev/null);
-		last if $? == 0 && $listing =~ /^\s+broker 1 at /m;
+		last if $? == 0 && $listing =~ /^\s+broker $self->{id} at /m;
 		croak 'Kafka does not start: ' . $self->{process}->log_tail
 		  if time > $deadline;
 		usleep(100_000);

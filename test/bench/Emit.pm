@@ -1,0 +1,90 @@
+# What emitting costs the application, against an INSERT of the same rows.
+package Emit;
+
+use strict;
+use warnings;
+
+use Bench;
+use Report;
+use Servers;
+
+# A table like outbox.event, for the plain INSERT.
+sub plain_table
+{
+	return 'CREATE TABLE plain (id bigserial PRIMARY KEY,
+		event_id uuid NOT NULL DEFAULT gen_random_uuid(),
+		emitted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+		topic text NOT NULL, key text, payload bytea, headers jsonb)';
+}
+
+# Transactions a second of four clients that do only this.
+sub pgbench
+{
+	my $statement = shift;
+	my $file = "$servers->{dir}/pgbench.sql";
+	open(my $script, '>', $file) or die "$file: $!\n";
+	print $script "\\set k random(1, 10000)\n$statement;\n";
+	close $script or die "$file: $!\n";
+	local $ENV{PGOPTIONS} = '-c synchronous_commit=off';
+	my $output = Servers::output_of("$servers->{bindir}/pgbench",
+		qw(-n -M prepared -c 4 -j 2 -T), size(15, 4), '-f', $file);
+	my ($tps) = $output =~ /tps = ([\d.]+)/ or die "pgbench: $output\n";
+	return ($tps, sprintf '%.0f tx/s', $tps);
+}
+
+# Seconds of one statement in a transaction of its own, commit included.
+sub seconds
+{
+	my $statement = shift;
+	my $output = Servers::output_of("$servers->{bindir}/psql",
+		qw(-XAtq -v ON_ERROR_STOP=1 -c), '\timing on', '-c', $statement);
+	my ($ms) = $output =~ /Time: ([\d.]+) ms/ or die "psql: $output\n";
+	return ($ms / 1000, sprintf '%.3f s', $ms / 1000);
+}
+
+# Rounds of two statements, each in a new database and after a checkpoint.
+sub statements
+{
+	my ($count, $how, $plain, $emit) = @_;
+	my @pairs;
+	$servers->relays_off;
+	for my $round (1 .. $count)
+	{
+		$servers->new_database;
+		$servers->sql(plain_table());
+		push @pairs, [ alternate($round,
+			map { my ($name, $statement) = @$_;
+				  sub {
+					  $servers->sql('CHECKPOINT');
+					  measure($name, sub { $how->($statement) });
+				  } } ([ plain => $plain ], [ emit => $emit ])) ];
+	}
+	return \@pairs;
+}
+
+sub emit
+{
+	my $row = "'emit', 'key-' || :k, '" . 'payload.' x ($payload_size / 8) . "'";
+	my $pairs = statements($rounds, \&pgbench,
+		"INSERT INTO plain (topic, key, payload) VALUES ($row)",
+		"SELECT outbox_emit($row\::bytea)");
+	compare('emit, one a transaction, tx/s', '%.0f', $pairs, least => 0.95);
+	note 'emit: relay off; 4 clients, prepared, synchronous_commit off; '
+	  . 'INSERT into a table of the same columns';
+	return;
+}
+
+sub bulk
+{
+	my $from = 'FROM generate_series(1, 200000) AS i';
+	my $key = "'key-' || i % 10000";
+	my $pairs = statements($rounds * 2, \&seconds,
+		"INSERT INTO plain SELECT nextval('plain_id_seq'), gen_random_uuid(),
+			clock_timestamp(), 'bulk', $key, " . payload() . ", NULL $from",
+		"SELECT count(outbox_emit('bulk', $key, " . payload() . ")) $from");
+	compare('emit, 200,000 a transaction, s', '%.2f', $pairs, most => 1.1);
+	note 'emit, 200,000: relay off; INSERT ... SELECT of the same rows';
+	return;
+}
+
+1;
