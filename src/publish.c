@@ -358,6 +358,7 @@ outbox_publish_open(OutboxStream *stream, OutboxSink *sink,
 	if (stream->to_park == NULL)
 		stream->to_park = palloc(PAGE_ROWS * sizeof(uint64));
 	stream->complaint[0] = '\0';
+	stream->complaint_untold = false;
 	stream->more = true;
 	if (stream->trouble_since == 0)
 	{

@@ -41,6 +41,7 @@ typedef struct OutboxStream
 	TimestampTz unreachable_since; /* the sink says so; not only silence */
 	TimestampTz answered_at;       /* or when something to answer came */
 	char complaint[OUTBOX_SINK_ERROR_MAX]; /* of the sink, since then */
+	bool complaint_untold;                 /* in the log */
 
 	/* events to be parked behind others, before the position passes them */
 	uint64 *to_park; /* tags */

@@ -38,6 +38,7 @@ begin(OutboxStream *stream, bool login, const char *reason)
 {
 	if (stream->trouble_since == 0)
 		stream->trouble_since = GetCurrentTimestamp();
+	stream->complaint_untold = false;
 	outbox_status_error(stream->db, reason);
 	outbox_status_set(stream->db, login ? OUTBOX_RELAY_UNAUTHENTICATED
 										: OUTBOX_RELAY_UNAVAILABLE);
@@ -77,16 +78,18 @@ same_reason(const char *a, const char *b)
 	return len == strcspn(b, "(") && strncmp(a, b, len) == 0;
 }
 
-/* A broker cannot be reached. */
+/*
+ * A broker cannot be reached. If that is an outage, it is told with it; if
+ * not, because others answer, it is told then.
+ */
 void
 outbox_trouble_lost(OutboxStream *stream, const char *reason)
 {
-	bool told = stream->trouble_since != 0 || stream->unreachable_since != 0 ||
-				same_reason(stream->complaint, reason);
-
+	if (stream->trouble_since == 0 && outbox_publish_is_pending(stream) &&
+		!same_reason(stream->complaint, reason))
+		stream->complaint_untold = true;
 	strlcpy(stream->complaint, reason, sizeof(stream->complaint));
-	if (!told)
-		outbox_liblog(LOG_WARNING, reason);
+	outbox_liblog(LOG_INFO, reason);
 }
 
 /* Keeps what the sink has said last, in case no answer comes. */
@@ -141,6 +144,9 @@ outbox_trouble_over(OutboxStream *stream)
 	if (outbox_publish_is_pending(stream) &&
 		!TimestampDifferenceExceeds(since, now, ECHO_MS))
 		return;
+	if (stream->complaint_untold)
+		outbox_liblog(LOG_WARNING, stream->complaint);
+	stream->complaint_untold = false;
 	stream->complaint[0] = '\0';
 	stream->unreachable_since = 0;
 	if (stream->trouble_since == 0)

@@ -8,6 +8,7 @@ use strict;
 use warnings;
 
 use OutboxTest;
+use OutboxTest::Server qw(conf_reload);
 use POSIX qw(sysconf _SC_CLK_TCK);
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -159,9 +160,11 @@ is(count_log($log, qr/Kafka is available again/), 1,
 is(count_log($log, qr/Kafka is unavailable/), 1, 'and still one for the outage');
 
 note 'an outage that begins while there is nothing to publish';
+conf_reload($node, 'log_min_messages = debug1');
 $log = -s $node->logfile;
 $mock->command('down');
 wait_until(undef, sub { count_log($log, qr/librdkafka/) }, 'the relay notices');
+is(count_log($log, qr/(?:LOG|WARNING): .*librdkafka/), 0, 'quietly');
 is(stat_relay('state'), 'publishing', 'is none');
 query(q{SELECT outbox_emit('load', 'k', 'into the outage')});
 wait_for_state('unavailable');
