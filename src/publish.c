@@ -301,7 +301,8 @@ outbox_publish_page(OutboxStream *stream, bool *progress)
 	if (status != OUTBOX_STORE_OK)
 		return busy(stream, status);
 
-	*progress = true;
+	/* a sink that is full goes on with its next answer */
+	*progress = !page.stopped || page.last_id != 0 || stream->ending;
 	stream->more = page.stopped || rows == (uint64) limit;
 	if (!stream->more)
 		stream->read_upto = horizon - 1;

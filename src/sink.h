@@ -62,7 +62,7 @@ typedef struct OutboxRecord
 typedef enum OutboxSinkAnswer
 {
 	OUTBOX_SINK_ACCEPTED,
-	OUTBOX_SINK_FULL,    /* try again after some events have been delivered */
+	OUTBOX_SINK_FULL,    /* not now: try again after the next answer */
 	OUTBOX_SINK_ENDED,   /* this sink publishes nothing any more */
 	OUTBOX_SINK_REFUSED, /* the event cannot be published, with the failure */
 } OutboxSinkAnswer;

@@ -26,10 +26,20 @@ extern void outbox_kafka_message(rd_kafka_resp_err_t code, char *message);
 
 typedef struct OutboxKafkaTopics OutboxKafkaTopics;
 
-extern OutboxKafkaTopics *outbox_kafka_topics_create(void);
+extern OutboxKafkaTopics *outbox_kafka_topics_create(const char *partitioner);
 extern rd_kafka_topic_t *outbox_kafka_topics_get(OutboxKafkaTopics *topics,
 												 rd_kafka_t *rk,
 												 const char *name);
+extern bool outbox_kafka_topics_must_wait(OutboxKafkaTopics *topics,
+										  const char *name, const void *key,
+										  size_t key_bytes);
+extern void outbox_kafka_topics_sent(OutboxKafkaTopics *topics,
+									 const char *name, const void *key,
+									 size_t key_bytes);
+extern void outbox_kafka_topics_answered(OutboxKafkaTopics *topics,
+										 rd_kafka_t *rk, const char *name,
+										 const void *key, size_t key_bytes,
+										 bool delivered);
 extern void outbox_kafka_topics_destroy(OutboxKafkaTopics *topics);
 
 #endif /* OUTBOX_KAFKA_H */

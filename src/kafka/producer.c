@@ -74,12 +74,15 @@ static OutboxSink *
 kafka_open(const OutboxSinkConfig *config, char *error)
 {
 	OutboxSink *sink = palloc0(sizeof(OutboxSink));
-	rd_kafka_conf_t *conf;
+	rd_kafka_conf_t *conf = outbox_kafka_conf(config, error);
 
-	sink->topics = outbox_kafka_topics_create();
-	conf = outbox_kafka_conf(config, error);
 	if (conf != NULL)
 	{
+		char partitioner[64] = "";
+		size_t size = sizeof(partitioner);
+
+		(void) rd_kafka_conf_get(conf, "partitioner", partitioner, &size);
+		sink->topics = outbox_kafka_topics_create(partitioner);
 		sink->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error,
 								OUTBOX_SINK_ERROR_MAX);
 		if (sink->rk == NULL)
@@ -132,6 +135,10 @@ kafka_publish(OutboxSink *sink, const OutboxRecord *record,
 
 	if (topic == NULL)
 		return refuse(rd_kafka_last_error(), failure, error);
+	if (record->key != NULL &&
+		outbox_kafka_topics_must_wait(sink->topics, record->topic, record->key,
+									  record->key_bytes))
+		return OUTBOX_SINK_FULL;
 
 	headers = make_headers(record);
 	code = rd_kafka_producev(
@@ -144,7 +151,12 @@ kafka_publish(OutboxSink *sink, const OutboxRecord *record,
 		RD_KAFKA_V_HEADERS(headers),
 		RD_KAFKA_V_OPAQUE((void *) (uintptr_t) record->tag), RD_KAFKA_V_END);
 	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		if (record->key != NULL)
+			outbox_kafka_topics_sent(sink->topics, record->topic, record->key,
+									 record->key_bytes);
 		return OUTBOX_SINK_ACCEPTED;
+	}
 
 	rd_kafka_headers_destroy(headers);
 	if (code == RD_KAFKA_RESP_ERR__QUEUE_FULL)
@@ -183,6 +195,11 @@ tell_delivery(OutboxSink *sink, const rd_kafka_message_t *message,
 			  OutboxSinkEvent *event)
 {
 	event->tag = (uint64) (uintptr_t) message->_private;
+	if (message->key != NULL)
+		outbox_kafka_topics_answered(
+			sink->topics, sink->rk, rd_kafka_topic_name(message->rkt),
+			message->key, message->key_len,
+			message->err == RD_KAFKA_RESP_ERR_NO_ERROR);
 	switch (message->err)
 	{
 		case RD_KAFKA_RESP_ERR_NO_ERROR:

@@ -5,8 +5,9 @@
 # stays blocked behind a dead letter, and requeue() and discard() that change
 # the event or do something else than they say.
 #
-# One batch is under way at once: the mock does not look at sequence numbers,
-# and would accept what is behind a batch that it has refused.
+# The mock does not look at sequence numbers, and would accept what is behind a
+# batch that it has refused.  So one batch is under way at once, and lingers,
+# so that it has all of a partition.
 
 use strict;
 use warnings;
@@ -23,7 +24,7 @@ my $node = outbox_node('main',
 	bootstrap => $mock->bootstrap,
 	extension => 1,
 	conf => <<~'END');
-		outbox.kafka_properties = 'max.in.flight=1'
+		outbox.kafka_properties = 'max.in.flight=1 linger.ms=50'
 		outbox.retry_base_delay = 50ms
 		outbox.retry_jitter = 0
 		END
