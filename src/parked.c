@@ -11,8 +11,7 @@
  *
  * Rows are complete copies: an event's segment may be emptied meanwhile.
  * outbox.requeue() and outbox.discard() change rows in sessions of their own;
- * so that the relay never waits for them, it passes over rows that others
- * have locked, and finds out later what became of them.
+ * the relay passes over rows that they have locked, and learns of it later.
  *
  *-------------------------------------------------------------------------
  */
@@ -45,7 +44,6 @@ outbox_parked_class(OutboxFailure failure)
 	return "unknown";
 }
 
-/* Takes one row of the list of blocks. */
 static void
 take_block(HeapTuple tuple, TupleDesc tupdesc, OutboxBlockConsumer consumer)
 {
@@ -66,7 +64,7 @@ take_block(HeapTuple tuple, TupleDesc tupdesc, OutboxBlockConsumer consumer)
 	consumer(&block);
 }
 
-/* Topics that are blocked: an event of them failed because of the topic. */
+/* Topics of which an event failed because of the topic: they are blocked */
 #define BLOCKED_TOPICS                                                      \
 	"ARRAY(SELECT DISTINCT t.topic FROM outbox.parked t WHERE t.relay = $1" \
 	" AND t.state = 'retrying' AND t.class = 'topic')"

@@ -7,7 +7,8 @@
  * Rules for a module: it may have threads, but nothing of PostgreSQL is called
  * in them. What happens there is told to the relay through poll, in the
  * relay's own thread. No function raises an error, but for being out of
- * memory, and none waits, but for close and check_topic.
+ * memory, and none waits, but for close, check_topic, and poll for a round trip
+ * to a broker that has just answered.
  *
  * After an event has failed, no later event of the same topic and key is
  * published any more: the module ends with OUTBOX_SINK_FATAL if it cannot
