@@ -40,6 +40,7 @@ static TimestampTz purged_at = 0;
 static MemoryContext round_context = NULL;
 static OutboxAttempt *attempts_made = NULL; /* NULL = no round under way */
 static int attempt_count = 0;
+static int attempt_limit = 0;
 static int unanswered = 0;
 static uint64 first_tag = 0;        /* tag of attempts_made[0] */
 static TimestampTz answered_at = 0; /* the last answer of this round */
@@ -77,6 +78,7 @@ outbox_round_begin(OutboxRoundKind round_kind, const OutboxSinkConfig *config)
 	attempts_made = MemoryContextAllocZero(
 		round_context, ROUND_EVENTS * sizeof(OutboxAttempt));
 	attempt_count = 0;
+	attempt_limit = Min(ROUND_EVENTS, config->window_events);
 	unanswered = 0;
 	sink_ended = false;
 	answered_at = GetCurrentTimestamp();
@@ -89,7 +91,7 @@ outbox_round_room(void)
 	if (attempt_count > 0 &&
 		attempts_made[attempt_count - 1].state != OUTBOX_ATTEMPT_SENT)
 		return 0;
-	return ROUND_EVENTS - attempt_count;
+	return attempt_limit - attempt_count;
 }
 
 /* Nothing more must be sent by this sink: asks back what it has not sent. */
