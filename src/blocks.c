@@ -20,6 +20,7 @@ static OutboxDatabase *db;
 static const char *relay;
 static MemoryContext context = NULL;
 static HTAB *table = NULL;
+static int entries_of[OUTBOX_BLOCK_EVENT + 1]; /* by their scope */
 static bool loaded = false;
 static uint32 changes = 0; /* of outbox.parked from outside, that we know */
 static int64 parked = 0;
@@ -63,6 +64,7 @@ clear(void)
 	ctl.hcxt = context;
 	table = hash_create("outbox blocks", 64, &ctl,
 						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	memset(entries_of, 0, sizeof(entries_of));
 	parked = 0;
 }
 
@@ -75,8 +77,10 @@ add(const OutboxBlock *block)
 	OutboxBlockId id = make_id(block->scope, topic, (int) strlen(topic), key,
 							   (int) strlen(key));
 	OutboxBlockEntry *entry;
+	bool found;
 
-	entry = hash_search(table, &id, HASH_ENTER, NULL);
+	entry = hash_search(table, &id, HASH_ENTER, &found);
+	entries_of[block->scope] += !found;
 	entry->block = *block;
 	entry->block.topic = MemoryContextStrdup(context, topic);
 	entry->block.key = MemoryContextStrdup(context, key);
@@ -138,14 +142,18 @@ outbox_blocks_any(void)
 	return table != NULL && hash_get_num_entries(table) > 0;
 }
 
+/* With many entries a look is not cheap: there is none for nothing. */
 static OutboxBlockEntry *
 find(OutboxBlockScope scope, const text *topic, const text *key)
 {
-	OutboxBlockId id =
+	OutboxBlockId id;
+
+	if (entries_of[scope] == 0)
+		return NULL;
+	id =
 		make_id(scope, topic ? VARDATA_ANY(topic) : "",
 				topic ? VARSIZE_ANY_EXHDR(topic) : 0,
 				key ? VARDATA_ANY(key) : "", key ? VARSIZE_ANY_EXHDR(key) : 0);
-
 	return hash_search(table, &id, HASH_FIND, NULL);
 }
 

@@ -123,12 +123,13 @@ sub blocked
 sub fill
 {
 	my $part = $history / 8;
+	my $nil = '00000000-0000-0000-0000-000000000000';
 	for my $i (1 .. 8)
 	{
 		my $segment = 'outbox.event_' . $i % 8;
 		my $from = $part * ($i - 1);
 		$servers->sql(
-			[   "INSERT INTO $segment SELECT $from + n, gen_random_uuid(), now(),
+			[   "INSERT INTO $segment SELECT $from + n, '$nil', now(),
 				'backlog', 'key-' || n % 10000, " . payload() . ", NULL
 				FROM generate_series(1, $part) AS n",
 				"VACUUM (FREEZE, ANALYZE) $segment" ]);

@@ -57,9 +57,11 @@ sub output_of
 	return $output;
 }
 
-# For a signal handler: whoever waits for a command waits no longer.
+# For a signal handler: whoever waits for a command waits no longer.  Once is
+# enough: a second signal must not interrupt the cleaning up.
 sub interrupt
 {
+	$SIG{$_} = 'IGNORE' for qw(INT TERM HUP);
 	kill 'TERM', $child if $child;
 	die "interrupted\n";
 }
