@@ -45,7 +45,7 @@
 
 /* after so long without an answer, the oldest event's topic is looked at */
 #define STUCK_MS             4000
-#define STUCK_UNREACHABLE_MS 30000
+#define STUCK_UNREACHABLE_MS 10000
 #define CHECK_TOPIC_MS       1000
 
 /* delays while our credentials are refused */
