@@ -36,6 +36,25 @@ SELECT * FROM attempt($$SELECT outbox_emit('t', NULL, repeat('x', 1000000))$$);
 SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', repeat('x', 1000000))$$);
 SELECT * FROM attempt($$SELECT outbox_emit('t', NULL, repeat('x', 999990), '{"name": "value"}')$$);
 
+-- times of delivery
+SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', 'p', deliver_at => now(), deliver_after => '1 s')$$);
+SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', 'p', deliver_at => '2000-01-01 00:00+00', deliver_after => '1 s')$$);
+SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', 'p', deliver_at => 'infinity')$$);
+SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', 'p', deliver_after => '300000 years')$$);
+SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', 'p', deliver_at => '2100-01-02', expires_at => '2100-01-01')$$);
+SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', 'p', deliver_at => '2100-01-01', expires_at => '2100-01-01')$$);
+SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', 'p', deliver_after => '1 day', expires_at => now())$$);
+
+-- functions for operators
+SELECT * FROM attempt($$SELECT outbox.replay()$$);
+SELECT * FROM attempt($$SELECT outbox.replay(first_id => 1, rate => 0)$$);
+SELECT * FROM attempt($$SELECT outbox.replay(first_id => 1, rate => NULL)$$);
+SELECT * FROM attempt($$SELECT outbox.replay(first_id => 1, to_topic => 'a b')$$);
+SELECT * FROM attempt($$SELECT outbox.replay(first_id => 1, to_topic => '..')$$);
+SELECT * FROM attempt($$SELECT outbox.replay(first_id => 1, to_topic => '')$$);
+SELECT * FROM attempt($$SELECT outbox.discard()$$);
+SELECT outbox.cancel_replay(1), outbox.cancel_delayed(gen_random_uuid());
+
 -- transactions that cannot emit
 BEGIN READ ONLY;
 SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', 'p')$$);

@@ -11,6 +11,13 @@ SELECT * FROM outbox.emitted();
 SELECT * FROM outbox.event;
 SELECT * FROM outbox.stat_relay;
 SELECT outbox.wait_published('0');
+SELECT outbox.replay(first_id => 1);
+SELECT outbox.cancel_replay(1);
+SELECT outbox.cancel_delayed(gen_random_uuid());
+SELECT * FROM outbox.event_status;
+SELECT * FROM outbox.stat_replay;
+SELECT * FROM outbox.stat_storage;
+SELECT * FROM outbox.segment_status();
 RESET ROLE;
 
 SELECT outbox.grant_emit('outbox_regress_app');
@@ -20,27 +27,37 @@ SELECT outbox_emit('priv', 'k', 'p') IS NOT NULL AS ok;
 SELECT outbox_emit('priv', 1, '{}'::jsonb) IS NOT NULL AS ok;
 SELECT outbox_emit('priv', 'k', '{}'::jsonb) IS NOT NULL AS ok;
 SELECT outbox_emit('priv', 1, 'p') IS NOT NULL AS ok;
-SELECT topic, key FROM outbox.emitted();
+SELECT outbox_emit('priv', 1, 'p', deliver_at => '2100-01-01', expires_at => '2100-01-02') IS NOT NULL AS ok;
+SELECT topic, key, deliver_at IS NOT NULL AS delayed, expires_at IS NOT NULL AS expires FROM outbox.emitted();
 COMMIT;
 -- writing is all it may do
 SELECT count(*) FROM outbox.event;
+SELECT count(*) FROM outbox.delayed;
+SELECT outbox.cancel_delayed(gen_random_uuid());
+SELECT outbox.replay(first_id => 1);
 INSERT INTO outbox.event_0 (id, event_id, emitted_at, topic)
 VALUES (1, gen_random_uuid(), now(), 't');
 SELECT nextval('outbox.event_id_seq');
-UPDATE outbox.relay SET position = 0;
+UPDATE outbox.relay SET first_position = 0;
 SELECT outbox.grant_emit('outbox_regress_nobody');
 SHOW outbox.kafka_properties;
 RESET ROLE;
 SELECT count(*) FROM outbox.event WHERE topic = 'priv';
+SELECT topic, status, status_at = '2100-01-01' AS due FROM outbox.event_status WHERE status = 'delayed';
+SELECT outbox.cancel_delayed(event_id) FROM outbox.delayed;
 
 SET ROLE outbox_regress_monitor;
 SELECT relay FROM outbox.stat_relay;
+SELECT count(*) > 0 AS ok FROM outbox.event_status;
+SELECT count(*) FROM outbox.stat_replay;
+SELECT count(*) FROM outbox.stat_storage;
+SELECT outbox.replay(first_id => 1);
 SELECT count(*) FROM outbox.event;
 SELECT outbox_emit('t', 'k', 'p');
 RESET ROLE;
 
 -- EXECUTE alone is enough to emit, without USAGE on the schema outbox
-GRANT EXECUTE ON FUNCTION outbox_emit(text, text, text, jsonb) TO outbox_regress_nobody;
+GRANT EXECUTE ON FUNCTION outbox_emit(text, text, text, jsonb, timestamptz, interval, timestamptz) TO outbox_regress_nobody;
 SET ROLE outbox_regress_nobody;
 SELECT outbox_emit('priv', 'k', 'p') IS NOT NULL AS ok;
 RESET ROLE;

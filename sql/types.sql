@@ -45,12 +45,16 @@ SELECT * FROM stored;
 -- untyped parameters, as drivers send them
 PREPARE untyped AS SELECT outbox_emit($1, $2, $3) IS NOT NULL AS ok;
 PREPARE untyped_headers AS SELECT outbox_emit($1, $2, $3, $4) IS NOT NULL AS ok;
+PREPARE untyped_times AS SELECT outbox_emit($1, $2, $3, $4, $5, $6, $7) IS NOT NULL AS ok;
+PREPARE named_times AS SELECT outbox_emit(topic => $1, key => $2, payload => $3, expires_at => $4, deliver_after => $5) IS NOT NULL AS ok;
 PREPARE typed_key (text, bigint) AS SELECT outbox_emit($1, $2, $3) IS NOT NULL AS ok;
 PREPARE typed_payload (text, text, jsonb) AS SELECT outbox_emit($1, $2, $3) IS NOT NULL AS ok;
 PREPARE typed_both (text, uuid, bytea) AS SELECT outbox_emit($1, $2, $3) IS NOT NULL AS ok;
 SELECT name, parameter_types FROM pg_prepared_statements ORDER BY name;
 EXECUTE untyped('t', 'k', 'v');
 EXECUTE untyped_headers('t', 'k', 'v', NULL);
+EXECUTE untyped_times('t', 'k', 'v', NULL, NULL, '-1 day', 'tomorrow');
+EXECUTE named_times('t', 'k', 'v', NULL, NULL);
 EXECUTE typed_key('t', 1, 'v');
 EXECUTE typed_payload('t', 'k', '{}');
 EXECUTE typed_both('t', '01890a5d-ac96-774b-bcce-b302099a8057', '\x00');

@@ -14,6 +14,7 @@
 
 #include "blocks.h"
 #include "common/hashfn.h"
+#include "expired.h"
 #include "utils/memutils.h"
 
 static OutboxDatabase *db;
@@ -103,6 +104,7 @@ outbox_blocks_load(void)
 	OutboxStoreStatus status;
 
 	clear();
+	outbox_expired_look();
 	status = outbox_parked_load(relay, add);
 	if (status == OUTBOX_STORE_OK)
 	{

@@ -21,30 +21,25 @@
 
 #include "access/htup_details.h"
 #include "access/parallel.h"
-#include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "buffer.h"
 #include "catalog/namespace.h"
 #include "commands/sequence.h"
 #include "commit.h"
-#include "compat.h"
+#include "delayed.h"
 #include "event.h"
 #include "guc.h"
 #include "horizon.h"
 #include "miscadmin.h"
+#include "rows.h"
+#include "segment.h"
 #include "shmem.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
-
-/* rows given to the table at once, as COPY does */
-#define BATCH_ROWS  1000
-#define BATCH_BYTES 65536
 
 /* The current transaction, if it emits */
 typedef struct OutboxTransaction
@@ -54,7 +49,8 @@ typedef struct OutboxTransaction
 	bool inflight; /* our slot is set */
 	OutboxDatabase *db;
 	Oid sequence;
-	Oid segment;
+	int columns;         /* of outbox.event */
+	TimestampTz due_min; /* the first of its delayed events; 0 = none */
 } OutboxTransaction;
 
 static OutboxTransaction current;
@@ -63,11 +59,7 @@ static OutboxTransaction current;
 static void
 check_allowed(void)
 {
-	if (outbox_shmem == NULL)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("outbox is not loaded"),
-						errhint("Add outbox to shared_preload_libraries and "
-								"restart the server.")));
+	outbox_shmem_require();
 	if (RecoveryInProgress())
 		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 						errmsg("cannot emit an event during recovery"),
@@ -143,137 +135,62 @@ check_pending(OutboxDatabase *db)
 }
 
 /*
+ * How many columns outbox.event has, or 0 if there is no such table. Raises
+ * 55000 for a table that this library does not know; which types they are is
+ * looked at when rows are written.
+ */
+static int
+count_columns(void)
+{
+	Oid event = find_relation(OUTBOX_EVENT_TABLE);
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(event));
+	int columns;
+
+	if (!HeapTupleIsValid(tuple))
+		return 0;
+	columns = ((Form_pg_class) GETSTRUCT(tuple))->relnatts;
+	ReleaseSysCache(tuple);
+	if (columns != OUTBOX_EVENT_COLUMNS_1_0 && columns != OUTBOX_EVENT_COLUMNS)
+		outbox_rows_refuse(OUTBOX_EVENT_TABLE);
+	return columns;
+}
+
+/*
  * Makes the current transaction one that emits: checks that it may, and locks
  * the gate. Nothing that is looked up here is kept beyond the transaction, so
- * that DROP and CREATE EXTENSION in between are harmless.
+ * that DROP and CREATE EXTENSION in between are harmless. Returns how many
+ * columns an event has: fewer, until ALTER EXTENSION UPDATE.
+ *
+ * by_relay: the relay itself, which is not held back by outbox.max_pending
  */
-void
-outbox_commit_join(void)
+int
+outbox_commit_join(bool by_relay)
 {
 	check_allowed();
 	if (current.joined)
-		return;
+		return current.columns;
 
 	current.sequence = lock_gate();
-	current.segment = find_relation(OUTBOX_SEGMENT_PREFIX "0");
-	if (!OidIsValid(current.sequence) || !OidIsValid(current.segment))
+	current.columns = count_columns();
+	if (!OidIsValid(current.sequence) || current.columns == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("extension \"%s\" does not exist in this database",
 						OUTBOX_EXTENSION),
 				 errhint("Run CREATE EXTENSION %s.", OUTBOX_EXTENSION)));
 	current.db = outbox_shmem_my_database();
-	check_pending(current.db);
+	if (!by_relay)
+		check_pending(current.db);
 	current.joined = true;
+	return current.columns;
 }
 
-/* The state of writing rows */
-typedef struct RowWriter
+/* A delayed event of the current transaction will be due at that time. */
+void
+outbox_commit_note_due(TimestampTz due)
 {
-	Relation rel;
-	EState *estate;
-	ResultRelInfo *rel_info;
-	TupleTableSlot *slots[BATCH_ROWS];
-	int slots_made; /* as many as one batch has needed so far */
-	int count;
-	Size bytes;
-} RowWriter;
-
-/* Compares what is in the catalog with what this library writes. */
-static void
-check_schema(Relation rel)
-{
-	TupleDesc ours = outbox_event_tupdesc();
-	TupleDesc theirs = RelationGetDescr(rel);
-	bool same = (ours->natts == theirs->natts);
-
-	for (int i = 0; same && i < ours->natts; i++)
-	{
-		same = TupleDescAttr(ours, i)->atttypid ==
-				   TupleDescAttr(theirs, i)->atttypid &&
-			   !TupleDescAttr(theirs, i)->attisdropped;
-	}
-	if (!same)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s.%s\" is not of outbox version %s",
-						OUTBOX_SCHEMA, RelationGetRelationName(rel),
-						OUTBOX_VERSION),
-				 errhint("Run ALTER EXTENSION %s UPDATE, or restart the "
-						 "server with the library of the extension's "
-						 "version.",
-						 OUTBOX_EXTENSION)));
-}
-
-static void
-begin_rows(RowWriter *writer)
-{
-	writer->slots_made = 0;
-	writer->count = 0;
-	writer->bytes = 0;
-	writer->rel = table_open(current.segment, RowExclusiveLock);
-	check_schema(writer->rel);
-	writer->estate = CreateExecutorState();
-	writer->rel_info = makeNode(ResultRelInfo);
-	InitResultRelInfo(writer->rel_info, writer->rel, 1, NULL, 0);
-	ExecOpenIndices(writer->rel_info, false);
-}
-
-/* Gives the collected rows to the table and its indexes. */
-static void
-write_batch(RowWriter *writer)
-{
-	MemoryContext old_context =
-		MemoryContextSwitchTo(GetPerTupleMemoryContext(writer->estate));
-
-	table_multi_insert(writer->rel, writer->slots, writer->count,
-					   GetCurrentCommandId(true), 0, NULL);
-	for (int i = 0; i < writer->count; i++)
-	{
-		outbox_insert_index_tuples(writer->rel_info, writer->slots[i],
-								   writer->estate);
-		ExecClearTuple(writer->slots[i]);
-	}
-	writer->count = 0;
-	writer->bytes = 0;
-	MemoryContextSwitchTo(old_context);
-	ResetPerTupleExprContext(writer->estate);
-}
-
-/* Adds one row. The tuple is copied. */
-static void
-add_row(RowWriter *writer, HeapTuple tuple)
-{
-	TupleTableSlot *slot;
-	MemoryContext old_context;
-
-	if (writer->count == writer->slots_made)
-		writer->slots[writer->slots_made++] = MakeSingleTupleTableSlot(
-			RelationGetDescr(writer->rel), &TTSOpsHeapTuple);
-	slot = writer->slots[writer->count];
-
-	old_context =
-		MemoryContextSwitchTo(GetPerTupleMemoryContext(writer->estate));
-	ExecStoreHeapTuple(heap_copytuple(tuple), slot, true);
-	MemoryContextSwitchTo(old_context);
-
-	slot->tts_tableOid = RelationGetRelid(writer->rel);
-	writer->count++;
-	writer->bytes += tuple->t_len;
-	if (writer->count == BATCH_ROWS || writer->bytes >= BATCH_BYTES)
-		write_batch(writer);
-}
-
-static void
-end_rows(RowWriter *writer)
-{
-	if (writer->count > 0)
-		write_batch(writer);
-	for (int i = 0; i < writer->slots_made; i++)
-		ExecDropSingleTupleTableSlot(writer->slots[i]);
-	ExecCloseIndices(writer->rel_info);
-	FreeExecutorState(writer->estate);
-	table_close(writer->rel, NoLock);
+	if (current.due_min == 0 || due < current.due_min)
+		current.due_min = due;
 }
 
 /* Takes the next id. The first column of the tuple has room for it. */
@@ -297,15 +214,28 @@ take_id(HeapTuple tuple, uint64 first_id)
 	return (uint64) id;
 }
 
+/* Tells that our own transaction has dropped the extension. */
+static void
+report_dropped(void)
+{
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("extension \"%s\" was dropped after events were "
+						   "emitted in this transaction",
+						   OUTBOX_EXTENSION),
+					errhint("Drop it in a transaction of its own.")));
+}
+
 /* Writes all events of the transaction. The steps' order: horizon.c. */
 static void
 write_events(void)
 {
 	OutboxBufferReader reader;
-	RowWriter *writer = palloc(sizeof(RowWriter));
+	OutboxRowWriter *events;
+	OutboxRowWriter *delayed = NULL;
 	HeapTuple tuple;
 	uint64 first_id;
 	uint64 last_id = 0;
+	Oid segment;
 
 	/* as it was not when the events were emitted */
 	if (XactReadOnly)
@@ -316,19 +246,19 @@ write_events(void)
 				 errhint("A transaction that emits must stay READ WRITE until "
 						 "it commits.")));
 
-	/* our own transaction may have dropped the extension */
-	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(current.sequence)) ||
-		!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(current.segment)))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("extension \"%s\" was dropped after events were "
-						"emitted in this transaction",
-						OUTBOX_EXTENSION),
-				 errhint("Drop it in a transaction of its own.")));
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(current.sequence)))
+		report_dropped();
+	segment = outbox_segment_lock_current(current.db);
+	if (!OidIsValid(segment))
+		report_dropped();
 
 	/* those that write to tables with TOAST must have a snapshot */
 	PushActiveSnapshot(GetTransactionSnapshot());
-	begin_rows(writer);
+	events = outbox_rows_begin(segment, outbox_event_tupdesc(current.columns));
+	if (current.due_min != 0)
+		delayed =
+			outbox_rows_begin(find_relation(OUTBOX_DELAYED_TABLE),
+							  outbox_event_tupdesc(OUTBOX_DELAYED_COLUMNS));
 	outbox_buffer_rewind(&reader);
 	first_id = outbox_horizon_enter(current.db);
 	current.inflight = true;
@@ -336,12 +266,16 @@ write_events(void)
 	{
 		CHECK_FOR_INTERRUPTS();
 		last_id = take_id(tuple, first_id);
-		add_row(writer, tuple);
+		if (HeapTupleHeaderGetNatts(tuple->t_data) == OUTBOX_DELAYED_COLUMNS)
+			outbox_rows_add(delayed, tuple);
+		else
+			outbox_rows_add(events, tuple);
 	}
 	outbox_horizon_issued(current.db, last_id);
-	end_rows(writer);
+	outbox_rows_end(events);
+	if (delayed != NULL)
+		outbox_rows_end(delayed);
 	PopActiveSnapshot();
-	pfree(writer);
 }
 
 static void
@@ -363,6 +297,8 @@ pre_commit(void)
 static void
 end_transaction(bool committed)
 {
+	if (committed && current.due_min != 0)
+		outbox_delayed_tell(current.db, current.due_min);
 	if (current.inflight)
 		outbox_horizon_leave(current.db, committed ? XactLastCommitEnd
 												   : InvalidXLogRecPtr);

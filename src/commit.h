@@ -10,7 +10,10 @@
 
 #include "outbox.h"
 
+#include "datatype/timestamp.h"
+
 extern void outbox_commit_install_hooks(void);
-extern void outbox_commit_join(void);
+extern int outbox_commit_join(bool by_relay);
+extern void outbox_commit_note_due(TimestampTz due);
 
 #endif /* OUTBOX_COMMIT_H */

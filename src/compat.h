@@ -10,6 +10,8 @@
 #define OUTBOX_COMPAT_H
 
 #include "executor/executor.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
 #include "utils/wait_event.h"
 
 #if PG_VERSION_NUM < 150000
@@ -47,6 +49,17 @@ outbox_insert_index_tuples(ResultRelInfo *rel_info, TupleTableSlot *slot,
 						  false);
 #else
 	ExecInsertIndexTuples(rel_info, slot, estate, false, false, NULL, NIL);
+#endif
+}
+
+/* The index of the primary key, which is not deferrable */
+static inline Oid
+outbox_primary_key_index(Relation rel)
+{
+#if PG_VERSION_NUM >= 180000
+	return RelationGetPrimaryKeyIndex(rel, false);
+#else
+	return RelationGetPrimaryKeyIndex(rel);
 #endif
 }
 

@@ -1,13 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * drop.c
- *	  The locks of DROP EXTENSION, without deadlocks.
+ *	  The locks of DROP EXTENSION and of ALTER EXTENSION .. UPDATE, without
+ *	  deadlocks.
  *
  * DROP EXTENSION locks our tables in the order in which it finds them in
- * pg_depend, and waits for each while it holds the others. So that it cannot
- * deadlock with transactions that emit, or that read our tables and views in
- * whatever order, it is given all these locks before it begins, and waits for
- * one of them only while it holds no other.
+ * pg_depend, an update in that of its script, and both wait for each while
+ * they hold the others. So that they cannot deadlock with transactions that emit, or that read our tables and views in
+ * whatever order, they are given all these locks before they begin, and wait
+ * for one of them only while they hold no other.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,12 +31,15 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
-/* Does DROP EXTENSION name ours? */
+/* Is our extension dropped, or altered? */
 static bool
-drops_extension(Node *stmt)
+changes_extension(Node *stmt)
 {
 	ListCell *cell;
 
+	if (IsA(stmt, AlterExtensionStmt))
+		return strcmp(((AlterExtensionStmt *) stmt)->extname,
+					  OUTBOX_EXTENSION) == 0;
 	if (!IsA(stmt, DropStmt) ||
 		((DropStmt *) stmt)->removeType != OBJECT_EXTENSION)
 		return false;
@@ -99,7 +103,7 @@ try_lock_all(List *relations)
 }
 
 /*
- * Locks everything for a DROP EXTENSION that the user may do. What was waited
+ * Locks everything for a command that the user may run. What was waited
  * for is kept while the rest is tried, so that it need not be waited for
  * again; if another lock is in the way then, it is given back first.
  */
@@ -133,10 +137,10 @@ lock_all(void)
 	}
 }
 
-/* Called before each command: prepares a DROP EXTENSION of ours. */
+/* Called before each command: prepares one that changes our extension. */
 void
 outbox_drop_lock(Node *stmt)
 {
-	if (drops_extension(stmt))
+	if (changes_extension(stmt))
 		lock_all();
 }

@@ -9,6 +9,8 @@
  */
 #include "outbox.h"
 
+#include "access/htup_details.h"
+#include "buffer.h"
 #include "catalog/pg_type.h"
 #include "event.h"
 #include "lib/stringinfo.h"
@@ -18,38 +20,46 @@
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 /*
- * What outbox.event must look like. The table is compared with it before rows
- * are written, so that a library never writes into a schema of another
- * version.
+ * What a row of so many columns must look like: outbox.event of this version
+ * or of 1.0, or outbox.delayed. The tables are compared with it before rows
+ * are written, so that a library never writes into a schema that it does not
+ * know.
  */
 TupleDesc
-outbox_event_tupdesc(void)
+outbox_event_tupdesc(int columns)
 {
-	static TupleDesc tupdesc = NULL;
+	static const struct
+	{
+		const char *name;
+		Oid type;
+	} all[OUTBOX_DELAYED_COLUMNS] = {{"id", INT8OID},
+									 {"event_id", UUIDOID},
+									 {"emitted_at", TIMESTAMPTZOID},
+									 {"topic", TEXTOID},
+									 {"key", TEXTOID},
+									 {"payload", BYTEAOID},
+									 {"headers", JSONBOID},
+									 {"expires_at", TIMESTAMPTZOID},
+									 {"deliver_at", TIMESTAMPTZOID}};
+	static TupleDesc tupdescs[OUTBOX_DELAYED_COLUMNS + 1];
 
-	if (tupdesc == NULL)
+	Assert(columns >= OUTBOX_EVENT_COLUMNS_1_0 &&
+		   columns <= OUTBOX_DELAYED_COLUMNS);
+	if (tupdescs[columns] == NULL)
 	{
 		MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
-		TupleDesc desc = CreateTemplateTupleDesc(OUTBOX_EVENT_COLUMNS);
+		TupleDesc desc = CreateTemplateTupleDesc(columns);
 
-		TupleDescInitEntry(desc, OUTBOX_EVENT_ID + 1, "id", INT8OID, -1, 0);
-		TupleDescInitEntry(desc, OUTBOX_EVENT_EVENT_ID + 1, "event_id",
-						   UUIDOID, -1, 0);
-		TupleDescInitEntry(desc, OUTBOX_EVENT_EMITTED_AT + 1, "emitted_at",
-						   TIMESTAMPTZOID, -1, 0);
-		TupleDescInitEntry(desc, OUTBOX_EVENT_TOPIC + 1, "topic", TEXTOID, -1,
-						   0);
-		TupleDescInitEntry(desc, OUTBOX_EVENT_KEY + 1, "key", TEXTOID, -1, 0);
-		TupleDescInitEntry(desc, OUTBOX_EVENT_PAYLOAD + 1, "payload", BYTEAOID,
-						   -1, 0);
-		TupleDescInitEntry(desc, OUTBOX_EVENT_HEADERS + 1, "headers", JSONBOID,
-						   -1, 0);
-		tupdesc = desc;
+		for (int i = 0; i < columns; i++)
+			TupleDescInitEntry(desc, (AttrNumber) (i + 1), all[i].name,
+							   all[i].type, -1, 0);
+		tupdescs[columns] = desc;
 		MemoryContextSwitchTo(old_context);
 	}
-	return tupdesc;
+	return tupdescs[columns];
 }
 
 /*
@@ -236,4 +246,33 @@ outbox_event_check_headers(Jsonb *headers)
 		}
 	}
 	return bytes;
+}
+
+/*
+ * Emits an event again, as it is, in the current transaction, which has joined
+ * those that emit. It gets another id.
+ */
+void
+outbox_event_emit_again(const OutboxEvent *event, int columns)
+{
+	Datum values[OUTBOX_EVENT_COLUMNS];
+	bool nulls[OUTBOX_EVENT_COLUMNS] = {0};
+	HeapTuple tuple;
+
+	values[OUTBOX_EVENT_ID] = Int64GetDatum(0);
+	values[OUTBOX_EVENT_EVENT_ID] = UUIDPGetDatum(event->event_id);
+	values[OUTBOX_EVENT_EMITTED_AT] = TimestampTzGetDatum(event->emitted_at);
+	values[OUTBOX_EVENT_TOPIC] = PointerGetDatum(event->topic);
+	values[OUTBOX_EVENT_KEY] = PointerGetDatum(event->key);
+	values[OUTBOX_EVENT_PAYLOAD] = PointerGetDatum(event->payload);
+	values[OUTBOX_EVENT_HEADERS] = PointerGetDatum(event->headers);
+	values[OUTBOX_EVENT_EXPIRES_AT] = TimestampTzGetDatum(event->expires_at);
+	nulls[OUTBOX_EVENT_KEY] = (event->key == NULL);
+	nulls[OUTBOX_EVENT_PAYLOAD] = (event->payload == NULL);
+	nulls[OUTBOX_EVENT_HEADERS] = (event->headers == NULL);
+	nulls[OUTBOX_EVENT_EXPIRES_AT] = (event->expires_at == DT_NOEND);
+
+	tuple = heap_form_tuple(outbox_event_tupdesc(columns), values, nulls);
+	outbox_buffer_append(tuple);
+	heap_freetuple(tuple);
 }

@@ -24,6 +24,8 @@ int outbox_max_event_size_bytes = 1000000;
 int outbox_window_events = 65536;
 int outbox_window_size_kb = 64 * 1024;
 int outbox_max_pending = 0;
+int outbox_retention_s = 86400;
+int outbox_segments = OUTBOX_SEGMENTS;
 int outbox_on_failure = OUTBOX_ON_FAILURE_BLOCK_KEY;
 int outbox_retry_base_delay_ms = 1000;
 double outbox_retry_multiplier = 2;
@@ -159,6 +161,24 @@ define_limits(void)
 }
 
 static void
+define_storage_settings(void)
+{
+	DefineCustomIntVariable("outbox.retention",
+							"How long published events are kept.",
+							"They can be found and replayed meanwhile. -1 "
+							"means for ever.",
+							&outbox_retention_s, 86400, -1, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("outbox.segments",
+							"How many tables events are written to in turn.",
+							"Each takes its share of outbox.retention; with "
+							"more of them, space is freed in smaller pieces.",
+							&outbox_segments, OUTBOX_SEGMENTS, 3,
+							OUTBOX_SEGMENTS, PGC_SIGHUP, 0, NULL, NULL, NULL);
+}
+
+static void
 define_failure_settings(void)
 {
 	DefineCustomEnumVariable("outbox.on_failure",
@@ -249,6 +269,7 @@ outbox_guc_define(void)
 {
 	define_process_settings();
 	define_limits();
+	define_storage_settings();
 	define_failure_settings();
 	define_kafka_settings();
 	MarkGUCPrefixReserved("outbox");

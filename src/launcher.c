@@ -336,6 +336,16 @@ take_over(void)
 	pg_atomic_write_u32(&outbox_shmem->launcher_proc, outbox_shmem_my_proc());
 }
 
+/* At start; later, it is the relays that tell that they end. */
+static void
+tell_disabled(void)
+{
+	if (!outbox_enabled)
+		ereport(WARNING,
+				(errmsg("outbox publishes nothing: outbox.enabled is off"),
+				 errdetail("Events are kept, and no space is freed.")));
+}
+
 void
 outbox_launcher_main(Datum main_arg)
 {
@@ -349,6 +359,7 @@ outbox_launcher_main(Datum main_arg)
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	MemoryContextSwitchTo(TopMemoryContext);
 	take_over();
+	tell_disabled();
 
 	/* a SIGHUP may have come before there was a handler */
 	ConfigReloadPending = true;

@@ -10,18 +10,25 @@
 
 #include "postgres.h"
 
-#define OUTBOX_VERSION        "1.0"
-#define OUTBOX_EXTENSION      "outbox"
-#define OUTBOX_SCHEMA         "outbox"
-#define OUTBOX_SEQUENCE       "event_id_seq"
-#define OUTBOX_EVENT_TABLE    "event"
-#define OUTBOX_RELAY_TABLE    "relay"
-#define OUTBOX_PARKED_TABLE   "parked"
-#define OUTBOX_SEGMENTS       8
-#define OUTBOX_SEGMENT_PREFIX "event_"
+#define OUTBOX_VERSION         "1.1"
+#define OUTBOX_EXTENSION       "outbox"
+#define OUTBOX_SCHEMA          "outbox"
+#define OUTBOX_SEQUENCE        "event_id_seq"
+#define OUTBOX_EVENT_TABLE     "event"
+#define OUTBOX_RELAY_TABLE     "relay"
+#define OUTBOX_PARKED_TABLE    "parked"
+#define OUTBOX_DISCARDED_TABLE "discarded"
+#define OUTBOX_REPLAY_TABLE    "replay_job"
+#define OUTBOX_DELAYED_TABLE   "delayed"
+#define OUTBOX_POSITION_TABLE  "position"
+
+/* the ring of segments, by number */
+#define OUTBOX_SEGMENTS        8
+#define OUTBOX_SEGMENT_PREFIX  "event_"
+#define OUTBOX_POSITION_PREFIX "position_"
 
 /* the first relay; others come with their own rows in outbox.relay */
-#define OUTBOX_DEFAULT_RELAY  "default"
+#define OUTBOX_DEFAULT_RELAY   "default"
 
 /* columns of outbox.event, in their order in the table */
 typedef enum OutboxEventColumn
@@ -33,7 +40,12 @@ typedef enum OutboxEventColumn
 	OUTBOX_EVENT_KEY,
 	OUTBOX_EVENT_PAYLOAD,
 	OUTBOX_EVENT_HEADERS,
-	OUTBOX_EVENT_COLUMNS
+	OUTBOX_EVENT_COLUMNS_1_0,
+	OUTBOX_EVENT_EXPIRES_AT = OUTBOX_EVENT_COLUMNS_1_0,
+	OUTBOX_EVENT_COLUMNS,
+	/* outbox.delayed goes on with */
+	OUTBOX_DELAYED_DELIVER_AT = OUTBOX_EVENT_COLUMNS,
+	OUTBOX_DELAYED_COLUMNS
 } OutboxEventColumn;
 
 /* Kafka's limit for a topic's name */

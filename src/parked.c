@@ -19,7 +19,9 @@
 
 #include "catalog/pg_type.h"
 #include "parked.h"
+#include "position.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 /* The class of a failure, as the table and the views show it */
@@ -104,28 +106,39 @@ outbox_parked_load(const char *relay, OutboxBlockConsumer consumer)
 	return OUTBOX_STORE_OK;
 }
 
-/* Parks events behind one that is retrying. added: how many are new there */
+/*
+ * Allocates the ids of events beyond the position that are parked already: the
+ * relay has ended before the position passed them. In order.
+ */
 OutboxStoreStatus
-outbox_parked_queue(const char *relay, const uint64 *ids, int count,
-					uint64 *added)
+outbox_parked_beyond(const char *relay, uint64 position, uint64 **ids,
+					 int *count)
 {
 	static OutboxStatement statement = {
-		.sql = "INSERT INTO outbox.parked (relay, id, event_id, emitted_at,"
-			   "  topic, key, payload, headers, state, blocking)"
-			   " SELECT $1, id, event_id, emitted_at, topic, key, payload,"
-			   "  headers, 'queued', true"
-			   " FROM outbox.event WHERE id = ANY ($2)"
-			   " ON CONFLICT (relay, id) DO NOTHING",
+		.sql = "SELECT id FROM outbox.parked WHERE relay = $1 AND id > $2"
+			   " ORDER BY id",
+		.read_only = true,
 		.nargs = 2,
-		.types = {TEXTOID, INT8ARRAYOID}};
-	OutboxStoreStatus status = outbox_store_begin("outbox: parking events");
+		.types = {TEXTOID, INT8OID}};
+	OutboxStoreStatus status =
+		outbox_store_begin("outbox: looking for parked events");
 	Datum values[2];
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
 	values[0] = CStringGetTextDatum(relay);
-	values[1] = outbox_store_ids(ids, count);
-	*added = outbox_store_execute(&statement, values, NULL);
+	values[1] = Int64GetDatum((int64) position);
+	*count = (int) outbox_store_execute(&statement, values, NULL);
+	*ids = MemoryContextAllocHuge(TopMemoryContext,
+								  (*count + 1) * sizeof(uint64));
+	for (int i = 0; i < *count; i++)
+	{
+		bool is_null;
+		Datum id = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
+								 1, &is_null);
+
+		(*ids)[i] = (uint64) DatumGetInt64(id);
+	}
 	outbox_store_end();
 	return OUTBOX_STORE_OK;
 }
@@ -153,11 +166,12 @@ outbox_parked_add(const char *relay, const uint64 *ids, int count,
 {
 	static OutboxStatement statement = {
 		.sql = "INSERT INTO outbox.parked AS p (relay, id, event_id,"
-			   "  emitted_at, topic, key, payload, headers, state, blocking,"
+			   "  emitted_at, topic, key, payload, headers, expires_at, state,"
+			   "  blocking,"
 			   "  class, error, attempts, first_failed_at, last_failed_at,"
 			   "  next_attempt_at)"
 			   " SELECT $7, id, event_id, emitted_at, topic, key, payload,"
-			   "  headers, $1, $2, $3, $4, $5, now(), now(), $6"
+			   "  headers, expires_at, $1, $2, $3, $4, $5, now(), now(), $6"
 			   " FROM outbox.event WHERE id = ANY ($8)"
 			   " ON CONFLICT (relay, id) DO UPDATE SET state = $1,"
 			   "  blocking = $2, class = $3, error = $4,"
@@ -180,9 +194,10 @@ outbox_parked_add(const char *relay, const uint64 *ids, int count,
 	return OUTBOX_STORE_OK;
 }
 
-#define PARKED_EVENTS                                                     \
-	"SELECT id, event_id, emitted_at, topic, key, payload, headers,"      \
-	" attempts, blocking, next_attempt_at IS NOT NULL FROM outbox.parked" \
+#define PARKED_EVENTS                                                    \
+	"SELECT id, event_id, emitted_at, topic, key, payload, headers,"     \
+	" expires_at, attempts, blocking, next_attempt_at IS NOT NULL FROM " \
+	"outbox.parked"                                                      \
 	" WHERE relay = $1 AND state <> 'dead'"
 
 /*
@@ -303,7 +318,7 @@ outbox_parked_delivered(const char *relay, const uint64 *ids, int count,
 	values[0] = CStringGetTextDatum(relay);
 	values[1] = outbox_store_ids(ids, count);
 	*removed = outbox_store_execute(&statement, values, NULL);
-	(void) outbox_store_set_position(relay, position);
+	(void) outbox_position_set(relay, position);
 	outbox_store_end();
 	return OUTBOX_STORE_OK;
 }
@@ -335,116 +350,6 @@ outbox_parked_failed(const char *relay, uint64 id,
 	values[6] = CStringGetTextDatum(relay);
 	values[7] = Int64GetDatum((int64) id);
 	outbox_store_execute(&statement, values, nulls);
-	outbox_store_end();
-	return OUTBOX_STORE_OK;
-}
-
-/* Makes dead letters of all that is parked of a topic. */
-OutboxStoreStatus
-outbox_parked_bury_topic(const char *relay, const char *topic,
-						 const char *error, uint64 *buried)
-{
-	static OutboxStatement statement = {
-		.sql = "UPDATE outbox.parked SET state = 'dead', class = 'topic',"
-			   "  error = $3, next_attempt_at = NULL,"
-			   "  attempts = attempts + (state = 'retrying')::integer,"
-			   "  first_failed_at = COALESCE(first_failed_at, now()),"
-			   "  last_failed_at = now()"
-			   " WHERE relay = $1 AND id IN"
-			   " (SELECT id FROM outbox.parked WHERE relay = $1"
-			   "  AND topic = $2 AND state <> 'dead' FOR UPDATE SKIP LOCKED)",
-		.nargs = 3,
-		.types = {TEXTOID, TEXTOID, TEXTOID}};
-	OutboxStoreStatus status = outbox_store_begin("outbox: parking events");
-	Datum values[3];
-
-	if (status != OUTBOX_STORE_OK)
-		return status;
-	values[0] = CStringGetTextDatum(relay);
-	values[1] = CStringGetTextDatum(topic);
-	values[2] = CStringGetTextDatum(error);
-	*buried = outbox_store_execute(&statement, values, NULL);
-	outbox_store_end();
-	return OUTBOX_STORE_OK;
-}
-
-/* Removes dead letters that have been kept long enough. */
-OutboxStoreStatus
-outbox_parked_expire(const char *relay, int retention_s)
-{
-	static OutboxStatement statement = {
-		.sql = "DELETE FROM outbox.parked WHERE relay = $1 AND id IN"
-			   " (SELECT id FROM outbox.parked WHERE relay = $1"
-			   "  AND state = 'dead'"
-			   "  AND last_failed_at < now() - $2 * interval '1 second'"
-			   "  LIMIT 100000 FOR UPDATE SKIP LOCKED)",
-		.nargs = 2,
-		.types = {TEXTOID, FLOAT8OID}};
-	OutboxStoreStatus status =
-		outbox_store_begin("outbox: removing old dead letters");
-	Datum values[2];
-
-	if (status != OUTBOX_STORE_OK)
-		return status;
-	values[0] = CStringGetTextDatum(relay);
-	values[1] = Float8GetDatum(retention_s);
-	outbox_store_execute(&statement, values, NULL);
-	outbox_store_end();
-	return OUTBOX_STORE_OK;
-}
-
-/* Gives copies of dead letters for a topic of their own to the consumer. */
-OutboxStoreStatus
-outbox_parked_unannounced(const char *relay, const char *topic, int limit,
-						  OutboxEventConsumer consumer, void *arg,
-						  uint64 *rows)
-{
-	static OutboxStatement statement = {
-		.sql =
-			"SELECT id, event_id, emitted_at, $2, key, payload,"
-			"  COALESCE(headers, '{}') || jsonb_build_object("
-			"  'dead_letter_topic', topic, 'dead_letter_error', error,"
-			"  'dead_letter_class', class, 'dead_letter_attempts', attempts)"
-			" FROM outbox.parked WHERE relay = $1 AND state = 'dead'"
-			"  AND announced_at IS NULL ORDER BY id LIMIT $3",
-		.read_only = true,
-		.nargs = 3,
-		.types = {TEXTOID, TEXTOID, INT8OID}};
-	OutboxStoreStatus status =
-		outbox_store_begin("outbox: reading dead letters");
-	Datum values[3];
-
-	*rows = 0;
-	if (status != OUTBOX_STORE_OK)
-		return status;
-	values[0] = CStringGetTextDatum(relay);
-	values[1] = CStringGetTextDatum(topic);
-	values[2] = Int64GetDatum(limit);
-	*rows = outbox_store_stream(&statement, values, NULL, consumer, arg);
-	outbox_store_end();
-	return OUTBOX_STORE_OK;
-}
-
-/* Copies of dead letters have been published. */
-OutboxStoreStatus
-outbox_parked_announced(const char *relay, const uint64 *ids, int count)
-{
-	static OutboxStatement statement = {
-		.sql = "UPDATE outbox.parked SET announced_at = now()"
-			   " WHERE relay = $1 AND id IN"
-			   " (SELECT id FROM outbox.parked WHERE relay = $1"
-			   "  AND id = ANY ($2) FOR UPDATE SKIP LOCKED)",
-		.nargs = 2,
-		.types = {TEXTOID, INT8ARRAYOID}};
-	OutboxStoreStatus status =
-		outbox_store_begin("outbox: noting published dead letters");
-	Datum values[2];
-
-	if (status != OUTBOX_STORE_OK)
-		return status;
-	values[0] = CStringGetTextDatum(relay);
-	values[1] = outbox_store_ids(ids, count);
-	outbox_store_execute(&statement, values, NULL);
 	outbox_store_end();
 	return OUTBOX_STORE_OK;
 }

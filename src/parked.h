@@ -46,9 +46,9 @@ typedef struct OutboxParkReason
 extern const char *outbox_parked_class(OutboxFailure failure);
 extern OutboxStoreStatus outbox_parked_load(const char *relay,
 											OutboxBlockConsumer consumer);
-extern OutboxStoreStatus outbox_parked_queue(const char *relay,
-											 const uint64 *ids, int count,
-											 uint64 *added);
+extern OutboxStoreStatus outbox_parked_beyond(const char *relay,
+											  uint64 position, uint64 **ids,
+											  int *count);
 extern OutboxStoreStatus outbox_parked_add(const char *relay,
 										   const uint64 *ids, int count,
 										   const OutboxParkReason *reason,
@@ -73,6 +73,7 @@ extern OutboxStoreStatus outbox_parked_bury_topic(const char *relay,
 												  const char *topic,
 												  const char *error,
 												  uint64 *buried);
+extern OutboxStoreStatus outbox_parked_forget(uint64 last_id);
 extern OutboxStoreStatus outbox_parked_expire(const char *relay,
 											  int retention_s);
 extern OutboxStoreStatus

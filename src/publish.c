@@ -17,6 +17,7 @@
 #include "outbox.h"
 
 #include "access/xlog.h"
+#include "aside.h"
 #include "blocks.h"
 #include "guc.h"
 #include "horizon.h"
@@ -130,6 +131,9 @@ typedef struct PageState
 	OutboxStream *stream;
 	uint64 last_id; /* 0 = none taken */
 	bool stopped;   /* window or sink are full */
+	bool held;      /* by an outage */
+	TimestampTz now;
+	OutboxAside aside;
 } PageState;
 
 /* Has this event been published or parked by an earlier sink? */
@@ -146,6 +150,23 @@ is_done(OutboxStream *stream, uint64 id)
 	return true;
 }
 
+/*
+ * An event that is not sent. If the transaction that reads the page, and parks
+ * it, fails, the process ends with all that it believes.
+ */
+static void
+pass_over(PageState *page, uint64 id)
+{
+	OutboxWindow *window = page->stream->window;
+	uint64 tag = outbox_window_next_tag(window);
+
+	/* it has a place in the window, too, until the position passes it: so no
+	 * more than a window is remembered when this sink ends */
+	outbox_window_add(window, id, 0);
+	outbox_window_done(window, tag);
+	page->last_id = id;
+}
+
 /* Hands one event to the sink; false if it must wait. */
 static bool
 publish_event(const OutboxEvent *event, void *arg)
@@ -157,25 +178,39 @@ publish_event(const OutboxEvent *event, void *arg)
 	char error[OUTBOX_SINK_ERROR_MAX];
 	int64 bytes;
 
-	/* what is not sent has a place in the window, too, until the position
-	 * passes it: so no more than a window is remembered when this sink ends */
-	record.tag = outbox_window_next_tag(stream->window);
+	if (outbox_aside_is_full(&page->aside))
+	{
+		page->stopped = true;
+		return false;
+	}
 	if (is_done(stream, event->id))
 	{
-		outbox_window_add(stream->window, event->id, 0);
-		outbox_window_done(stream->window, record.tag);
-		page->last_id = event->id;
+		pass_over(page, event->id);
+		return true;
+	}
+	if (event->expires_at <= page->now)
+	{
+		outbox_aside_expired(&page->aside, event);
+		pass_over(page, event->id);
 		return true;
 	}
 	if (outbox_blocks_has(event))
 	{
-		outbox_window_add(stream->window, event->id, 0);
-		outbox_window_answered(stream->window, record.tag);
-		stream->to_park[stream->to_park_count++] = record.tag;
-		page->last_id = event->id;
+		outbox_aside_queue(&page->aside, event);
+		pass_over(page, event->id);
 		return true;
 	}
 
+	/* in an outage it waits here, not in the sink, which would publish it
+	 * however late; but one event must try if the outage is over */
+	if (event->expires_at != DT_NOEND && stream->trouble_since != 0 &&
+		outbox_window_unanswered(stream->window) > 0)
+	{
+		page->stopped = page->held = true;
+		return false;
+	}
+
+	record.tag = outbox_window_next_tag(stream->window);
 	outbox_record_from_event(&record, event);
 	bytes = outbox_record_bytes(&record);
 	if (!outbox_window_has_room(stream->window, bytes))
@@ -204,33 +239,14 @@ publish_event(const OutboxEvent *event, void *arg)
 			return false;
 	}
 	if (outbox_window_is_empty(stream->window))
+	{
 		stream->answered_at = GetCurrentTimestamp();
+		stream->expires_first = DT_NOEND;
+	}
+	stream->expires_first = Min(stream->expires_first, event->expires_at);
 	outbox_window_add(stream->window, event->id, bytes);
 	page->last_id = event->id;
 	return true;
-}
-
-/* Parks what is blocked, before the position passes it. */
-static OutboxStoreStatus
-park_blocked(OutboxStream *stream)
-{
-	OutboxStoreStatus status;
-	uint64 ids[PAGE_ROWS];
-	uint64 added;
-
-	if (stream->to_park_count == 0)
-		return OUTBOX_STORE_OK;
-	for (int i = 0; i < stream->to_park_count; i++)
-		ids[i] = outbox_window_id(stream->window, stream->to_park[i]);
-	status =
-		outbox_parked_queue(stream->relay, ids, stream->to_park_count, &added);
-	if (status != OUTBOX_STORE_OK)
-		return status;
-	outbox_blocks_count((int64) added);
-	for (int i = 0; i < stream->to_park_count; i++)
-		outbox_window_done(stream->window, stream->to_park[i]);
-	stream->to_park_count = 0;
-	return OUTBOX_STORE_OK;
 }
 
 /* Nothing is read while it is not known what is blocked, or it is settled
@@ -269,7 +285,9 @@ outbox_publish_page(OutboxStream *stream, bool *progress)
 {
 	XLogRecPtr commit_lsn;
 	OutboxStoreStatus status;
-	PageState page = {.stream = stream};
+	PageState page = {.stream = stream,
+					  .now = GetCurrentTimestamp(),
+					  .aside.relay = stream->relay};
 	uint64 horizon;
 	uint64 rows;
 	int limit;
@@ -278,11 +296,8 @@ outbox_publish_page(OutboxStream *stream, bool *progress)
 	if (!can_read(stream))
 		return OUTBOX_STORE_OK;
 	limit = Min(PAGE_ROWS, outbox_window_room(stream->window));
-	if (limit == 0 || GetCurrentTimestamp() < stream->busy_until)
+	if (limit == 0 || page.now < stream->busy_until)
 		return OUTBOX_STORE_OK;
-	status = park_blocked(stream);
-	if (status != OUTBOX_STORE_OK)
-		return busy(stream, status);
 
 	if (!stream->more)
 		outbox_horizon_sleep(stream->db);
@@ -300,16 +315,20 @@ outbox_publish_page(OutboxStream *stream, bool *progress)
 							   publish_event, &page, &rows);
 	if (status != OUTBOX_STORE_OK)
 		return busy(stream, status);
+	outbox_aside_write(&page.aside);
+	outbox_store_end();
+	outbox_aside_tell(&page.aside);
 
 	/* a sink that is full goes on with its next answer */
-	*progress = !page.stopped || page.last_id != 0 || stream->ending;
+	*progress =
+		page.last_id != 0 || stream->ending || !(page.stopped || page.held);
+	stream->used = stream->used || page.last_id != 0;
 	stream->more = page.stopped || rows == (uint64) limit;
 	if (!stream->more)
 		stream->read_upto = horizon - 1;
 	else if (page.last_id != 0)
 		stream->read_upto = page.last_id;
-	status = park_blocked(stream);
-	return busy(stream, status);
+	return OUTBOX_STORE_OK;
 }
 
 /*
@@ -356,11 +375,10 @@ outbox_publish_open(OutboxStream *stream, OutboxSink *sink,
 	stream->sink = sink;
 	stream->window = outbox_window_create(
 		config->window_events, (int64) config->window_size_kb * 1024);
-	if (stream->to_park == NULL)
-		stream->to_park = palloc(PAGE_ROWS * sizeof(uint64));
 	stream->complaint[0] = '\0';
 	stream->complaint_untold = false;
 	stream->more = true;
+	stream->expires_first = DT_NOEND;
 	if (stream->trouble_since == 0)
 	{
 		stream->unreachable_since = 0;

@@ -33,7 +33,8 @@ typedef struct OutboxStream
 	OutboxSink *sink;     /* NULL: not configured, or to be opened again */
 	OutboxWindow *window; /* as long as there is a configuration */
 	uint64 read_upto;
-	bool more;              /* the last page was not the end */
+	bool used; /* there have been events: the position may be written */
+	bool more; /* the last page was not the end */
 	TimestampTz busy_until; /* tables are locked by others */
 
 	/* while brokers do not answer; see trouble.c */
@@ -43,9 +44,7 @@ typedef struct OutboxStream
 	char complaint[OUTBOX_SINK_ERROR_MAX]; /* of the sink, since then */
 	bool complaint_untold;                 /* in the log */
 
-	/* events to be parked behind others, before the position passes them */
-	uint64 *to_park; /* tags */
-	int to_park_count;
+	TimestampTz expires_first; /* of the window's events */
 
 	/* when events fail; see settle.c */
 	MemoryContext failed_context;

@@ -23,24 +23,27 @@
 #include "outbox.h"
 
 #include "access/xact.h"
+#include "attach.h"
 #include "commands/dbcommands.h"
 #include "deadletter.h"
+#include "delayed.h"
 #include "fmgr.h"
 #include "guc.h"
-#include "horizon.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "pgstat.h"
+#include "position.h"
 #include "postmaster/interrupt.h"
 #include "publish.h"
 #include "reconfigure.h"
 #include "relay.h"
+#include "replay.h"
 #include "retry.h"
 #include "settle.h"
 #include "status.h"
 #include "storage/ipc.h"
-#include "storage/lmgr.h"
 #include "storage/proc.h"
+#include "storage.h"
 #include "tcop/tcopprot.h"
 #include "trouble.h"
 #include "utils/guc.h"
@@ -52,13 +55,9 @@
 #define BUSY_RETRY_MS     50
 #define SAFETY_TICK_MS    60000
 
-/* class of our advisory lock, beside the 1 and 2 that SQL functions use */
-#define RELAY_LOCK_CLASS  0x6f62
-
 typedef struct Relay
 {
 	OutboxRelayArgs args;
-	const char *name;
 	OutboxStream stream;
 	uint64 written; /* position in the table */
 	TimestampTz written_at;
@@ -86,41 +85,35 @@ end_if_absent(OutboxStoreStatus status)
 	finish(OUTBOX_LAUNCH_ABSENT);
 }
 
-/* Writes the position if it has moved; not while others lock the table. */
+/* Has the position moved since it was written? */
+static bool
+needs_writing(void)
+{
+	return relay.stream.used &&
+		   outbox_publish_position(&relay.stream) != relay.written;
+}
+
+/*
+ * Writes the position if it has moved; not while others lock the table, and
+ * not before there have been events: it may be a restore that has brought the
+ * sequence, and has yet to bring events and position.
+ */
 static void
 write_position(void)
 {
 	uint64 position = outbox_publish_position(&relay.stream);
 	OutboxStoreStatus status;
 
-	if (position == relay.written)
+	if (!needs_writing())
 		return;
-	status = outbox_store_write_position(relay.name, position);
+	status = outbox_position_write(relay.stream.relay, position);
 	relay.written_at = GetCurrentTimestamp();
 	if (status == OUTBOX_STORE_OK)
+	{
 		relay.written = position;
+		outbox_storage_used();
+	}
 	end_if_absent(status);
-}
-
-/*
- * Ends the process if the extension has been dropped. An idle relay, or one
- * without a sink, would not notice by itself: it reads nothing.
- */
-static void
-check_extension(void)
-{
-	uint32 changes = pg_atomic_read_u32(&relay.stream.db->extension_changes);
-	OutboxStoreStatus status;
-
-	if (changes == relay.extension_changes)
-		return;
-	status = outbox_store_check();
-	end_if_absent(status);
-	if (status == OUTBOX_STORE_OK)
-		relay.extension_changes = changes;
-	else
-		relay.stream.busy_until =
-			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_RETRY_MS);
 }
 
 /* Waits a moment for answers and writes the position; interrupts wait. */
@@ -133,6 +126,38 @@ wind_up(void)
 					   OUTBOX_PUBLISH_STOP_GRACE_MS);
 	write_position();
 	RESUME_INTERRUPTS();
+}
+
+/*
+ * Ends the process if the extension has been dropped, or updated to another
+ * version. An idle relay, or one without a sink, would not notice by itself:
+ * it reads nothing.
+ */
+static void
+check_extension(void)
+{
+	uint32 changes = pg_atomic_read_u32(&relay.stream.db->extension_changes);
+	char version[NAMEDATALEN];
+	OutboxStoreStatus status;
+
+	if (changes == relay.extension_changes)
+		return;
+	status = outbox_store_version(version, sizeof(version));
+	end_if_absent(status);
+	if (status != OUTBOX_STORE_OK)
+	{
+		relay.stream.busy_until =
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_RETRY_MS);
+		return;
+	}
+	relay.extension_changes = changes;
+	if (strcmp(version, OUTBOX_VERSION) == 0)
+		return;
+	wind_up();
+	ereport(LOG, (errmsg("outbox relay for database \"%s\" ends: the "
+						 "extension has become one of version %s",
+						 relay.stream.database, version)));
+	finish(OUTBOX_LAUNCH_FINISHED);
 }
 
 static void
@@ -150,12 +175,15 @@ handle_interrupts(void)
 			!outbox_guc_database_allowed(relay.stream.database))
 		{
 			wind_up();
-			ereport(LOG, (errmsg("outbox relay for database \"%s\" ends: "
-								 "publishing is turned off",
-								 relay.stream.database)));
+			ereport(WARNING,
+					(errmsg("outbox relay for database \"%s\" ends: "
+							"publishing is turned off",
+							relay.stream.database),
+					 errdetail("Events are kept, and no space is freed.")));
 			finish(OUTBOX_LAUNCH_FINISHED);
 		}
 		outbox_reconfigure(&relay.stream);
+		outbox_storage_reload();
 	}
 }
 
@@ -165,9 +193,12 @@ next_timeout(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	long timeout_ms = SAFETY_TICK_MS;
-	long patience_ms = outbox_trouble_patience_ms(&relay.stream);
+	const long others[] = {outbox_trouble_patience_ms(&relay.stream),
+						   outbox_delayed_timeout_ms(relay.stream.db),
+						   outbox_replay_timeout_ms(relay.stream.db),
+						   outbox_storage_timeout_ms()};
 
-	if (outbox_publish_position(&relay.stream) != relay.written)
+	if (needs_writing())
 		timeout_ms = TimestampDifferenceMilliseconds(
 			now,
 			TimestampTzPlusMilliseconds(relay.written_at, POSITION_EVERY_MS));
@@ -186,8 +217,11 @@ next_timeout(void)
 		if (settle_ms >= 0)
 			timeout_ms = Min(timeout_ms, settle_ms);
 	}
-	if (patience_ms >= 0)
-		timeout_ms = Min(timeout_ms, patience_ms);
+	for (size_t i = 0; i < lengthof(others); i++)
+	{
+		if (others[i] >= 0)
+			timeout_ms = Min(timeout_ms, others[i]);
+	}
 	return timeout_ms;
 }
 
@@ -218,6 +252,10 @@ round_of_work(void)
 	if (TimestampDifferenceExceeds(relay.written_at, GetCurrentTimestamp(),
 								   POSITION_EVERY_MS))
 		write_position();
+	end_if_absent(outbox_delayed_run(stream->db, &progress));
+	end_if_absent(outbox_replay_run(stream->db, &progress));
+	end_if_absent(
+		outbox_storage_run(stream->db, relay.stream.relay, relay.written));
 	return progress || page;
 }
 
@@ -237,65 +275,19 @@ run(void)
 	}
 }
 
-/* One relay of this name for each database, whoever starts it */
-static void
-lock_relay(void)
-{
-	LOCKTAG tag;
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, RELAY_LOCK_CLASS);
-	if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
-						errmsg("another outbox relay \"%s\" is active in "
-							   "this database",
-							   relay.name)));
-}
-
 /* Learns from the database where to go on. */
 static void
 attach(void)
 {
-	OutboxStoreStatus status;
-	uint64 last_id = 0;
+	OutboxLaunchState state = outbox_attach(&relay.stream, &relay.args);
 
-	lock_relay();
-	for (;;)
-	{
-		status = outbox_store_check();
-		if (status == OUTBOX_STORE_OK)
-		{
-			/* before anything else can fail, so that it is shown there */
-			relay.stream.db = outbox_shmem_my_database();
-			status = outbox_store_open(relay.name, &relay.stream.read_upto,
-									   &last_id);
-		}
-		if (status != OUTBOX_STORE_BUSY)
-			break;
-		CHECK_FOR_INTERRUPTS();
-		outbox_wait(BUSY_RETRY_MS, OUTBOX_WAIT_RELAY_IDLE);
-	}
-	if (status == OUTBOX_STORE_ABSENT)
-		finish(OUTBOX_LAUNCH_ABSENT);
-
-	if (!outbox_status_attach(relay.stream.db, &relay.args))
-	{
-		relay.stream.db = NULL;
-		finish(OUTBOX_LAUNCH_FINISHED);
-	}
-
+	if (state != OUTBOX_LAUNCH_STARTED)
+		finish(state);
 	relay.written = relay.stream.read_upto;
 	relay.written_at = GetCurrentTimestamp();
-	relay.stream.more = true;
-	relay.stream.relay = relay.name;
-	/* the first round looks: it may have changed since the store was opened */
+	/* the first round looks: it may have changed since then */
 	relay.extension_changes =
 		pg_atomic_read_u32(&relay.stream.db->extension_changes) - 1;
-	/* if the sequence was set back, nobody may use ids up to the position */
-	outbox_horizon_raise(relay.stream.db,
-						 Max(last_id, relay.stream.read_upto));
-	pg_atomic_write_u64(&relay.stream.db->position, relay.stream.read_upto);
-	pg_atomic_write_u32(&relay.stream.db->relay_ready, 1);
-	ConditionVariableBroadcast(&relay.stream.db->position_moved);
 }
 
 static void
@@ -357,7 +349,7 @@ outbox_relay_main(Datum main_arg)
 
 	(void) main_arg;
 	memcpy(&relay.args, MyBgworkerEntry->bgw_extra, sizeof(relay.args));
-	relay.name = OUTBOX_DEFAULT_RELAY;
+	relay.stream.relay = OUTBOX_DEFAULT_RELAY;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
@@ -374,8 +366,9 @@ outbox_relay_main(Datum main_arg)
 		sink_api = (OutboxSinkApiFunction) load_external_function(
 			"$libdir/outbox_kafka", OUTBOX_SINK_SYMBOL, true, NULL);
 		relay.stream.api = sink_api();
-		outbox_retry_init(relay.stream.db, relay.name, relay.stream.api);
-		outbox_deadletter_init(relay.name, relay.stream.api);
+		outbox_retry_init(relay.stream.db, relay.stream.relay,
+						  relay.stream.api);
+		outbox_deadletter_init(relay.stream.relay, relay.stream.api);
 		outbox_status_set(relay.stream.db, OUTBOX_RELAY_UNCONFIGURED);
 
 		/* a SIGHUP may have come before there was a handler */

@@ -25,6 +25,7 @@
 #include "outbox.h"
 
 #include "blocks.h"
+#include "expired.h"
 #include "retry.h"
 #include "round.h"
 #include "utils/timestamp.h"
@@ -224,6 +225,11 @@ step(const OutboxSinkConfig *config, uint64 position, bool *progress)
 	}
 	if (!outbox_blocks_any() || outbox_retry_timeout_ms() != 0)
 		return OUTBOX_STORE_OK;
+	if (outbox_expired_next() <= GetCurrentTimestamp())
+	{
+		*progress = true;
+		return outbox_expired_bury(relay);
+	}
 	*progress = true;
 	return begin_round(config);
 }
@@ -276,7 +282,7 @@ outbox_retry_timeout_ms(void)
 		return -1;
 	if (next_due == 0)
 		next_due = find_next_due();
-	next = Max(next_due, not_before);
+	next = Max(Min(next_due, outbox_expired_next()), not_before);
 	return (next <= now) ? 0 : TimestampDifferenceMilliseconds(now, next);
 }
 

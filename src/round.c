@@ -14,6 +14,7 @@
  */
 #include "outbox.h"
 
+#include "expired.h"
 #include "liblog.h"
 #include "record.h"
 #include "round.h"
@@ -275,7 +276,7 @@ outbox_round_is_waiting(void)
 	}
 	if (!TimestampDifferenceExceeds(answered_at, now, STUCK_MS))
 		return true;
-	if (outbox_blocks_is_loaded())
+	if (outbox_blocks_is_loaded() && outbox_expired_next() > now)
 		check_topic();
 	else
 		end_sink();

@@ -1,135 +1,143 @@
 /*-------------------------------------------------------------------------
  *
  * rows.c
- *	  Gives the rows of a query, as events, to whoever wants them, straight
- *	  from the executor and without a copy.
+ *	  Writes rows into one of our tables, straight through the table access
+ *	  method and many at once, as COPY does: no SQL, no triggers, no
+ *	  privileges.
  *
  *-------------------------------------------------------------------------
  */
 #include "outbox.h"
 
-#include "miscadmin.h"
-#include "store.h"
-#include "tcop/dest.h"
-#include "utils/memutils.h"
-#include "utils/timestamp.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "compat.h"
+#include "rows.h"
+#include "utils/rel.h"
 
-typedef struct PageReceiver
+/* rows given to the table at once */
+#define BATCH_ROWS  1000
+#define BATCH_BYTES 65536
+
+struct OutboxRowWriter
 {
-	DestReceiver pub;
-	OutboxEventConsumer consumer;
-	void *arg;
-	MemoryContext row_context;
-	uint64 rows;
-} PageReceiver;
+	Relation rel;
+	EState *estate;
+	ResultRelInfo *rel_info;
+	TupleTableSlot *slots[BATCH_ROWS];
+	int slots_made; /* as many as one batch has needed so far */
+	int count;
+	Size bytes;
+};
 
+/* Tells that one of our tables is not as this library knows it. */
+void
+outbox_rows_refuse(const char *table)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"%s.%s\" is not of outbox version %s",
+					OUTBOX_SCHEMA, table, OUTBOX_VERSION),
+			 errhint("Run ALTER EXTENSION %s UPDATE, or restart the server "
+					 "with the library of the extension's version.",
+					 OUTBOX_EXTENSION)));
+}
+
+/* Compares what is in the catalog with what this library writes. */
 static void
-receiver_startup(DestReceiver *self, int operation, TupleDesc typeinfo)
+check_schema(Relation rel, TupleDesc ours)
 {
-	(void) self;
-	(void) operation;
-	(void) typeinfo;
-}
+	TupleDesc theirs = RelationGetDescr(rel);
+	bool same = (ours->natts == theirs->natts);
 
-static void
-receiver_noop(DestReceiver *self)
-{
-	(void) self;
-}
-
-/* A column that may be null, detoasted */
-static struct varlena *
-slot_varlena(TupleTableSlot *slot, OutboxEventColumn column)
-{
-	if (slot->tts_isnull[column])
-		return NULL;
-	return PG_DETOAST_DATUM_PACKED(slot->tts_values[column]);
-}
-
-static bool
-receive_row(TupleTableSlot *slot, DestReceiver *self)
-{
-	PageReceiver *receiver = (PageReceiver *) self;
-	MemoryContext old_context;
-	OutboxEvent event;
-	bool taken;
-
-	slot_getallattrs(slot);
-	old_context = MemoryContextSwitchTo(receiver->row_context);
-	event.id = (uint64) DatumGetInt64(slot->tts_values[OUTBOX_EVENT_ID]);
-	event.event_id = DatumGetUUIDP(slot->tts_values[OUTBOX_EVENT_EVENT_ID]);
-	event.emitted_at =
-		DatumGetTimestampTz(slot->tts_values[OUTBOX_EVENT_EMITTED_AT]);
-	event.topic = (text *) slot_varlena(slot, OUTBOX_EVENT_TOPIC);
-	event.key = (text *) slot_varlena(slot, OUTBOX_EVENT_KEY);
-	event.payload = (bytea *) slot_varlena(slot, OUTBOX_EVENT_PAYLOAD);
-	event.headers =
-		slot->tts_isnull[OUTBOX_EVENT_HEADERS]
-			? NULL
-			: DatumGetJsonbP(slot->tts_values[OUTBOX_EVENT_HEADERS]);
-
-	/* the extra columns of parked events */
-	event.attempts = 0;
-	event.blocking = event.retrying = false;
-	if (slot->tts_tupleDescriptor->natts > OUTBOX_EVENT_COLUMNS)
+	for (int i = 0; same && i < ours->natts; i++)
 	{
-		const Datum *extra = &slot->tts_values[OUTBOX_EVENT_COLUMNS];
-
-		event.attempts = DatumGetInt32(extra[0]);
-		event.blocking = DatumGetBool(extra[1]);
-		event.retrying = DatumGetBool(extra[2]);
+		same = TupleDescAttr(ours, i)->atttypid ==
+				   TupleDescAttr(theirs, i)->atttypid &&
+			   !TupleDescAttr(theirs, i)->attisdropped;
 	}
-
-	taken = receiver->consumer(&event, receiver->arg);
-	if (taken)
-		receiver->rows++;
-	MemoryContextSwitchTo(old_context);
-	MemoryContextReset(receiver->row_context);
-	return taken;
+	if (!same)
+		outbox_rows_refuse(RelationGetRelationName(rel));
 }
 
 /*
- * Gives the rows of a query, which begin with the columns of outbox.event (and
- * may go on with those of parked events), to the consumer. Returns how many it has taken.
+ * Begins to write rows like these into a table, which is locked until the end
+ * of the transaction. Raises 55000 if it has other columns.
  */
-uint64
-outbox_store_stream(OutboxStatement *statement, Datum *values,
-					const char *nulls, OutboxEventConsumer consumer, void *arg)
+OutboxRowWriter *
+outbox_rows_begin(Oid table, TupleDesc columns)
 {
-	ParamListInfo params = makeParamList(statement->nargs);
-	SPIExecuteOptions options = {0};
-	PageReceiver receiver = {0};
-	int result;
+	OutboxRowWriter *writer = palloc(sizeof(OutboxRowWriter));
 
-	for (int i = 0; i < statement->nargs; i++)
+	writer->slots_made = 0;
+	writer->count = 0;
+	writer->bytes = 0;
+	writer->rel = table_open(table, RowExclusiveLock);
+	check_schema(writer->rel, columns);
+	writer->estate = CreateExecutorState();
+	writer->rel_info = makeNode(ResultRelInfo);
+	InitResultRelInfo(writer->rel_info, writer->rel, 1, NULL, 0);
+	ExecOpenIndices(writer->rel_info, false);
+	return writer;
+}
+
+/* Gives the collected rows to the table and its indexes. */
+static void
+write_batch(OutboxRowWriter *writer)
+{
+	MemoryContext old_context =
+		MemoryContextSwitchTo(GetPerTupleMemoryContext(writer->estate));
+
+	table_multi_insert(writer->rel, writer->slots, writer->count,
+					   GetCurrentCommandId(true), 0, NULL);
+	for (int i = 0; i < writer->count; i++)
 	{
-		params->params[i].value = values[i];
-		params->params[i].isnull = (nulls != NULL && nulls[i] == 'n');
-		params->params[i].pflags = PARAM_FLAG_CONST;
-		params->params[i].ptype = statement->types[i];
+		outbox_insert_index_tuples(writer->rel_info, writer->slots[i],
+								   writer->estate);
+		ExecClearTuple(writer->slots[i]);
 	}
+	writer->count = 0;
+	writer->bytes = 0;
+	MemoryContextSwitchTo(old_context);
+	ResetPerTupleExprContext(writer->estate);
+}
 
-	receiver.pub.receiveSlot = receive_row;
-	receiver.pub.rStartup = receiver_startup;
-	receiver.pub.rShutdown = receiver_noop;
-	receiver.pub.rDestroy = receiver_noop;
-	receiver.pub.mydest = DestNone;
-	receiver.consumer = consumer;
-	receiver.arg = arg;
-	receiver.row_context = AllocSetContextCreate(
-		CurrentMemoryContext, "outbox row", ALLOCSET_DEFAULT_SIZES);
+/* Adds one row. The tuple is copied. */
+void
+outbox_rows_add(OutboxRowWriter *writer, HeapTuple tuple)
+{
+	TupleTableSlot *slot;
+	MemoryContext old_context;
 
-	options.params = params;
-	options.read_only = statement->read_only;
-	options.dest = &receiver.pub;
+	if (writer->count == writer->slots_made)
+		writer->slots[writer->slots_made++] = MakeSingleTupleTableSlot(
+			RelationGetDescr(writer->rel), &TTSOpsHeapTuple);
+	slot = writer->slots[writer->count];
 
-	/* a request to end waits for the page, so that what the consumer has
-	 * taken is not forgotten; there is no lock to wait for any more */
-	HOLD_INTERRUPTS();
-	result = SPI_execute_plan_extended(outbox_store_plan(statement), &options);
-	RESUME_INTERRUPTS();
-	if (result < 0)
-		elog(ERROR, "query \"%s\" failed: %s", statement->sql,
-			 SPI_result_code_string(result));
-	return receiver.rows;
+	old_context =
+		MemoryContextSwitchTo(GetPerTupleMemoryContext(writer->estate));
+	ExecStoreHeapTuple(heap_copytuple(tuple), slot, true);
+	MemoryContextSwitchTo(old_context);
+
+	slot->tts_tableOid = RelationGetRelid(writer->rel);
+	writer->count++;
+	writer->bytes += tuple->t_len;
+	if (writer->count == BATCH_ROWS || writer->bytes >= BATCH_BYTES)
+		write_batch(writer);
+}
+
+/* Writes what is left; the lock stays. */
+void
+outbox_rows_end(OutboxRowWriter *writer)
+{
+	if (writer->count > 0)
+		write_batch(writer);
+	for (int i = 0; i < writer->slots_made; i++)
+		ExecDropSingleTupleTableSlot(writer->slots[i]);
+	ExecCloseIndices(writer->rel_info);
+	FreeExecutorState(writer->estate);
+	table_close(writer->rel, NoLock);
+	pfree(writer);
 }

@@ -48,6 +48,9 @@
 #define STUCK_UNREACHABLE_MS 10000
 #define CHECK_TOPIC_MS       1000
 
+/* after so long without an answer, events in the sink may expire */
+#define EXPIRED_MS           1000
+
 /* delays while our credentials are refused */
 #define LOGIN_MIN_MS         1000
 #define LOGIN_MAX_MS         60000
@@ -157,7 +160,6 @@ outbox_settle_remember(OutboxStream *stream)
 	stream->skip_count = count;
 	stream->skip_next = 0;
 	stream->read_upto = position;
-	stream->to_park_count = 0;
 	stream->more = true;
 }
 
@@ -312,6 +314,19 @@ is_stuck(OutboxStream *stream)
 		stream->unreachable_since != 0 ? STUCK_UNREACHABLE_MS : STUCK_MS);
 }
 
+/*
+ * Has an event of the window expired while brokers are silent? The sink would
+ * publish it as soon as they are back.
+ */
+static bool
+is_expired(OutboxStream *stream)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	return outbox_publish_is_pending(stream) && stream->expires_first <= now &&
+		   TimestampDifferenceExceeds(stream->answered_at, now, EXPIRED_MS);
+}
+
 /* All answers are here: parks what must be, and closes the sink. */
 static OutboxStoreStatus
 end(OutboxStream *stream)
@@ -361,6 +376,8 @@ outbox_settle_run(OutboxStream *stream, bool *progress)
 		return end(stream);
 	}
 	widen(stream);
+	if (is_expired(stream))
+		outbox_settle_begin(stream);
 	if (is_stuck(stream))
 		return check_topic(stream);
 	return OUTBOX_STORE_OK;
@@ -377,7 +394,7 @@ outbox_settle_timeout_ms(const OutboxStream *stream)
 	if (stream->ending)
 		return PURGE_EVERY_MS;
 	if (!outbox_window_is_empty(stream->window))
-		return STUCK_MS;
+		return stream->expires_first != DT_NOEND ? EXPIRED_MS : STUCK_MS;
 	if (stream->batch_bytes != 0)
 		return NARROW_MS;
 	return -1;

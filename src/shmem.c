@@ -73,6 +73,8 @@ init_database(OutboxDatabase *db)
 	pg_atomic_init_u64(&db->commit_lsn, 0);
 	pg_atomic_init_u32(&db->relay_sleeping, 0);
 	pg_atomic_init_u32(&db->relay_proc, OUTBOX_NO_PROC);
+	pg_atomic_init_u32(&db->current_segment, 0);
+	pg_atomic_init_u64(&db->next_due, OUTBOX_NEVER_DUE);
 	pg_atomic_init_u32(&db->extension_changes, 0);
 	pg_atomic_init_u32(&db->parked_changes, 0);
 	pg_atomic_init_u32(&db->relay_ready, 0);
@@ -129,6 +131,17 @@ outbox_shmem_install_hooks(void)
 	shmem_request_hook = shmem_request;
 	prev_shmem_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = shmem_startup;
+}
+
+/* Raises 55000 if the library has not been preloaded. */
+void
+outbox_shmem_require(void)
+{
+	if (outbox_shmem == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("outbox is not loaded"),
+						errhint("Add outbox to shared_preload_libraries and "
+								"restart the server.")));
 }
 
 /*

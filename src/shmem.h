@@ -33,12 +33,14 @@
 
 #define OUTBOX_ERROR_MAX 512
 #define OUTBOX_NO_PROC   UINT32_MAX
+#define OUTBOX_NEVER_DUE PG_INT64_MAX
 
 /* What a relay is doing, as outbox.stat_relay shows it */
 typedef enum OutboxRelayState
 {
 	OUTBOX_RELAY_STOPPED = 0, /* no process */
 	OUTBOX_RELAY_STARTING,
+	OUTBOX_RELAY_INCOMPATIBLE, /* with the extension's version: waits */
 	OUTBOX_RELAY_UNCONFIGURED, /* settings missing or refused: waits */
 	OUTBOX_RELAY_PUBLISHING,
 	OUTBOX_RELAY_UNAVAILABLE,     /* no broker can be reached */
@@ -69,6 +71,12 @@ typedef struct OutboxDatabase
 	pg_atomic_uint64 commit_lsn;  /* end of the last commit with events */
 	pg_atomic_uint32 relay_sleeping;
 	pg_atomic_uint32 relay_proc; /* whose latch to set, or OUTBOX_NO_PROC */
+
+	/* which segment is written to, plus one; 0 = not known yet: segment.c */
+	pg_atomic_uint32 current_segment;
+
+	/* when the first of the delayed events is due: delayed.c */
+	pg_atomic_uint64 next_due;
 
 	/* counts commits that may have dropped the extension, or made it anew */
 	pg_atomic_uint32 extension_changes;
@@ -132,6 +140,7 @@ typedef struct OutboxShmem
 extern OutboxShmem *outbox_shmem;
 
 extern void outbox_shmem_install_hooks(void);
+extern void outbox_shmem_require(void);
 extern OutboxDatabase *outbox_shmem_find(Oid dbid);
 extern OutboxDatabase *outbox_shmem_find_or_create(Oid dbid);
 extern OutboxDatabase *outbox_shmem_my_database(void);

@@ -22,16 +22,6 @@ PG_FUNCTION_INFO_V1(outbox_wait_published_1_0);
 
 #define STATUS_COLUMNS 8
 
-static void
-require_loaded(void)
-{
-	if (outbox_shmem == NULL)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("outbox is not loaded"),
-						errhint("Add outbox to shared_preload_libraries and "
-								"restart the server.")));
-}
-
 static const char *
 state_name(OutboxRelayState state)
 {
@@ -44,6 +34,8 @@ state_name(OutboxRelayState state)
 			return "stopped";
 		case OUTBOX_RELAY_STARTING:
 			return "starting";
+		case OUTBOX_RELAY_INCOMPATIBLE:
+			return "incompatible";
 		case OUTBOX_RELAY_UNCONFIGURED:
 			return "unconfigured";
 		case OUTBOX_RELAY_PUBLISHING:
@@ -82,7 +74,7 @@ outbox_relay_status_1_0(PG_FUNCTION_ARGS)
 	uint64 horizon = 0;
 	uint64 published = 0;
 
-	require_loaded();
+	outbox_shmem_require();
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 
@@ -144,7 +136,7 @@ outbox_wait_published_1_0(PG_FUNCTION_ARGS)
 	uint64 target = 0;
 	bool published;
 
-	require_loaded();
+	outbox_shmem_require();
 	db = outbox_shmem_my_database();
 	deadline = DatumGetTimestampTz(DirectFunctionCall2(
 		timestamptz_pl_interval, TimestampTzGetDatum(GetCurrentTimestamp()),

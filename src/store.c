@@ -1,8 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * store.c
- *	  All SQL of the relay. Each function begins and ends a transaction of
- *	  its own, and leaves no lock and no snapshot behind.
+ *	  All SQL of the relay. Each function, but for outbox_store_read(), begins
+ *	  and ends a transaction of its own, and leaves no lock and no snapshot
+ *	  behind.
  *
  * A transaction begins by locking all of our tables, each only if it is free
  * at once, the sequence (the gate, see commit.c) first. So the relay never
@@ -14,18 +15,26 @@
  */
 #include "outbox.h"
 
+#include <signal.h>
+
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "pgstat.h"
+#include "segment.h"
 #include "storage/lmgr.h"
 #include "store.h"
+#include "tcop/tcopprot.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 /* the sequence that we have attached to; another one means another life */
 static Oid attached_sequence = InvalidOid;
@@ -47,6 +56,8 @@ outbox_store_init(void)
 		{"lock_timeout", "0"},
 		{"idle_in_transaction_session_timeout", "0"},
 		{"row_security", "off"},
+		/* no triggers: neither our own, see restore.c, nor anybody's else */
+		{"session_replication_role", "replica"},
 		{"jit", "off"},
 		{"plan_cache_mode", "force_generic_plan"},
 		{"enable_seqscan", "off"},
@@ -74,6 +85,37 @@ lock_relation(Oid schema, const char *name, LOCKMODE mode, Oid *relation)
 	if (get_relname_relid(name, schema) != *relation)
 		return OUTBOX_STORE_BUSY;
 	return OUTBOX_STORE_OK;
+}
+
+/* Locks one of our relations in the current transaction, in the same way. */
+OutboxStoreStatus
+outbox_store_lock(const char *name, LOCKMODE mode)
+{
+	Oid relation;
+
+	return lock_relation(get_namespace_oid(OUTBOX_SCHEMA, false), name, mode,
+						 &relation);
+}
+
+/*
+ * Locks a table as TRUNCATE does, with its TOAST table, which others lock
+ * without it; false if one of them is not free at once.
+ */
+bool
+outbox_store_lock_whole(Oid table)
+{
+	HeapTuple tuple;
+	Oid toast;
+
+	if (!ConditionalLockRelationOid(table, AccessExclusiveLock))
+		return false;
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	toast = ((Form_pg_class) GETSTRUCT(tuple))->reltoastrelid;
+	ReleaseSysCache(tuple);
+	return !OidIsValid(toast) ||
+		   ConditionalLockRelationOid(toast, AccessExclusiveLock);
 }
 
 static OutboxStoreStatus
@@ -146,7 +188,31 @@ outbox_store_begin(const char *activity)
 	return status;
 }
 
-/* The plan of a query, prepared when it is first needed */
+/*
+ * Begins a transaction in which the relay itself emits, from a table of ours:
+ * the locks that it will need then are taken here, if they are free at once.
+ */
+OutboxStoreStatus
+outbox_store_begin_emit(const char *activity, const char *table)
+{
+	OutboxStoreStatus status = outbox_store_begin(activity);
+	char segment[NAMEDATALEN];
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	snprintf(segment, sizeof(segment), "%s%d", OUTBOX_SEGMENT_PREFIX,
+			 outbox_segment_current(outbox_shmem_my_database()));
+	status = outbox_store_lock(OUTBOX_SEQUENCE, RowExclusiveLock);
+	if (status == OUTBOX_STORE_OK)
+		status = outbox_store_lock(table, RowExclusiveLock);
+	if (status == OUTBOX_STORE_OK)
+		status = outbox_store_lock(segment, RowExclusiveLock);
+	if (status != OUTBOX_STORE_OK)
+		outbox_store_end();
+	return status;
+}
+
+/* The plan of a statement, made when it is first needed */
 SPIPlanPtr
 outbox_store_plan(OutboxStatement *statement)
 {
@@ -178,8 +244,75 @@ outbox_store_execute(OutboxStatement *statement, Datum *values,
 	return SPI_processed;
 }
 
-static int64
-result_int64(int column)
+/* Runs a statement that is not worth a plan; its result is SPI's. */
+void
+outbox_store_run(const char *sql)
+{
+	int result = SPI_execute(sql, false, 0);
+
+	if (result < 0)
+		elog(ERROR, "query \"%s\" failed: %s", sql,
+			 SPI_result_code_string(result));
+}
+
+/* Runs a statement in a subtransaction; false if it fails, told in the log
+ * unless it only would have had to wait. */
+static bool
+run_or_undo(const char *sql)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool ok = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		outbox_store_run(sql);
+		ReleaseCurrentSubTransaction();
+		ok = true;
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+			ereport(WARNING, (errmsg("outbox could not run \"%s\"", sql),
+							  errdetail_internal("%s", error->message)));
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return ok;
+}
+
+/*
+ * Runs a statement that changes the catalog, for which others can make it
+ * wait in spite of all locks on our tables: an open transaction with a GRANT,
+ * for instance. False if it does not succeed at once.
+ */
+bool
+outbox_store_try(const char *sql)
+{
+	bool ok;
+
+	outbox_store_run("SET LOCAL lock_timeout = 1");
+	/* by which a timeout is told */
+	pqsignal(SIGINT, StatementCancelHandler);
+	ok = run_or_undo(sql);
+	pqsignal(SIGINT, SIG_IGN);
+	QueryCancelPending = false;
+	return ok;
+}
+
+/* A column of the first row of the last result; 0 for null */
+int64
+outbox_store_result(int column)
 {
 	bool is_null;
 	Datum value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
@@ -188,56 +321,34 @@ result_int64(int column)
 	return is_null ? 0 : DatumGetInt64(value);
 }
 
-static void
-report_missing_row(const char *relay)
+/* Lets the rest of the transaction see what has been committed by now. */
+void
+outbox_store_new_snapshot(void)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_NO_DATA_FOUND),
-			 errmsg("there is no relay \"%s\" in outbox.relay", relay),
-			 errhint("Insert its row again, with the position from which it "
-					 "is to go on.")));
+	PopActiveSnapshot();
+	PushActiveSnapshot(GetTransactionSnapshot());
 }
 
-/*
- * Attaches to the outbox: the position from which a relay goes on, and the
- * last id that has been handed out.
- */
+/* The version of the extension, if it is still the outbox that was opened */
 OutboxStoreStatus
-outbox_store_open(const char *relay, uint64 *position, uint64 *last_id)
+outbox_store_version(char *version, int size)
 {
 	static OutboxStatement statement = {
-		.sql = "SELECT r.position, s.last_value - (NOT s.is_called)::int"
-			   " FROM outbox.relay r, outbox.event_id_seq s"
-			   " WHERE r.name = $1",
-		.read_only = true,
-		.nargs = 1,
-		.types = {TEXTOID}};
-	Datum values[1];
-	OutboxStoreStatus status;
-
-	attached_sequence = InvalidOid;
-	status = outbox_store_begin("outbox: reading the position");
-	if (status != OUTBOX_STORE_OK)
-		return status;
-
-	values[0] = CStringGetTextDatum(relay);
-	if (outbox_store_execute(&statement, values, NULL) != 1)
-		report_missing_row(relay);
-	*position = (uint64) result_int64(1);
-	*last_id = (uint64) result_int64(2);
-	outbox_store_end();
-	return OUTBOX_STORE_OK;
-}
-
-/* Looks whether the outbox is still the one that was opened. */
-OutboxStoreStatus
-outbox_store_check(void)
-{
+		.sql = "SELECT extversion FROM pg_catalog.pg_extension"
+			   " WHERE extname = '" OUTBOX_EXTENSION "'",
+		.read_only = true};
 	OutboxStoreStatus status =
 		outbox_store_begin("outbox: looking for the extension");
 
-	if (status == OUTBOX_STORE_OK)
-		outbox_store_end();
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	if (outbox_store_execute(&statement, NULL, NULL) == 1)
+		strlcpy(version,
+				SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1),
+				size);
+	else
+		status = OUTBOX_STORE_ABSENT;
+	outbox_store_end();
 	return status;
 }
 
@@ -257,15 +368,16 @@ outbox_store_ids(const uint64 *ids, int count)
 /*
  * Gives the events with position < id < horizon, in order and at most limit
  * of them, to the consumer. rows becomes how many it has taken. The horizon
- * must have been read before, and the WAL flushed.
+ * must have been read before, and the WAL flushed. If the answer is OK, the
+ * transaction goes on: the caller may write, and ends it.
  */
 OutboxStoreStatus
 outbox_store_read(uint64 position, uint64 horizon, int limit,
 				  OutboxEventConsumer consumer, void *arg, uint64 *rows)
 {
 	static OutboxStatement statement = {
-		.sql = "SELECT id, event_id, emitted_at, topic, key, payload, headers"
-			   " FROM outbox.event WHERE id > $1 AND id < $2"
+		.sql = "SELECT id, event_id, emitted_at, topic, key, payload, headers,"
+			   " expires_at FROM outbox.event WHERE id > $1 AND id < $2"
 			   " ORDER BY id LIMIT $3",
 		.read_only = true,
 		.nargs = 3,
@@ -278,51 +390,7 @@ outbox_store_read(uint64 position, uint64 horizon, int limit,
 	if (status != OUTBOX_STORE_OK)
 		return status;
 	*rows = outbox_store_stream(&statement, values, NULL, consumer, arg);
-	outbox_store_end();
 	return OUTBOX_STORE_OK;
-}
-
-/*
- * Writes the position in the current transaction. BUSY if somebody has locked
- * the row: the relay does not wait for them.
- */
-OutboxStoreStatus
-outbox_store_set_position(const char *relay, uint64 position)
-{
-	static OutboxStatement look = {
-		.sql = "SELECT FROM outbox.relay WHERE name = $1",
-		.read_only = true,
-		.nargs = 1,
-		.types = {TEXTOID}};
-	static OutboxStatement statement = {
-		.sql = "UPDATE outbox.relay SET position = $2,"
-			   " position_at = clock_timestamp() WHERE name IN"
-			   " (SELECT name FROM outbox.relay WHERE name = $1"
-			   "  FOR NO KEY UPDATE SKIP LOCKED)",
-		.nargs = 2,
-		.types = {TEXTOID, INT8OID}};
-	Datum values[2] = {CStringGetTextDatum(relay),
-					   Int64GetDatum((int64) position)};
-
-	if (outbox_store_execute(&statement, values, NULL) == 1)
-		return OUTBOX_STORE_OK;
-	if (outbox_store_execute(&look, values, NULL) == 0)
-		report_missing_row(relay);
-	return OUTBOX_STORE_BUSY;
-}
-
-/* Writes how far a relay is. The commit is asynchronous. */
-OutboxStoreStatus
-outbox_store_write_position(const char *relay, uint64 position)
-{
-	OutboxStoreStatus status =
-		outbox_store_begin("outbox: writing the position");
-
-	if (status != OUTBOX_STORE_OK)
-		return status;
-	status = outbox_store_set_position(relay, position);
-	outbox_store_end();
-	return status;
 }
 
 /* The topic of an event; empty if there is no such event. */

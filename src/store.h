@@ -12,6 +12,7 @@
 
 #include "datatype/timestamp.h"
 #include "executor/spi.h"
+#include "storage/lockdefs.h"
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
 
@@ -42,9 +43,10 @@ typedef struct OutboxEvent
 	const pg_uuid_t *event_id;
 	TimestampTz emitted_at;
 	text *topic;
-	text *key;      /* or NULL */
-	bytea *payload; /* or NULL */
-	Jsonb *headers; /* or NULL */
+	text *key;              /* or NULL */
+	bytea *payload;         /* or NULL */
+	Jsonb *headers;         /* or NULL */
+	TimestampTz expires_at; /* DT_NOEND = never */
 	/* of a parked event */
 	int attempts;  /* so far */
 	bool blocking; /* later events of its key wait for it */
@@ -55,20 +57,17 @@ typedef struct OutboxEvent
 typedef bool (*OutboxEventConsumer)(const OutboxEvent *event, void *arg);
 
 extern void outbox_store_init(void);
-extern OutboxStoreStatus outbox_store_open(const char *relay, uint64 *position,
-										   uint64 *last_id);
-extern OutboxStoreStatus outbox_store_check(void);
+extern OutboxStoreStatus outbox_store_version(char *version, int size);
 extern OutboxStoreStatus outbox_store_read(uint64 position, uint64 horizon,
 										   int limit,
 										   OutboxEventConsumer consumer,
 										   void *arg, uint64 *rows);
-extern OutboxStoreStatus outbox_store_write_position(const char *relay,
-													 uint64 position);
-
 extern OutboxStoreStatus outbox_store_topic(uint64 id, char *topic, int size);
 
 /* for other files with SQL of the relay */
 extern OutboxStoreStatus outbox_store_begin(const char *activity);
+extern OutboxStoreStatus outbox_store_begin_emit(const char *activity,
+												 const char *table);
 extern void outbox_store_end(void);
 extern Datum outbox_store_ids(const uint64 *ids, int count);
 extern SPIPlanPtr outbox_store_plan(OutboxStatement *statement);
@@ -77,7 +76,11 @@ extern uint64 outbox_store_execute(OutboxStatement *statement, Datum *values,
 extern uint64 outbox_store_stream(OutboxStatement *statement, Datum *values,
 								  const char *nulls,
 								  OutboxEventConsumer consumer, void *arg);
-extern OutboxStoreStatus outbox_store_set_position(const char *relay,
-												   uint64 position);
+extern OutboxStoreStatus outbox_store_lock(const char *name, LOCKMODE mode);
+extern bool outbox_store_lock_whole(Oid table);
+extern void outbox_store_run(const char *sql);
+extern bool outbox_store_try(const char *sql);
+extern int64 outbox_store_result(int column);
+extern void outbox_store_new_snapshot(void);
 
 #endif /* OUTBOX_STORE_H */

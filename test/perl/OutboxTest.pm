@@ -75,6 +75,7 @@ our @EXPORT = (
 # preload   => 0             without shared_preload_libraries = 'outbox'
 # extension => 1             CREATE EXTENSION in database postgres
 # start     => 0             leave it stopped
+# install_path => '/...'     another PostgreSQL than that of PG_CONFIG
 # the rest, such as allows_streaming => 1, is for $node->init
 sub outbox_node
 {
@@ -84,7 +85,9 @@ sub outbox_node
 	my $preload = delete $opt{preload} // 1;
 	my $extension = delete $opt{extension};
 	my $start = delete $opt{start} // 1;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $install_path = delete $opt{install_path};
+	my $node = PostgreSQL::Test::Cluster->new($name,
+		$install_path ? (install_path => $install_path) : ());
 
 	$node->init(%opt);
 

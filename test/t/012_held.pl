@@ -111,7 +111,7 @@ for my $i (1 .. 3)
 	is($published, 't', "published, $i");
 	# long enough for the position to become due
 	$node->poll_query_until('postgres', <<~'END') or die 'not due';
-		SELECT position_at < clock_timestamp() - interval '1.2 s' FROM outbox.relay
+		SELECT max(written_at) < clock_timestamp() - interval '1.2 s' FROM outbox.position
 		END
 }
 is( $node->safe_psql('postgres', <<~'END'),

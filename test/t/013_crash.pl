@@ -11,6 +11,7 @@ use strict;
 use warnings;
 
 use OutboxTest;
+use OutboxTest::Server;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -37,31 +38,6 @@ my $script = <<~'END';
 	\endif
 	END
 
-sub parent_of
-{
-	my ($pid) = @_;
-
-	open(my $fh, '<', "/proc/$pid/stat") or return 0;
-	return (<$fh> // '') =~ /^\d+ \(.*\) \S (\d+)/s ? $1 : 0;
-}
-
-# The postmaster is stopped first, so that it replaces nobody.  Until it is
-# reaped, it still looks alive to the next one.
-sub crash
-{
-	my ($postmaster) =
-	  slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
-
-	kill 'STOP', $postmaster;
-	my @children = grep { parent_of($_) == $postmaster }
-	  map { m{(\d+)$} } glob '/proc/[0-9]*';
-	kill 'KILL', @children;
-	$node->kill9;
-	wait_until(undef, sub { !grep { kill 0, $_ } @children, $postmaster },
-		'the server is gone');
-	return;
-}
-
 # Starts load and kills the server when so many events have been published.
 sub crash_under_load
 {
@@ -72,7 +48,7 @@ sub crash_under_load
 	$consumer->wait_for($consumer->count + $events)
 	  or die 'the load is not published: ' . $load->log_tail;
 	wait_for_backlog($opt{backlog}) if $opt{backlog};
-	crash();
+	crash($node);
 	$load->stop;
 	$mock->command('up') if $opt{backlog};
 	$node->start;
@@ -132,7 +108,7 @@ for my $n (1 .. 3)
 		SELECT outbox.wait_published('60 s');
 		INSERT INTO plain VALUES ($n);
 		END
-	crash();
+	crash($node);
 	$node->start;
 	$undone++
 	  if $node->safe_psql('postgres',

@@ -20,7 +20,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-my $seconds = $ENV{OUTBOX_SOAK} || 30;
+my $seconds = $ENV{OUTBOX_SOAK} || ($ENV{OUTBOX_FAST} ? 16 : 30);
 my $seed = $ENV{OUTBOX_SEED} || int(rand(2**31));
 my @topics = qw(alpha beta gamma);
 

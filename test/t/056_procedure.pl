@@ -133,7 +133,7 @@ sql(<<~'END');
 	CREATE ROLE executes LOGIN;
 	CREATE ROLE stranger LOGIN;
 	SELECT outbox.grant_emit('granted');
-	GRANT EXECUTE ON FUNCTION outbox_emit(text, text, text, jsonb) TO executes;
+	GRANT EXECUTE ON FUNCTION outbox_emit(text, text, text, jsonb, timestamptz, interval, timestamptz) TO executes;
 	CREATE FUNCTION for_all(payload text) RETURNS uuid
 		LANGUAGE sql SECURITY DEFINER SET search_path = ''
 		AS $$ SELECT public.outbox_emit('t', 'k', payload) $$;
@@ -151,7 +151,7 @@ refused("SELECT outbox_emit('t', 7, 'v')", '42501',
 	qr/permission denied for function outbox_emit/, 'other signature', as('executes'));
 for my $what ('SELECT * FROM outbox.event', 'SELECT * FROM outbox.event_0',
 	"INSERT INTO outbox.event_0 SELECT", "SELECT nextval('outbox.event_id_seq')",
-	'UPDATE outbox.relay SET position = 0', "SELECT outbox.grant_emit('granted')")
+	'UPDATE outbox.relay SET first_position = 0', "SELECT outbox.grant_emit('granted')")
 {
 	refused($what, '42501', qr/permission denied/, $what, as('granted'));
 }

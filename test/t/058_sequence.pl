@@ -93,7 +93,7 @@ $node->restart;
 $from = log_end($node);
 wait_until(undef, sub { log_lines($node, $from, $error) }, 'an attempt');
 like(last_error(), $error, 'last_error after a restart');
-sql("INSERT INTO outbox.relay (name, position) VALUES ('default', $position)");
+sql("INSERT INTO outbox.relay (name, first_position) VALUES ('default', $position)");
 ok(wait_published($node), 'published when the row is there again');
 is(relay_state($node), 'publishing', 'state');
 

@@ -34,6 +34,7 @@ my @expected = (
 	"headers|7|x|$headers",
 	'headers_null|7|-|-',
 	"named|7|$object|$headers",
+	'times|7|true|-',
 	(map { "prepared|$_|value $_|-" } 0 .. 9),
 	"transaction|1|$object|-",
 	"transaction|3|$object|-",
@@ -74,6 +75,8 @@ sub stored_after
 			CASE
 				WHEN payload IS NULL THEN '-'
 				WHEN topic = 'bytes' THEN payload::text
+				WHEN topic = 'times'
+				THEN (expires_at - now() BETWEEN '22 h' AND '23 h')::text
 				WHEN payload LIKE '{%'
 				THEN convert_from(payload, 'UTF8')::jsonb::text
 				ELSE convert_from(payload, 'UTF8')

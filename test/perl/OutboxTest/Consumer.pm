@@ -120,6 +120,18 @@ sub records
 	return @{ $self->{records} };
 }
 
+# The records since the last call, which are forgotten: for long runs.
+sub take
+{
+	my ($self) = @_;
+
+	$self->_read;
+	my $records = $self->{records};
+	$self->{records} = [];
+	$self->{event_ids} = {};
+	return @$records;
+}
+
 # Number of records, and of different events, so far.
 sub count
 {

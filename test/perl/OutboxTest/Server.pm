@@ -12,7 +12,7 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(fails_with log_end log_lines outbox_pid conf_reload
-  stop_load took stays);
+  stop_load took stays crash);
 
 my $timeout = $PostgreSQL::Test::Utils::timeout_default;
 my $reloads = 0;
@@ -118,6 +118,33 @@ sub stays
 		usleep(50_000);
 	}
 	return 1;
+}
+
+sub parent_of
+{
+	my ($pid) = @_;
+
+	open(my $fh, '<', "/proc/$pid/stat") or return 0;
+	return (<$fh> // '') =~ /^\d+ \(.*\) \S (\d+)/s ? $1 : 0;
+}
+
+# Kills every process of a server at once.  The postmaster is stopped first, so
+# that it replaces nobody.  Until it is reaped, it still looks alive to the next.
+sub crash
+{
+	my ($node) = @_;
+	my ($postmaster) = PostgreSQL::Test::Utils::slurp_file(
+		$node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+
+	kill 'STOP', $postmaster;
+	my @children = grep { parent_of($_) == $postmaster }
+	  map { m{(\d+)$} } glob '/proc/[0-9]*';
+	kill 'KILL', @children;
+	$node->kill9;
+	OutboxTest::wait_until(undef,
+		sub { !grep { kill 0, $_ } @children, $postmaster },
+		'the server is gone');
+	return;
 }
 
 1;

@@ -1,0 +1,177 @@
+/*-------------------------------------------------------------------------
+ *
+ * aside.c
+ *	  Events of the stream that are not sent, but parked: those of a blocked
+ *	  topic or key queue, those that have expired become dead letters.
+ *
+ * They are written while their page is read, in its transaction: there may be
+ * many, for as long as something is blocked, and an event that is in hand
+ * need not be looked for again. The rows go straight to the table, so none of
+ * them may be there already; see outbox_parked_beyond().
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "access/htup_details.h"
+#include "aside.h"
+#include "blocks.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "deadletter.h"
+#include "expired.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* what one transaction writes, so that the sink does not wait for it long */
+#define PAGE_BYTES (8 * 1024 * 1024)
+
+/* columns of outbox.parked, in their order in the table */
+typedef enum ParkedColumn
+{
+	PARKED_RELAY = 0,
+	PARKED_ID,
+	PARKED_EVENT_ID,
+	PARKED_EMITTED_AT,
+	PARKED_TOPIC,
+	PARKED_KEY,
+	PARKED_PAYLOAD,
+	PARKED_HEADERS,
+	PARKED_STATE,
+	PARKED_BLOCKING,
+	PARKED_CLASS,
+	PARKED_ERROR,
+	PARKED_ATTEMPTS,
+	PARKED_FIRST_FAILED_AT,
+	PARKED_LAST_FAILED_AT,
+	PARKED_NEXT_ATTEMPT_AT,
+	PARKED_ANNOUNCED_AT,
+	PARKED_EXPIRES_AT,
+	PARKED_COLUMNS
+} ParkedColumn;
+
+/* What the table must look like */
+static TupleDesc
+parked_tupdesc(void)
+{
+	static const Oid types[PARKED_COLUMNS] = {
+		TEXTOID,        INT8OID,        UUIDOID,        TIMESTAMPTZOID,
+		TEXTOID,        TEXTOID,        BYTEAOID,       JSONBOID,
+		TEXTOID,        BOOLOID,        TEXTOID,        TEXTOID,
+		INT4OID,        TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+		TIMESTAMPTZOID, TIMESTAMPTZOID};
+	static TupleDesc tupdesc = NULL;
+
+	if (tupdesc == NULL)
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
+		TupleDesc desc = CreateTemplateTupleDesc(PARKED_COLUMNS);
+
+		for (int i = 0; i < PARKED_COLUMNS; i++)
+			TupleDescInitEntry(desc, (AttrNumber) (i + 1), NULL, types[i], -1,
+							   0);
+		tupdesc = desc;
+		MemoryContextSwitchTo(old_context);
+	}
+	return tupdesc;
+}
+
+/* Gives a row to the table, which is locked like all of ours. */
+static void
+add_row(OutboxAside *aside, HeapTuple tuple)
+{
+	/* the event's memory does not live as long as the writer */
+	MemoryContext old_context = MemoryContextSwitchTo(TopTransactionContext);
+
+	if (aside->writer == NULL)
+		aside->writer = outbox_rows_begin(
+			get_relname_relid(OUTBOX_PARKED_TABLE,
+							  get_namespace_oid(OUTBOX_SCHEMA, false)),
+			parked_tupdesc());
+	outbox_rows_add(aside->writer, tuple);
+	aside->bytes += tuple->t_len;
+	MemoryContextSwitchTo(old_context);
+}
+
+/* Writes an event with what all have; state tells the rest. */
+static void
+add_event(OutboxAside *aside, const OutboxEvent *event, const char *state,
+		  Datum *values, bool *nulls)
+{
+	values[PARKED_RELAY] = CStringGetTextDatum(aside->relay);
+	values[PARKED_ID] = Int64GetDatum((int64) event->id);
+	values[PARKED_EVENT_ID] = UUIDPGetDatum(event->event_id);
+	values[PARKED_EMITTED_AT] = TimestampTzGetDatum(event->emitted_at);
+	values[PARKED_TOPIC] = PointerGetDatum(event->topic);
+	values[PARKED_KEY] = PointerGetDatum(event->key);
+	nulls[PARKED_KEY] = (event->key == NULL);
+	values[PARKED_PAYLOAD] = PointerGetDatum(event->payload);
+	nulls[PARKED_PAYLOAD] = (event->payload == NULL);
+	values[PARKED_HEADERS] = PointerGetDatum(event->headers);
+	nulls[PARKED_HEADERS] = (event->headers == NULL);
+	values[PARKED_STATE] = CStringGetTextDatum(state);
+	values[PARKED_ATTEMPTS] = Int32GetDatum(0);
+	values[PARKED_EXPIRES_AT] = TimestampTzGetDatum(event->expires_at);
+	nulls[PARKED_EXPIRES_AT] = (event->expires_at == DT_NOEND);
+	nulls[PARKED_NEXT_ATTEMPT_AT] = nulls[PARKED_ANNOUNCED_AT] = true;
+	add_row(aside, heap_form_tuple(parked_tupdesc(), values, nulls));
+}
+
+/* Parks an event behind one of its topic or key that is retrying. */
+void
+outbox_aside_queue(OutboxAside *aside, const OutboxEvent *event)
+{
+	Datum values[PARKED_COLUMNS] = {0};
+	bool nulls[PARKED_COLUMNS] = {0};
+
+	values[PARKED_BLOCKING] = BoolGetDatum(true);
+	nulls[PARKED_CLASS] = nulls[PARKED_ERROR] = true;
+	nulls[PARKED_FIRST_FAILED_AT] = nulls[PARKED_LAST_FAILED_AT] = true;
+	add_event(aside, event, "queued", values, nulls);
+	outbox_expired_note(event->expires_at);
+	aside->queued++;
+}
+
+/* Makes a dead letter of an event whose time is over. */
+void
+outbox_aside_expired(OutboxAside *aside, const OutboxEvent *event)
+{
+	Datum values[PARKED_COLUMNS] = {0};
+	bool nulls[PARKED_COLUMNS] = {0};
+
+	values[PARKED_BLOCKING] = BoolGetDatum(false);
+	values[PARKED_CLASS] = CStringGetTextDatum(OUTBOX_EXPIRED_CLASS);
+	values[PARKED_ERROR] = CStringGetTextDatum(OUTBOX_EXPIRED_ERROR);
+	values[PARKED_FIRST_FAILED_AT] = values[PARKED_LAST_FAILED_AT] =
+		TimestampTzGetDatum(GetCurrentTimestamp());
+	add_event(aside, event, "dead", values, nulls);
+	aside->expired++;
+}
+
+/* Is it enough for one transaction? */
+bool
+outbox_aside_is_full(const OutboxAside *aside)
+{
+	return aside->bytes >= PAGE_BYTES;
+}
+
+/* Writes what is left; the transaction must end next. */
+void
+outbox_aside_write(OutboxAside *aside)
+{
+	if (aside->writer != NULL)
+		outbox_rows_end(aside->writer);
+	aside->writer = NULL;
+}
+
+/* The transaction has been committed. */
+void
+outbox_aside_tell(const OutboxAside *aside)
+{
+	if (aside->queued > 0)
+		outbox_blocks_count(aside->queued);
+	if (aside->expired > 0)
+		outbox_deadletter_added();
+}

@@ -1,0 +1,23 @@
+/*-------------------------------------------------------------------------
+ *
+ * delayed.h
+ *	  Events that are not due yet.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_DELAYED_H
+#define OUTBOX_DELAYED_H
+
+#include "outbox.h"
+
+#include "datatype/timestamp.h"
+#include "shmem.h"
+#include "store.h"
+
+extern void outbox_delayed_tell(OutboxDatabase *db, TimestampTz due);
+extern OutboxStoreStatus outbox_delayed_open(OutboxDatabase *db);
+extern OutboxStoreStatus outbox_delayed_run(OutboxDatabase *db,
+											bool *progress);
+extern long outbox_delayed_timeout_ms(OutboxDatabase *db);
+
+#endif /* OUTBOX_DELAYED_H */

@@ -1,0 +1,151 @@
+/*-------------------------------------------------------------------------
+ *
+ * parked_dead.c
+ *	  The SQL on the dead letters among outbox.parked: how events become dead
+ *	  letters without an attempt, their copies for a topic of their own, and
+ *	  their end. Like parked.c, each function is a transaction of its own, but
+ *	  for outbox_parked_forget().
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "catalog/pg_type.h"
+#include "parked.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+/* Makes dead letters of all that is parked of a topic. */
+OutboxStoreStatus
+outbox_parked_bury_topic(const char *relay, const char *topic,
+						 const char *error, uint64 *buried)
+{
+	static OutboxStatement statement = {
+		.sql = "UPDATE outbox.parked SET state = 'dead', class = 'topic',"
+			   "  error = $3, next_attempt_at = NULL,"
+			   "  attempts = attempts + (state = 'retrying')::integer,"
+			   "  first_failed_at = COALESCE(first_failed_at, now()),"
+			   "  last_failed_at = now()"
+			   " WHERE relay = $1 AND id IN"
+			   " (SELECT id FROM outbox.parked WHERE relay = $1"
+			   "  AND topic = $2 AND state <> 'dead' FOR UPDATE SKIP LOCKED)",
+		.nargs = 3,
+		.types = {TEXTOID, TEXTOID, TEXTOID}};
+	OutboxStoreStatus status = outbox_store_begin("outbox: parking events");
+	Datum values[3];
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	values[0] = CStringGetTextDatum(relay);
+	values[1] = CStringGetTextDatum(topic);
+	values[2] = CStringGetTextDatum(error);
+	*buried = outbox_store_execute(&statement, values, NULL);
+	outbox_store_end();
+	return OUTBOX_STORE_OK;
+}
+
+/*
+ * Forgets which dead letters up to an id have been removed, because these
+ * events are going to be removed, too. In the current transaction.
+ */
+OutboxStoreStatus
+outbox_parked_forget(uint64 last_id)
+{
+	static OutboxStatement statement = {
+		.sql = "DELETE FROM outbox.discarded WHERE id <= $1",
+		.nargs = 1,
+		.types = {INT8OID}};
+	Datum values[] = {Int64GetDatum((int64) last_id)};
+	OutboxStoreStatus status =
+		outbox_store_lock(OUTBOX_DISCARDED_TABLE, RowExclusiveLock);
+
+	if (status == OUTBOX_STORE_OK)
+		outbox_store_execute(&statement, values, NULL);
+	return status;
+}
+
+/* Removes dead letters that have been kept long enough. */
+OutboxStoreStatus
+outbox_parked_expire(const char *relay, int retention_s)
+{
+	static OutboxStatement statement = {
+		.sql = "WITH gone AS ("
+			   " DELETE FROM outbox.parked WHERE relay = $1 AND id IN"
+			   " (SELECT id FROM outbox.parked WHERE relay = $1"
+			   "  AND state = 'dead'"
+			   "  AND last_failed_at < now() - $2 * interval '1 second'"
+			   "  LIMIT 100000 FOR UPDATE SKIP LOCKED)"
+			   " RETURNING relay, id)"
+			   " INSERT INTO outbox.discarded (relay, id)"
+			   " SELECT relay, id FROM gone",
+		.nargs = 2,
+		.types = {TEXTOID, FLOAT8OID}};
+	OutboxStoreStatus status =
+		outbox_store_begin("outbox: removing old dead letters");
+	Datum values[2];
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	values[0] = CStringGetTextDatum(relay);
+	values[1] = Float8GetDatum(retention_s);
+	outbox_store_execute(&statement, values, NULL);
+	outbox_store_end();
+	return OUTBOX_STORE_OK;
+}
+
+/* Gives copies of dead letters for a topic of their own to the consumer. */
+OutboxStoreStatus
+outbox_parked_unannounced(const char *relay, const char *topic, int limit,
+						  OutboxEventConsumer consumer, void *arg,
+						  uint64 *rows)
+{
+	static OutboxStatement statement = {
+		.sql =
+			"SELECT id, event_id, emitted_at, $2, key, payload,"
+			"  COALESCE(headers, '{}') || jsonb_build_object("
+			"  'dead_letter_topic', topic, 'dead_letter_error', error,"
+			"  'dead_letter_class', class, 'dead_letter_attempts', attempts),"
+			"  NULL::timestamptz"
+			" FROM outbox.parked WHERE relay = $1 AND state = 'dead'"
+			"  AND announced_at IS NULL ORDER BY id LIMIT $3",
+		.read_only = true,
+		.nargs = 3,
+		.types = {TEXTOID, TEXTOID, INT8OID}};
+	OutboxStoreStatus status =
+		outbox_store_begin("outbox: reading dead letters");
+	Datum values[3];
+
+	*rows = 0;
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	values[0] = CStringGetTextDatum(relay);
+	values[1] = CStringGetTextDatum(topic);
+	values[2] = Int64GetDatum(limit);
+	*rows = outbox_store_stream(&statement, values, NULL, consumer, arg);
+	outbox_store_end();
+	return OUTBOX_STORE_OK;
+}
+
+/* Copies of dead letters have been published. */
+OutboxStoreStatus
+outbox_parked_announced(const char *relay, const uint64 *ids, int count)
+{
+	static OutboxStatement statement = {
+		.sql = "UPDATE outbox.parked SET announced_at = now()"
+			   " WHERE relay = $1 AND id IN"
+			   " (SELECT id FROM outbox.parked WHERE relay = $1"
+			   "  AND id = ANY ($2) FOR UPDATE SKIP LOCKED)",
+		.nargs = 2,
+		.types = {TEXTOID, INT8ARRAYOID}};
+	OutboxStoreStatus status =
+		outbox_store_begin("outbox: noting published dead letters");
+	Datum values[2];
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	values[0] = CStringGetTextDatum(relay);
+	values[1] = outbox_store_ids(ids, count);
+	outbox_store_execute(&statement, values, NULL);
+	outbox_store_end();
+	return OUTBOX_STORE_OK;
+}

@@ -1,0 +1,29 @@
+/*-------------------------------------------------------------------------
+ *
+ * position.h
+ *	  How far a relay is, on disk.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_POSITION_H
+#define OUTBOX_POSITION_H
+
+#include "outbox.h"
+
+#include "datatype/timestamp.h"
+#include "shmem.h"
+#include "store.h"
+
+extern OutboxStoreStatus outbox_position_lock(void);
+extern OutboxStoreStatus outbox_position_open(const char *relay,
+											  uint64 *position,
+											  uint64 *last_id, bool *used);
+extern OutboxStoreStatus outbox_position_set(const char *relay,
+											 uint64 position);
+extern OutboxStoreStatus outbox_position_write(const char *relay,
+											   uint64 position);
+extern OutboxStoreStatus outbox_position_least(Oid but, uint64 *position);
+extern TimestampTz outbox_position_first_at(Oid table, const char *relay);
+extern TimestampTz outbox_position_last_at(Oid table, const char *relay);
+
+#endif /* OUTBOX_POSITION_H */

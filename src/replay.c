@@ -1,0 +1,245 @@
+/*-------------------------------------------------------------------------
+ *
+ * replay.c
+ *	  Publishes events once more: outbox.replay() leaves a row in
+ *	  outbox.replay_job, and the relay emits copies of the events that it asks
+ *	  for, slice by slice, each slice in one commit with the job's progress.
+ *	  So a replay goes on after a crash where it was, and its events have
+ *	  their place in the order like any other.
+ *
+ * A slice looks at a few thousand ids at most, and only so often, so that a
+ * search for rare events does not keep the relay from its work. While no
+ * events can be published, replays rest.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "catalog/pg_type.h"
+#include "commit.h"
+#include "event.h"
+#include "replay.h"
+#include "utils/timestamp.h"
+
+#define SLICE_IDS       5000
+#define SLICE_EVENTS    2000
+#define SLICE_BYTES     (1024 * 1024) /* more than that in one event only */
+#define SLICE_EVERY_MS  10
+
+/* slices a second, at rates where one event after another would be too slow */
+#define SLICES_A_SECOND 5
+
+/* One row of outbox.replay_job, as far as it is needed here */
+typedef struct ReplayJob
+{
+	int64 id;
+	int64 next_id;
+	int64 last_id;
+	int64 rate;
+} ReplayJob;
+
+typedef struct Slice
+{
+	int columns;
+	uint64 last_id; /* of the events that have been emitted */
+	int64 bytes;    /* of their payloads */
+	bool full;      /* there may be more, up to the id where it ends */
+} Slice;
+
+/* how soon a job that somebody has locked is tried again */
+#define BUSY_RETRY_MS 200
+
+static bool any_running = true; /* as far as we know */
+static uint32 changes_seen = 0;
+static TimestampTz next_at = 0;
+
+/*
+ * The lowest id that a replay still needs; UINT64_MAX if there is none. In
+ * the current transaction.
+ */
+OutboxStoreStatus
+outbox_replay_first_id(uint64 *first_id)
+{
+	static OutboxStatement statement = {
+		.sql = "SELECT min(next_id), count(*) FROM outbox.replay_job"
+			   " WHERE state = 'running'",
+		.read_only = true};
+	OutboxStoreStatus status =
+		outbox_store_lock(OUTBOX_REPLAY_TABLE, AccessShareLock);
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	outbox_store_execute(&statement, NULL, NULL);
+	*first_id = outbox_store_result(2) == 0 ? PG_UINT64_MAX
+											: (uint64) outbox_store_result(1);
+	return OUTBOX_STORE_OK;
+}
+
+/*
+ * Reads the job that is to be worked on; false if there is none. Somebody may
+ * have locked those that are running, to cancel them, and change his mind.
+ */
+static bool
+read_job(ReplayJob *job)
+{
+	static OutboxStatement any = {
+		.sql =
+			"SELECT count(*) FROM outbox.replay_job WHERE state = 'running'"};
+	static OutboxStatement statement = {
+		.sql = "SELECT id, next_id, last_id, rate::bigint"
+			   " FROM outbox.replay_job WHERE state = 'running'"
+			   " ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED"};
+
+	if (outbox_store_execute(&statement, NULL, NULL) == 0)
+	{
+		outbox_store_execute(&any, NULL, NULL);
+		any_running = (outbox_store_result(1) > 0);
+		return false;
+	}
+	any_running = true;
+	job->id = outbox_store_result(1);
+	job->next_id = outbox_store_result(2);
+	job->last_id = outbox_store_result(3);
+	job->rate = outbox_store_result(4);
+	return true;
+}
+
+/* Puts one event into the buffer of the transaction. */
+static bool
+emit_event(const OutboxEvent *event, void *arg)
+{
+	Slice *slice = arg;
+	int64 bytes = event->payload ? VARSIZE_ANY(event->payload) : 0;
+
+	if (slice->bytes > 0 && slice->bytes + bytes > SLICE_BYTES)
+	{
+		slice->full = true;
+		return false;
+	}
+	slice->bytes += bytes;
+	outbox_event_emit_again(event, slice->columns);
+	slice->last_id = event->id;
+	return true;
+}
+
+/* Emits the events of one slice again. Returns how many they are. */
+static uint64
+emit_slice(const ReplayJob *job, int64 upto, int64 limit, Slice *slice)
+{
+	static OutboxStatement statement = {
+		.sql = "SELECT e.id, e.event_id, e.emitted_at,"
+			   "  COALESCE(j.to_topic, e.topic), e.key, e.payload,"
+			   "  COALESCE(e.headers, '{}') ||"
+			   "  jsonb_build_object('outbox_replay', j.id::text),"
+			   "  NULL::timestamptz"
+			   " FROM outbox.event e, outbox.replay_job j"
+			   " WHERE j.id = $1 AND e.id >= $2 AND e.id <= $3"
+			   "  AND (j.since IS NULL OR e.emitted_at >= j.since)"
+			   "  AND (j.until IS NULL OR e.emitted_at < j.until)"
+			   "  AND (j.topic IS NULL OR e.topic = j.topic)"
+			   "  AND (j.key IS NULL OR e.key = j.key)"
+			   "  AND (e.headers IS NULL OR NOT e.headers ? 'outbox_replay')"
+			   "  AND NOT EXISTS (SELECT FROM outbox.parked p"
+			   "   WHERE p.id = e.id)"
+			   "  AND NOT EXISTS (SELECT FROM outbox.discarded d"
+			   "   WHERE d.id = e.id)"
+			   " ORDER BY e.id LIMIT $4",
+		.nargs = 4,
+		.types = {INT8OID, INT8OID, INT8OID, INT8OID}};
+	Datum values[] = {Int64GetDatum(job->id), Int64GetDatum(job->next_id),
+					  Int64GetDatum(upto), Int64GetDatum(limit)};
+	uint64 count;
+
+	slice->columns = outbox_commit_join(true);
+	count = outbox_store_stream(&statement, values, NULL, emit_event, slice);
+	if (count == (uint64) limit)
+		slice->full = true;
+	return count;
+}
+
+/* Writes how far the job is. */
+static void
+write_progress(const ReplayJob *job, int64 next_id, uint64 count)
+{
+	static OutboxStatement statement = {
+		.sql = "UPDATE outbox.replay_job SET next_id = $2,"
+			   "  replayed = replayed + $3,"
+			   "  state = CASE WHEN $2 > last_id THEN 'done'"
+			   "   ELSE 'running' END,"
+			   "  finished_at = CASE WHEN $2 > last_id"
+			   "   THEN clock_timestamp() END"
+			   " WHERE id = $1",
+		.nargs = 3,
+		.types = {INT8OID, INT8OID, INT8OID}};
+	Datum values[] = {Int64GetDatum(job->id), Int64GetDatum(next_id),
+					  Int64GetDatum((int64) count)};
+
+	outbox_store_execute(&statement, values, NULL);
+}
+
+/* Emits one slice of a job. Returns for how long to rest, in ms. */
+static long
+run_slice(const ReplayJob *job)
+{
+	int64 limit = job->rate / SLICES_A_SECOND;
+	int64 upto = Min(job->next_id + SLICE_IDS - 1, job->last_id);
+	Slice slice = {0};
+	uint64 count;
+
+	limit = Max(limit, 1);
+	limit = Min(limit, SLICE_EVENTS);
+	count = emit_slice(job, upto, limit, &slice);
+	if (slice.full)
+		upto = (int64) slice.last_id;
+	write_progress(job, upto + 1, count);
+	return Max((long) (count * 1000 / job->rate), SLICE_EVERY_MS);
+}
+
+/* Are there jobs, as far as we know, and is it the time for them? */
+static bool
+is_time(OutboxDatabase *db)
+{
+	uint32 changes = pg_atomic_read_u32(&db->parked_changes);
+
+	if (changes != changes_seen)
+	{
+		changes_seen = changes;
+		any_running = true;
+	}
+	return any_running && db->relay.state == OUTBOX_RELAY_PUBLISHING;
+}
+
+/* Works on replays, if there are any; progress becomes true then. */
+OutboxStoreStatus
+outbox_replay_run(OutboxDatabase *db, bool *progress)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	OutboxStoreStatus status;
+	ReplayJob job;
+
+	if (!is_time(db) || now < next_at)
+		return OUTBOX_STORE_OK;
+	next_at = TimestampTzPlusMilliseconds(now, SLICE_EVERY_MS);
+	status = outbox_store_begin_emit("outbox: replaying events",
+									 OUTBOX_REPLAY_TABLE);
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	if (read_job(&job))
+	{
+		next_at = TimestampTzPlusMilliseconds(now, run_slice(&job));
+		*progress = true;
+	}
+	else
+		next_at = TimestampTzPlusMilliseconds(now, BUSY_RETRY_MS);
+	outbox_store_end();
+	return OUTBOX_STORE_OK;
+}
+
+/* How long until there is something to do; -1 = for ever */
+long
+outbox_replay_timeout_ms(OutboxDatabase *db)
+{
+	if (!is_time(db))
+		return -1;
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_at);
+}

@@ -1,0 +1,101 @@
+/*-------------------------------------------------------------------------
+ *
+ * restore.c
+ *	  Keeps the relay away while a session loads rows into our tables.
+ *
+ * A restore brings events, positions and the sequence one by one, each in a
+ * transaction of its own, perhaps several at once and in any order. A relay
+ * that looked at them meanwhile would go on from a wrong position. The
+ * triggers of these tables call us; rows that outbox_emit(), the relay and
+ * outbox.replay() write do not. What a relay has seen before the first of them
+ * is an outbox without events, in which it writes no position (relay.c).
+ *
+ * What shared memory knows of ids and segments is forgotten: it is that of the
+ * outbox before, which may even have had higher ids. The relay learns it anew
+ * when it starts. Until then, ids of writers are in flight from a lower one
+ * on, at worst.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include <signal.h>
+
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "shmem.h"
+#include "storage/ipc.h"
+
+PG_FUNCTION_INFO_V1(outbox_keep_relay_away_1_1);
+
+static void
+forget_outbox(OutboxDatabase *db)
+{
+	pg_atomic_write_u32(&db->relay_ready, 0);
+	pg_atomic_write_u32(&db->current_segment, 0);
+	pg_atomic_write_u64(&db->last_issued, 0);
+}
+
+/* The session has ended: the relay may start. */
+static void
+let_relay_start(int code, Datum arg)
+{
+	OutboxDatabase *db;
+
+	(void) code;
+	(void) arg;
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	outbox_shmem->blocked[outbox_shmem_my_proc()] = InvalidOid;
+	db = outbox_shmem_find(MyDatabaseId);
+	if (db != NULL)
+	{
+		/* once more, for what was learned while rows were missing */
+		forget_outbox(db);
+		db->start_wanted = true;
+	}
+	LWLockRelease(outbox_shmem->lock);
+	pg_atomic_fetch_add_u32(&outbox_shmem->ddl_count, 1);
+	outbox_shmem_wake_launcher();
+}
+
+/* Ends the relay, and keeps it from starting as long as we are connected. */
+static void
+keep_relay_away(void)
+{
+	static bool registered = false;
+	static bool told = false;
+	OutboxDatabase *db = outbox_shmem_my_database();
+	bool ended = false;
+
+	if (!registered)
+		before_shmem_exit(let_relay_start, (Datum) 0);
+	registered = true;
+
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	outbox_shmem->blocked[outbox_shmem_my_proc()] = MyDatabaseId;
+	if (db->relay.pid != 0)
+		ended = (kill(db->relay.pid, SIGTERM) == 0 && !told);
+	told = told || ended;
+	forget_outbox(db);
+	LWLockRelease(outbox_shmem->lock);
+	if (ended)
+		ereport(LOG, (errmsg("outbox relay ends: this session loads rows "
+							 "into the outbox"),
+					  errdetail("It starts again when the session has "
+								"ended.")));
+}
+
+/* outbox.keep_relay_away(): the trigger */
+Datum
+outbox_keep_relay_away_1_1(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("outbox.keep_relay_away() must be called as a "
+							   "trigger")));
+	/* without the library in place there is no relay */
+	if (outbox_shmem != NULL)
+		keep_relay_away();
+	return PointerGetDatum(NULL);
+}

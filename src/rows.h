@@ -1,0 +1,23 @@
+/*-------------------------------------------------------------------------
+ *
+ * rows.h
+ *	  Writes rows into one of our tables.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_ROWS_H
+#define OUTBOX_ROWS_H
+
+#include "outbox.h"
+
+#include "access/htup.h"
+#include "access/tupdesc.h"
+
+typedef struct OutboxRowWriter OutboxRowWriter;
+
+extern void outbox_rows_refuse(const char *table);
+extern OutboxRowWriter *outbox_rows_begin(Oid table, TupleDesc columns);
+extern void outbox_rows_add(OutboxRowWriter *writer, HeapTuple tuple);
+extern void outbox_rows_end(OutboxRowWriter *writer);
+
+#endif /* OUTBOX_ROWS_H */

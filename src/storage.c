@@ -1,0 +1,307 @@
+/*-------------------------------------------------------------------------
+ *
+ * storage.c
+ *	  The ring of segments in the course of time: the relay lets new
+ *	  transactions write to the next segment when the current one has been
+ *	  in use for its share of outbox.retention, and empties those that are
+ *	  not needed any more.
+ *
+ * A segment is emptied, by TRUNCATE, when
+ *
+ *	  - it is not the current one,
+ *	  - nobody writes to it any more, or reads it: it can be locked at once;
+ *	  - the position of every relay is behind its last event, and that has
+ *		been written to a table that is not emptied with it;
+ *	  - no replay still has to read it;
+ *	  - it was closed longer than outbox.retention ago.
+ *
+ * All but the second are looked at once more under the lock. If the next
+ * segment is not empty yet, the current one grows: nothing waits, nothing
+ * fails. The position goes into the new segment's table when it is switched,
+ * a whole retention before the old one is emptied: so a dump, which sees
+ * TRUNCATE but not what was inserted after its snapshot, always has it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "guc.h"
+#include "parked.h"
+#include "position.h"
+#include "replay.h"
+#include "segment.h"
+#include "storage.h"
+#include "utils/timestamp.h"
+
+/* of a ring of n segments, one is being filled, and one may be half empty */
+#define SEGMENTS_SPARE 2
+
+#define CHECK_MIN_MS   1000
+#define CHECK_MAX_MS   60000
+
+static TimestampTz check_at = 1; /* 0 = there is nothing to look after */
+static int opened_segment = -1;
+static TimestampTz opened_at;
+static bool behind_told = false;
+
+/* How long a segment is written to */
+static int64
+share_ms(void)
+{
+	int64 share =
+		(int64) outbox_retention_s * 1000 / (outbox_segments - SEGMENTS_SPARE);
+
+	return Max(share, CHECK_MIN_MS);
+}
+
+static void
+check_not_after(TimestampTz when)
+{
+	if (check_at == 0 || when < check_at)
+		check_at = when;
+}
+
+/* When to look again at something that could not be done just now */
+static TimestampTz
+soon(TimestampTz now)
+{
+	int64 delay_ms = share_ms() / 10;
+
+	delay_ms = Max(delay_ms, CHECK_MIN_MS);
+	return TimestampTzPlusMilliseconds(now, Min(delay_ms, CHECK_MAX_MS));
+}
+
+/* Events have been published: there is something to look after. */
+void
+outbox_storage_used(void)
+{
+	if (outbox_retention_s >= 0)
+		check_not_after(
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), share_ms()));
+}
+
+/* Settings may have changed. */
+void
+outbox_storage_reload(void)
+{
+	check_at = GetCurrentTimestamp();
+}
+
+/* Says once that space cannot be freed because the relay is behind. */
+static void
+tell_behind(bool behind)
+{
+	if (behind && !behind_told)
+		ereport(WARNING, (errmsg("outbox keeps events for longer than "
+								 "outbox.retention"),
+						  errdetail("Not all of them are published yet."),
+						  errhint("Look at outbox.stat_storage and "
+								  "outbox.stat_relay.")));
+	behind_told = behind;
+}
+
+/* Locks what TRUNCATE will lock, if it is free at once. */
+static OutboxStoreStatus
+lock_segment(int segment, Oid *event, Oid *position)
+{
+	*event = outbox_segment_relation(OUTBOX_SEGMENT_PREFIX, segment);
+	*position = outbox_segment_relation(OUTBOX_POSITION_PREFIX, segment);
+	if (!OidIsValid(*event) || !OidIsValid(*position))
+		return OUTBOX_STORE_ABSENT;
+	if (!outbox_store_lock_whole(*event) ||
+		!outbox_store_lock_whole(*position))
+		return OUTBOX_STORE_BUSY;
+	return OUTBOX_STORE_OK;
+}
+
+/* Is there anybody who still needs events up to that id? */
+static OutboxStoreStatus
+is_needed(Oid position_table, uint64 last_id, bool *behind, bool *needed)
+{
+	uint64 position;
+	uint64 replay;
+	OutboxStoreStatus status =
+		outbox_position_least(position_table, &position);
+
+	if (status == OUTBOX_STORE_OK)
+		status = outbox_replay_first_id(&replay);
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	*behind = (position < last_id);
+	*needed = *behind || replay <= last_id;
+	return OUTBOX_STORE_OK;
+}
+
+/* Empties a segment in the current transaction, if nobody needs it. */
+static OutboxStoreStatus
+empty_segment(int segment, bool *behind)
+{
+	OutboxSegmentBounds bounds;
+	OutboxStoreStatus status;
+	Oid event;
+	Oid position;
+	bool needed;
+
+	status = lock_segment(segment, &event, &position);
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	if (!outbox_segment_bounds(segment, &bounds))
+		return OUTBOX_STORE_BUSY;
+	status = is_needed(position, bounds.last_id, behind, &needed);
+	if (status != OUTBOX_STORE_OK || needed)
+		return status;
+	status = outbox_parked_forget(bounds.last_id);
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	if (!outbox_store_try(psprintf("TRUNCATE ONLY outbox.%s%d, outbox.%s%d",
+								   OUTBOX_SEGMENT_PREFIX, segment,
+								   OUTBOX_POSITION_PREFIX, segment)))
+		return OUTBOX_STORE_BUSY;
+	return OUTBOX_STORE_OK;
+}
+
+/*
+ * Tries to empty a segment that is not current. behind becomes true if it
+ * should have been emptied long ago, and has events that are not published.
+ */
+static OutboxStoreStatus
+retire(int segment, const char *relay, OutboxSegmentBounds *bounds,
+	   bool *behind)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	OutboxStoreStatus status;
+	TimestampTz over;
+	bool unpublished = false;
+
+	status = outbox_store_begin("outbox: emptying a segment");
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	status = outbox_position_lock();
+	if (status != OUTBOX_STORE_OK)
+	{
+		outbox_store_end();
+		return status;
+	}
+	over = outbox_position_last_at(
+		outbox_segment_relation(OUTBOX_POSITION_PREFIX, segment), relay);
+	over = Max(over, bounds->last_at);
+	over =
+		TimestampTzPlusMilliseconds(over, (int64) outbox_retention_s * 1000);
+	if (over > now)
+		check_not_after(over);
+	else
+	{
+		status = empty_segment(segment, &unpublished);
+		if (now > TimestampTzPlusMilliseconds(over, share_ms()))
+			*behind = *behind || unpublished;
+		check_not_after(soon(now));
+	}
+	outbox_store_end();
+	return status;
+}
+
+/* Switches to the next segment, if it is time, and that one is empty. */
+static void
+rotate(OutboxDatabase *db, const OutboxSegmentBounds *bounds)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int current = outbox_segment_current(db);
+	int next = (current + 1) % outbox_segments;
+	TimestampTz over = TimestampTzPlusMilliseconds(opened_at, share_ms());
+
+	if (bounds[current].last_id == 0)
+		return;
+	if (over > now)
+		check_not_after(over);
+	else
+	{
+		if (bounds[next].last_id == 0)
+			outbox_segment_switch(db, next);
+		check_not_after(soon(now));
+	}
+}
+
+/*
+ * Finds out what the segments hold. If there is something to empty, writes
+ * the position where it stays.
+ */
+static OutboxStoreStatus
+look(OutboxDatabase *db, const char *relay, uint64 position,
+	 OutboxSegmentBounds *bounds)
+{
+	OutboxStoreStatus status =
+		outbox_store_begin("outbox: looking at the segments");
+	bool any = false;
+	int current;
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	current = outbox_segment_current(db);
+	for (int i = 0; i < OUTBOX_SEGMENTS; i++)
+	{
+		if (!outbox_segment_bounds(i, &bounds[i]))
+			status = OUTBOX_STORE_BUSY;
+		any = any || (i != current && bounds[i].last_id != 0);
+	}
+	if (status == OUTBOX_STORE_OK)
+		status = outbox_position_lock();
+	if (status == OUTBOX_STORE_OK && any)
+		status = outbox_position_set(relay, position);
+	if (status == OUTBOX_STORE_OK && opened_segment != current &&
+		bounds[current].last_id != 0)
+	{
+		opened_at = outbox_position_first_at(
+			outbox_segment_relation(OUTBOX_POSITION_PREFIX, current), relay);
+		opened_segment = current;
+	}
+	outbox_store_end();
+	return status;
+}
+
+/*
+ * Looks after the segments, if it is time. position is the written one.
+ */
+OutboxStoreStatus
+outbox_storage_run(OutboxDatabase *db, const char *relay, uint64 position)
+{
+	OutboxSegmentBounds bounds[OUTBOX_SEGMENTS];
+	OutboxStoreStatus status;
+	bool behind = false;
+
+	/* events that nobody publishes take space, too */
+	if (check_at == 0 && pg_atomic_read_u64(&db->last_issued) > position)
+		outbox_storage_used();
+	if (check_at == 0 || check_at > GetCurrentTimestamp())
+		return OUTBOX_STORE_OK;
+	check_at = 0;
+	if (outbox_retention_s < 0)
+		return OUTBOX_STORE_OK;
+
+	status = look(db, relay, position, bounds);
+	for (int i = 0; status == OUTBOX_STORE_OK && i < OUTBOX_SEGMENTS; i++)
+	{
+		if (i == outbox_segment_current(db) || bounds[i].last_id == 0)
+			continue;
+		status = retire(i, relay, &bounds[i], &behind);
+		/* what others have locked is tried again; the rest need not wait */
+		if (status == OUTBOX_STORE_BUSY)
+			status = OUTBOX_STORE_OK;
+	}
+	if (status == OUTBOX_STORE_OK)
+	{
+		rotate(db, bounds);
+		tell_behind(behind);
+	}
+	else
+		check_not_after(soon(GetCurrentTimestamp()));
+	return status;
+}
+
+/* How long until there is something to do; -1 = for ever */
+long
+outbox_storage_timeout_ms(void)
+{
+	if (check_at == 0)
+		return -1;
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), check_at);
+}

@@ -1,0 +1,132 @@
+#include "outbox.h"
+
+#include "miscadmin.h"
+#include "store.h"
+#include "tcop/dest.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+typedef struct PageReceiver
+{
+	DestReceiver pub;
+	OutboxEventConsumer consumer;
+	void *arg;
+	MemoryContext row_context;
+	uint64 rows;
+} PageReceiver;
+
+static void
+receiver_startup(DestReceiver *self, int operation, TupleDesc typeinfo)
+{
+	(void) self;
+	(void) operation;
+	(void) typeinfo;
+}
+
+static void
+receiver_noop(DestReceiver *self)
+{
+	(void) self;
+}
+
+/* A column that may be null, detoasted */
+static struct varlena *
+slot_varlena(TupleTableSlot *slot, OutboxEventColumn column)
+{
+	if (slot->tts_isnull[column])
+		return NULL;
+	return PG_DETOAST_DATUM_PACKED(slot->tts_values[column]);
+}
+
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	PageReceiver *receiver = (PageReceiver *) self;
+	MemoryContext old_context;
+	OutboxEvent event;
+	bool taken;
+
+	slot_getallattrs(slot);
+	old_context = MemoryContextSwitchTo(receiver->row_context);
+	event.id = (uint64) DatumGetInt64(slot->tts_values[OUTBOX_EVENT_ID]);
+	event.event_id = DatumGetUUIDP(slot->tts_values[OUTBOX_EVENT_EVENT_ID]);
+	event.emitted_at =
+		DatumGetTimestampTz(slot->tts_values[OUTBOX_EVENT_EMITTED_AT]);
+	event.topic = (text *) slot_varlena(slot, OUTBOX_EVENT_TOPIC);
+	event.key = (text *) slot_varlena(slot, OUTBOX_EVENT_KEY);
+	event.payload = (bytea *) slot_varlena(slot, OUTBOX_EVENT_PAYLOAD);
+	event.headers =
+		slot->tts_isnull[OUTBOX_EVENT_HEADERS]
+			? NULL
+			: DatumGetJsonbP(slot->tts_values[OUTBOX_EVENT_HEADERS]);
+
+	event.expires_at = DT_NOEND;
+	if (!slot->tts_isnull[OUTBOX_EVENT_EXPIRES_AT])
+		event.expires_at =
+			DatumGetTimestampTz(slot->tts_values[OUTBOX_EVENT_EXPIRES_AT]);
+
+	/* the extra columns of parked events */
+	event.attempts = 0;
+	event.blocking = event.retrying = false;
+	if (slot->tts_tupleDescriptor->natts > OUTBOX_EVENT_COLUMNS)
+	{
+		const Datum *extra = &slot->tts_values[OUTBOX_EVENT_COLUMNS];
+
+		event.attempts = DatumGetInt32(extra[0]);
+		event.blocking = DatumGetBool(extra[1]);
+		event.retrying = DatumGetBool(extra[2]);
+	}
+
+	taken = receiver->consumer(&event, receiver->arg);
+	if (taken)
+		receiver->rows++;
+	MemoryContextSwitchTo(old_context);
+	MemoryContextReset(receiver->row_context);
+	return taken;
+}
+
+/*
+ * Gives the rows of a query, which begin with the columns of outbox.event (and
+ * may go on with those of parked events), to the consumer. Returns how many it has taken.
+ */
+uint64
+outbox_store_stream(OutboxStatement *statement, Datum *values,
+					const char *nulls, OutboxEventConsumer consumer, void *arg)
+{
+	ParamListInfo params = makeParamList(statement->nargs);
+	SPIExecuteOptions options = {0};
+	PageReceiver receiver = {0};
+	int result;
+
+	for (int i = 0; i < statement->nargs; i++)
+	{
+		params->params[i].value = values[i];
+		params->params[i].isnull = (nulls != NULL && nulls[i] == 'n');
+		params->params[i].pflags = PARAM_FLAG_CONST;
+		params->params[i].ptype = statement->types[i];
+	}
+
+	receiver.pub.receiveSlot = receive_row;
+	receiver.pub.rStartup = receiver_startup;
+	receiver.pub.rShutdown = receiver_noop;
+	receiver.pub.rDestroy = receiver_noop;
+	receiver.pub.mydest = DestNone;
+	receiver.consumer = consumer;
+	receiver.arg = arg;
+	receiver.row_context = AllocSetContextCreate(
+		CurrentMemoryContext, "outbox row", ALLOCSET_DEFAULT_SIZES);
+
+	options.params = params;
+	options.read_only = statement->read_only;
+	options.dest = &receiver.pub;
+
+	/* a request to end waits for the page, so that what the consumer has
+	 * taken is not forgotten; there is no lock to wait for any more */
+	HOLD_INTERRUPTS();
+	result = SPI_execute_plan_extended(outbox_store_plan(statement), &options);
+	RESUME_INTERRUPTS();
+	if (result < 0)
+		elog(ERROR, "query \"%s\" failed: %s", statement->sql,
+			 SPI_result_code_string(result));
+	return receiver.rows;
+}
