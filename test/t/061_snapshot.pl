@@ -1,0 +1,140 @@
+# A transaction that is open for the whole run, with a snapshot and an id of its
+# own, costs nothing: while segments are used in turn and emptied, the tables
+# stay as small, and the relay as quick, as at the beginning.
+#
+# Catches: rows that are updated or deleted again and again, dead versions of
+# which nobody can remove; a relay that has to step over them; a segment that is
+# not emptied because somebody might still see its rows.
+
+use strict;
+use warnings;
+
+use List::Util qw(max);
+use OutboxTest;
+use OutboxTest::Counter;
+use OutboxTest::Server;
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+my $rounds = 4;    # of the whole ring
+my $emits = 50;    # that are timed in each round
+
+my $mock = OutboxTest::Mock->new(topics => { count => 3 });
+my $consumer =
+  OutboxTest::Consumer->new(bootstrap => $mock->bootstrap, topics => ['count']);
+my $node = outbox_node('main',
+	bootstrap => $mock->bootstrap,
+	extension => 1,
+	conf => <<~'END');
+		outbox.retention = 1s
+		outbox.segments = 3
+		autovacuum_naptime = 1s
+		END
+
+sub query { return $node->safe_psql('postgres', $_[0]); }
+
+# How many pages the relay's statement touches at the end of the outbox
+sub pages_read
+{
+	my $plan = query(<<~'END');
+		SET enable_seqscan = off;
+		SET enable_bitmapscan = off;
+		SET enable_sort = off;
+		SET enable_incremental_sort = off;
+		PREPARE page AS SELECT id, event_id, emitted_at, topic, key, payload, headers, expires_at
+			FROM outbox.event WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3;
+		SET plan_cache_mode = force_generic_plan;
+		SELECT position AS p FROM outbox.stat_relay \gset
+		EXPLAIN (ANALYZE, BUFFERS, COSTS off, TIMING off) EXECUTE page(:p, :p + 10, 10);
+		END
+	my ($hit) = $plan =~ /Buffers: shared hit=(\d+)/
+	  or die "no buffers in: $plan";
+
+	return $hit;
+}
+
+# The mean time of an emit, its commit, and its being published
+sub latency
+{
+	my $start = time;
+
+	query(<<~END);
+		DO \$\$
+		BEGIN
+			FOR i IN 1 .. $emits LOOP
+				PERFORM outbox_emit('latency', NULL, 'x');
+				COMMIT;
+				IF NOT outbox.wait_published('20 s') THEN
+					RAISE 'event % is not published', i;
+				END IF;
+				COMMIT;
+			END LOOP;
+		END \$\$
+		END
+	return (time - $start) / $emits;
+}
+
+# The files and the size of the segments, as wait_until() asks for them
+sub look
+{
+	my ($emptied, $old) = @_;
+	my ($size, @new) = (outbox_size($node), segment_files($node));
+
+	$old->[$_] != $new[$_] && $emptied->{$_}++ for 0 .. 2;
+	usleep(200_000);
+	return $size;
+}
+
+counter_setup($node);
+query('CREATE TABLE plain (n int)');
+my $held = $node->background_psql('postgres');
+$held->query_safe(<<~'END');
+	BEGIN ISOLATION LEVEL REPEATABLE READ;
+	END
+$held->query_safe('INSERT INTO plain VALUES (1)');
+my $load = counter_load($node, rate => 1000);
+wait_emptied($node, 1, 0 .. 2);
+
+my (@size, @pages, @latency);
+for my $round (0 .. $rounds - 1)
+{
+	my @old = segment_files($node);
+	my %emptied;
+
+	$latency[$round] = latency();
+	$pages[$round] = pages_read();
+	wait_until(
+		undef,
+		sub {
+			$size[$round] = max($size[$round] // 0, look(\%emptied, \@old));
+			return keys %emptied == 3;
+		},
+		'the segments are emptied');
+	note sprintf 'round %d: %.1f MB, %d pages, %.2f ms', $round,
+	  $size[$round] / 1024 / 1024, $pages[$round], 1000 * $latency[$round];
+}
+
+is( query(<<~'END'), 't', 'the snapshot was held all the time');
+	SELECT age(backend_xmin) > 1000 AND age(backend_xid) > 1000
+	FROM pg_stat_activity WHERE query LIKE 'INSERT INTO plain%'
+	END
+cmp_ok(max(@size[ 1 .. $rounds - 1 ]), '<', 1.7 * $size[0], 'the tables do not grow');
+cmp_ok(max(@pages), '<', 8 * 5, "the relay's reads touch few pages");
+cmp_ok(max(@pages[ 1 .. $rounds - 1 ]), '<=', 1.5 * $pages[0], '... and no more than at first');
+cmp_ok($latency[-1], '<', 3 * $latency[0] + 0.01, 'publishing does not get slower');
+
+stop_load($node, $load);
+counter_check($node, $consumer, 'with a snapshot');
+is( query(<<~'END'), '0|0|0', 'no row was updated or deleted, none is dead');
+	SELECT sum(n_tup_upd), sum(n_tup_del), sum(n_dead_tup) FROM pg_stat_user_tables
+	WHERE schemaname = 'outbox'
+	END
+cmp_ok(query(q(SELECT n_dead_tup FROM pg_stat_user_tables WHERE relname = 'counter')),
+	'>', 1000, '... while rows of others are');
+ok( $node->poll_query_until('postgres',
+		'SELECT count(last_id) = 0 FROM outbox.segment_status()'),
+	'in the end all segments are empty');
+
+$held->quit;
+$node->stop;
+done_testing();

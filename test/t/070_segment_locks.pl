@@ -1,0 +1,137 @@
+# Segments are used in turn and emptied while others read, dump, lock, grant and
+# rewrite them.
+#
+# Catches: a relay that waits for a lock, makes others wait for it, or
+# deadlocks with them; one that publishes nothing because it cannot empty.
+
+use strict;
+use warnings;
+
+use OutboxTest;
+use OutboxTest::Counter;
+use OutboxTest::Server;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $mock = OutboxTest::Mock->new(topics => { count => 3 });
+my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
+my $node = outbox_node('main',
+	bootstrap => $mock->bootstrap,
+	extension => 1,
+	conf => <<~'END');
+		outbox.retention = 1s
+		outbox.segments = 3
+		log_lock_waits = on
+		deadlock_timeout = 200ms
+		autovacuum = off
+		END
+my $log = log_end($node);
+my $session = $node->background_psql('postgres');
+
+sub query { return $node->safe_psql('postgres', $_[0]); }
+
+# Events go on to be committed and published, or committed only.
+sub goes_on
+{
+	my ($name, %opt) = @_;
+	my $published = $opt{not_published} ? 0 : published($node) + 200;
+	my $committed = counter_sum($node) + 200;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	wait_until(
+		undef,
+		sub {
+			return counter_sum($node) >= $committed
+			  && ($opt{not_published} || published($node) >= $published);
+		},
+		$name);
+	return ok(1, $name);
+}
+
+# Neither the relay nor anybody else has waited for a lock of ours since then.
+sub nobody_waited
+{
+	my ($from, $name) = @_;
+	my @waits = log_lines($node, $from,
+		qr/still waiting for .* on (?!tuple|transaction)|deadlock|canceling/);
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	return is("@waits", '', $name);
+}
+
+counter_setup($node);
+my $load = counter_load($node, rate => 400);
+wait_emptied($node, 1, 0 .. 2);
+
+note 'a reader';
+my $relay = relay_pid($node);
+my $from = log_end($node);
+$session->query_safe('BEGIN; SELECT (SELECT count(*) FROM outbox.event), (SELECT count(*) FROM outbox.position)');
+my @kept = segment_files($node);
+goes_on("while it reads, $_") for 1 .. 3;
+is(join(' ', segment_files($node)), "@kept", 'nothing is emptied');
+$session->query_safe('COMMIT');
+wait_emptied($node, 1, 0 .. 2);
+nobody_waited($from, 'nobody has waited');
+
+note 'pg_dump';
+$from = log_end($node);
+for my $n (1 .. 3)
+{
+	run_log([ 'pg_dump', '-f', '/dev/null', '-h', $node->host, '-p', $node->port, 'postgres' ])
+	  or fail "dump $n";
+	goes_on("after dump $n");
+}
+nobody_waited($from, 'nobody has waited');
+
+note 'privileges, granted in a transaction that takes its time';
+$from = log_end($node);
+$session->query_safe('BEGIN; GRANT SELECT ON ALL TABLES IN SCHEMA outbox TO pg_monitor');
+goes_on("meanwhile, $_") for 1 .. 3;
+$session->query_safe('SELECT (SELECT count(*) FROM outbox.event), (SELECT count(*) FROM outbox.position)');
+$session->query_safe('COMMIT');
+wait_emptied($node, 1, 0 .. 2);
+nobody_waited($from, 'nobody has waited');
+
+note 'tables that the relay needs now and then, locked';
+for my $table (qw(position_0 position_1 position_2 relay discarded replay_job))
+{
+	$from = log_end($node);
+	$session->query_safe("BEGIN; LOCK TABLE outbox.$table");
+	goes_on("$table, $_", not_published => 1) for 1 .. 2;
+	$session->query_safe('SELECT count(*) FROM outbox.event');
+	$session->query_safe('COMMIT');
+	goes_on("$table, afterwards");
+	nobody_waited($from, "$table: nobody has waited");
+}
+
+note 'the segment that is emptied next, locked';
+$from = log_end($node);
+my $next = query(
+	'SELECT (segment + 1) % 3 FROM outbox.segment_status() WHERE is_current');
+$session->query_safe("BEGIN; LOCK TABLE outbox.event_$next");
+goes_on('emits', not_published => 1) for 1 .. 3;
+is(query('SELECT segment = ' . $next . ' FROM outbox.segment_status() WHERE is_current'),
+	'f', 'it is not written to');
+$session->query_safe('COMMIT');
+goes_on('afterwards');
+nobody_waited($from, 'nobody has waited');
+is(relay_pid($node), $relay, 'it is the same relay');
+
+note 'VACUUM FULL, CLUSTER, REINDEX';
+for my $n (0 .. 2)
+{
+	query("VACUUM FULL outbox.event_$n, outbox.position_$n");
+	query("CLUSTER outbox.event_$n USING event_${n}_pkey");
+	query("REINDEX TABLE CONCURRENTLY outbox.event_$n");
+	query("VACUUM ANALYZE outbox.event_$n");
+}
+wait_emptied($node, 1, 0 .. 2);
+is(relay_pid($node), $relay, 'it is the same relay');
+stop_load($node, $load);
+counter_check($node, $consumer, 'locks');
+
+$session->quit;
+is(log_lines($node, $log, qr/could not run/), 0, 'nothing has failed');
+$node->stop;
+done_testing();
