@@ -17,6 +17,7 @@ import java.sql.PreparedStatement;
 import java.sql.SQLException;
 import java.sql.Savepoint;
 import java.sql.Types;
+import java.time.OffsetDateTime;
 import java.util.Properties;
 import java.util.UUID;
 import org.postgresql.util.PGobject;
@@ -27,6 +28,8 @@ public class Emit {
 	static final String EMIT_CAST = "SELECT outbox_emit(?, ?, ?, ?::jsonb)";
 	static final String EMIT_NAMED =
 			"SELECT outbox_emit(topic => ?, key => ?, payload => ?, headers => ?)";
+	static final String EMIT_TIMES =
+			"SELECT outbox_emit(?, ?, ?, deliver_after => ?, expires_at => ?)";
 
 	static final UUID ID = UUID.fromString("01890a5d-ac96-774b-bcce-b302099a8057");
 	static final String OBJECT = "{\"a\": 1, \"b\": [true, null]}";
@@ -71,6 +74,7 @@ public class Emit {
 		emit(connection, EMIT_HEADERS, "headers", 7, "x", json("jsonb", HEADERS));
 		emit(connection, EMIT_HEADERS, "headers_null", 7, null, null);
 		emit(connection, EMIT_NAMED, "named", 7, json("jsonb", OBJECT), json("jsonb", HEADERS));
+		emit(connection, EMIT_TIMES, "times", 7, "x", json("interval", "0 s"), OffsetDateTime.now().plusHours(23));
 	}
 
 	/* nulls with a type, as object mappers set them, and headers as a string */

@@ -20,6 +20,7 @@ const EMIT = 'SELECT outbox_emit($1, $2, $3)';
 const EMIT_BYTES = 'SELECT outbox_emit($1, $2, $3::bytea)';
 const EMIT_HEADERS = 'SELECT outbox_emit($1, $2, $3, $4)';
 const EMIT_NAMED = 'SELECT outbox_emit(topic => $1, key => $2, payload => $3, headers => $4)';
+const EMIT_TIMES = 'SELECT outbox_emit($1, $2, $3, deliver_after => $4, expires_at => $5)';
 
 const UUID = '01890a5d-ac96-774b-bcce-b302099a8057';
 const OBJECT = { a: 1, b: [true, null] };
@@ -50,6 +51,7 @@ async function main() {
 	await client.query(EMIT_HEADERS, ['headers', 7, 'x', HEADERS]);
 	await client.query(EMIT_HEADERS, ['headers_null', 7, null, null]);
 	await client.query(EMIT_NAMED, ['named', 7, OBJECT, HEADERS]);
+	await client.query(EMIT_TIMES, ['times', 7, 'x', '0 s', new Date(Date.now() + 23 * 3600 * 1000)]);
 
 	for (let i = 0; i < 10; i++)
 		await client.query({ name: 'emit', text: EMIT, values: ['prepared', i, `value ${i}`] });

@@ -11,6 +11,7 @@ adapter: wrap it in Jsonb().
 """
 
 import uuid
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
 import psycopg
@@ -20,6 +21,8 @@ EMIT = "SELECT outbox_emit(%s, %s, %s)"
 EMIT_HEADERS = "SELECT outbox_emit(%s, %s, %s, %s)"
 EMIT_NAMED = ("SELECT outbox_emit(topic => %(topic)s, key => %(key)s, "
               "payload => %(payload)s, headers => %(headers)s)")
+EMIT_TIMES = ("SELECT outbox_emit(%s, %s, %s, deliver_after => %s, "
+              "expires_at => %s)")
 
 UUID = uuid.UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 OBJECT = {"a": 1, "b": [True, None]}
@@ -50,6 +53,9 @@ def main():
         conn.execute(EMIT_NAMED, {"topic": "named", "key": 7,
                                   "payload": Jsonb(OBJECT),
                                   "headers": Jsonb(HEADERS)})
+        conn.execute(EMIT_TIMES, ("times", 7, "x", timedelta(0),
+                                  datetime.now(timezone.utc)
+                                  + timedelta(hours=23)))
 
         # The sixth run of a statement uses a server-side prepared one.
         for i in range(10):
