@@ -96,11 +96,15 @@ sub park
 	$servers->sql(
 		[   "SELECT count(outbox_emit('backlog', $key, " . payload() . "))
 			 FROM generate_series(1, $count) AS n",
-			"INSERT INTO outbox.parked
-			 SELECT relay.name, event.*, 'retrying', true, 'event',
-				'refused by the benchmark', 1, now(), now(), now() + interval '1 day'
-			 FROM outbox.relay, outbox.event WHERE id > position",
-			'UPDATE outbox.relay SET position = (SELECT max(id) FROM outbox.event)',
+			"INSERT INTO outbox.parked (relay, id, event_id, emitted_at, topic, key,
+				payload, headers, state, blocking, class, error, attempts,
+				first_failed_at, last_failed_at, next_attempt_at)
+			 SELECT relay.name, id, event_id, emitted_at, topic, key, payload,
+				headers, 'retrying', true, 'event', 'refused by the benchmark',
+				1, now(), now(), now() + interval '1 day'
+			 FROM outbox.relay, outbox.event",
+			'UPDATE outbox.relay
+			 SET first_position = (SELECT max(id) FROM outbox.event)',
 			'VACUUM ANALYZE outbox.parked' ]);
 	return;
 }
@@ -136,7 +140,7 @@ sub fill
 	}
 	$servers->sql(
 		[   "SELECT setval('outbox.event_id_seq', $history)",
-			"UPDATE outbox.relay SET position = $history",
+			"UPDATE outbox.relay SET first_position = $history",
 			'CHECKPOINT' ]);
 	return;
 }
