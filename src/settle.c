@@ -314,6 +314,14 @@ is_stuck(OutboxStream *stream)
 		stream->unreachable_since != 0 ? STUCK_UNREACHABLE_MS : STUCK_MS);
 }
 
+/* When the first event of the window is taken back, if no answer comes */
+static TimestampTz
+expires_at(const OutboxStream *stream)
+{
+	return Max(stream->expires_first,
+			   TimestampTzPlusMilliseconds(stream->answered_at, EXPIRED_MS));
+}
+
 /*
  * Has an event of the window expired while brokers are silent? The sink would
  * publish it as soon as they are back.
@@ -323,8 +331,7 @@ is_expired(OutboxStream *stream)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	return outbox_publish_is_pending(stream) && stream->expires_first <= now &&
-		   TimestampDifferenceExceeds(stream->answered_at, now, EXPIRED_MS);
+	return outbox_publish_is_pending(stream) && expires_at(stream) <= now;
 }
 
 /* All answers are here: parks what must be, and closes the sink. */
@@ -394,7 +401,8 @@ outbox_settle_timeout_ms(const OutboxStream *stream)
 	if (stream->ending)
 		return PURGE_EVERY_MS;
 	if (!outbox_window_is_empty(stream->window))
-		return stream->expires_first != DT_NOEND ? EXPIRED_MS : STUCK_MS;
+		return Min(TimestampDifferenceMilliseconds(now, expires_at(stream)),
+				   STUCK_MS);
 	if (stream->batch_bytes != 0)
 		return NARROW_MS;
 	return -1;
