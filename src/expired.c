@@ -3,8 +3,7 @@
  * expired.c
  *	  Events that expire before they are published become dead letters, of
  *	  class expired: those of the stream when their turn comes (aside.c), those
- *	  that are parked at their time. Like those of parked.c, each
- *	  function is a transaction of its own.
+ *	  that are parked at their time, in a transaction of their own.
  *
  *-------------------------------------------------------------------------
  */

@@ -34,12 +34,8 @@ outbox_position_lock(void)
 		outbox_store_lock(OUTBOX_POSITION_TABLE, AccessShareLock);
 
 	for (int i = 0; status == OUTBOX_STORE_OK && i < OUTBOX_SEGMENTS; i++)
-	{
-		char name[NAMEDATALEN];
-
-		snprintf(name, sizeof(name), "%s%d", OUTBOX_POSITION_PREFIX, i);
-		status = outbox_store_lock(name, AccessShareLock);
-	}
+		status = outbox_store_lock_segment(OUTBOX_POSITION_PREFIX, i,
+										   AccessShareLock);
 	return status;
 }
 
@@ -55,7 +51,8 @@ report_missing(const char *relay)
 
 /*
  * Attaches to the outbox: the position from which a relay goes on, and the
- * last id that has been handed out; used: has it written a position? Raises an error if there is no such relay.
+ * last id that has been handed out; used: has it written a position? Raises
+ * an error if there is no such relay.
  */
 OutboxStoreStatus
 outbox_position_open(const char *relay, uint64 *position, uint64 *last_id,
@@ -124,13 +121,12 @@ outbox_position_set(const char *relay, uint64 position)
 	int segment = outbox_segment_current(outbox_shmem_my_database());
 	Datum values[] = {CStringGetTextDatum(relay),
 					  Int64GetDatum((int64) position)};
-	char name[NAMEDATALEN];
 	OutboxStoreStatus status;
 
 	if (position == written && segment == written_segment)
 		return OUTBOX_STORE_OK;
-	snprintf(name, sizeof(name), "%s%d", OUTBOX_POSITION_PREFIX, segment);
-	status = outbox_store_lock(name, RowExclusiveLock);
+	status = outbox_store_lock_segment(OUTBOX_POSITION_PREFIX, segment,
+									   RowExclusiveLock);
 	if (status != OUTBOX_STORE_OK)
 		return status;
 	if (outbox_store_execute(append_statement(segment), values, NULL) != 1)
@@ -156,10 +152,10 @@ outbox_position_write(const char *relay, uint64 position)
 
 /*
  * The position of the relay that is least far, as written to other tables
- * than that one. In the current transaction.
+ * than that one. They must be locked.
  */
-OutboxStoreStatus
-outbox_position_least(Oid but, uint64 *position)
+uint64
+outbox_position_least(Oid but)
 {
 	static OutboxStatement statement = {
 		.sql = "SELECT min(GREATEST(r.first_position,"
@@ -170,13 +166,9 @@ outbox_position_least(Oid but, uint64 *position)
 		.nargs = 1,
 		.types = {OIDOID}};
 	Datum values[] = {ObjectIdGetDatum(but)};
-	OutboxStoreStatus status = outbox_position_lock();
 
-	if (status != OUTBOX_STORE_OK)
-		return status;
 	outbox_store_execute(&statement, values, NULL);
-	*position = (uint64) outbox_store_result(1);
-	return OUTBOX_STORE_OK;
+	return (uint64) outbox_store_result(1);
 }
 
 /* When a row of the relay was written to one of the tables, which must be

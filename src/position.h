@@ -22,7 +22,7 @@ extern OutboxStoreStatus outbox_position_set(const char *relay,
 											 uint64 position);
 extern OutboxStoreStatus outbox_position_write(const char *relay,
 											   uint64 position);
-extern OutboxStoreStatus outbox_position_least(Oid but, uint64 *position);
+extern uint64 outbox_position_least(Oid but);
 extern TimestampTz outbox_position_first_at(Oid table, const char *relay);
 extern TimestampTz outbox_position_last_at(Oid table, const char *relay);
 

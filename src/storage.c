@@ -118,16 +118,12 @@ lock_segment(int segment, Oid *event, Oid *position)
 static OutboxStoreStatus
 is_needed(Oid position_table, uint64 last_id, bool *behind, bool *needed)
 {
-	uint64 position;
 	uint64 replay;
-	OutboxStoreStatus status =
-		outbox_position_least(position_table, &position);
+	OutboxStoreStatus status = outbox_replay_first_id(&replay);
 
-	if (status == OUTBOX_STORE_OK)
-		status = outbox_replay_first_id(&replay);
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	*behind = (position < last_id);
+	*behind = (outbox_position_least(position_table) < last_id);
 	*needed = *behind || replay <= last_id;
 	return OUTBOX_STORE_OK;
 }

@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * store.c
- *	  All SQL of the relay. Each function, but for outbox_store_read(), begins
- *	  and ends a transaction of its own, and leaves no lock and no snapshot
- *	  behind.
+ *	  The relay's transactions and their locks, and the statements that need
+ *	  no file of their own. What reads begins and ends a transaction of its
+ *	  own, but for outbox_store_read(), and leaves no lock or snapshot behind.
  *
  * A transaction begins by locking all of our tables, each only if it is free
  * at once, the sequence (the gate, see commit.c) first. So the relay never
@@ -97,6 +97,16 @@ outbox_store_lock(const char *name, LOCKMODE mode)
 						 &relation);
 }
 
+/* The same for a table of the ring, by its number */
+OutboxStoreStatus
+outbox_store_lock_segment(const char *prefix, int segment, LOCKMODE mode)
+{
+	char name[NAMEDATALEN];
+
+	snprintf(name, sizeof(name), "%s%d", prefix, segment);
+	return outbox_store_lock(name, mode);
+}
+
 /*
  * Locks a table as TRUNCATE does, with its TOAST table, which others lock
  * without it; false if one of them is not free at once.
@@ -138,12 +148,8 @@ lock_relations(void)
 		status = lock_relation(schema, OUTBOX_EVENT_TABLE, AccessShareLock,
 							   &relation);
 	for (int i = 0; status == OUTBOX_STORE_OK && i < OUTBOX_SEGMENTS; i++)
-	{
-		char name[NAMEDATALEN];
-
-		snprintf(name, sizeof(name), "%s%d", OUTBOX_SEGMENT_PREFIX, i);
-		status = lock_relation(schema, name, AccessShareLock, &relation);
-	}
+		status = outbox_store_lock_segment(OUTBOX_SEGMENT_PREFIX, i,
+										   AccessShareLock);
 	if (status == OUTBOX_STORE_OK)
 		status = lock_relation(schema, OUTBOX_RELAY_TABLE, RowExclusiveLock,
 							   &relation);
@@ -196,17 +202,17 @@ OutboxStoreStatus
 outbox_store_begin_emit(const char *activity, const char *table)
 {
 	OutboxStoreStatus status = outbox_store_begin(activity);
-	char segment[NAMEDATALEN];
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	snprintf(segment, sizeof(segment), "%s%d", OUTBOX_SEGMENT_PREFIX,
-			 outbox_segment_current(outbox_shmem_my_database()));
 	status = outbox_store_lock(OUTBOX_SEQUENCE, RowExclusiveLock);
 	if (status == OUTBOX_STORE_OK)
 		status = outbox_store_lock(table, RowExclusiveLock);
 	if (status == OUTBOX_STORE_OK)
-		status = outbox_store_lock(segment, RowExclusiveLock);
+		status = outbox_store_lock_segment(
+			OUTBOX_SEGMENT_PREFIX,
+			outbox_segment_current(outbox_shmem_my_database()),
+			RowExclusiveLock);
 	if (status != OUTBOX_STORE_OK)
 		outbox_store_end();
 	return status;

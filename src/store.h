@@ -77,6 +77,8 @@ extern uint64 outbox_store_stream(OutboxStatement *statement, Datum *values,
 								  const char *nulls,
 								  OutboxEventConsumer consumer, void *arg);
 extern OutboxStoreStatus outbox_store_lock(const char *name, LOCKMODE mode);
+extern OutboxStoreStatus outbox_store_lock_segment(const char *prefix,
+												   int segment, LOCKMODE mode);
 extern bool outbox_store_lock_whole(Oid table);
 extern void outbox_store_run(const char *sql);
 extern bool outbox_store_try(const char *sql);
