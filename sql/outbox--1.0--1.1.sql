@@ -359,7 +359,7 @@ CREATE VIEW outbox.stat_storage AS
                 WHEN s.is_current THEN 'new events'
                 WHEN j.id IS NOT NULL THEN pg_catalog.format('replay %s', j.id)
                 WHEN pg_catalog.current_setting('outbox.retention') = '-1' THEN 'outbox.retention'
-                WHEN GREATEST(s.last_at, c.closed_at) + pg_catalog.current_setting('outbox.retention')::interval
+                WHEN GREATEST(s.last_at, p.written_at) + pg_catalog.current_setting('outbox.retention')::interval
                      > pg_catalog.now() THEN 'outbox.retention'
            END AS kept_for
     FROM outbox.segment_status() s
@@ -371,8 +371,9 @@ CREATE VIEW outbox.stat_storage AS
              WHERE j.state = 'running' AND j.next_id <= s.last_id
              ORDER BY j.id LIMIT 1) j ON true
          LEFT JOIN LATERAL (
-             SELECT max(p.written_at) AS closed_at FROM outbox.position p
-             WHERE p.tableoid = pg_catalog.format('outbox.position_%s', s.segment)::regclass) c ON true;
+             SELECT p.written_at FROM outbox.position p
+             WHERE p.relay = w.relay AND p.position >= s.last_id
+             ORDER BY p.position LIMIT 1) p ON true;
 REVOKE ALL ON outbox.stat_storage FROM PUBLIC;
 GRANT SELECT ON outbox.stat_storage TO pg_monitor;
 COMMENT ON VIEW outbox.stat_storage IS

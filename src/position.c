@@ -30,13 +30,8 @@ static int written_segment = -1;
 OutboxStoreStatus
 outbox_position_lock(void)
 {
-	OutboxStoreStatus status =
-		outbox_store_lock(OUTBOX_POSITION_TABLE, AccessShareLock);
-
-	for (int i = 0; status == OUTBOX_STORE_OK && i < OUTBOX_SEGMENTS; i++)
-		status = outbox_store_lock_segment(OUTBOX_POSITION_PREFIX, i,
-										   AccessShareLock);
-	return status;
+	return outbox_store_lock_ring(OUTBOX_POSITION_TABLE,
+								  OUTBOX_POSITION_PREFIX);
 }
 
 static void
@@ -151,59 +146,52 @@ outbox_position_write(const char *relay, uint64 position)
 }
 
 /*
- * The position of the relay that is least far, as written to other tables
- * than that one. They must be locked.
+ * Have the positions of all relays passed an id, as written to other tables
+ * than that one? Then published_at, unless it is NULL, becomes the time when
+ * the last of them did; 0 if it is not known any more. The tables must be
+ * locked.
  */
-uint64
-outbox_position_least(Oid but)
+bool
+outbox_position_has_passed(uint64 id, Oid but, TimestampTz *published_at)
 {
 	static OutboxStatement statement = {
-		.sql = "SELECT min(GREATEST(r.first_position,"
-			   "  (SELECT max(p.position) FROM outbox.position p"
-			   "   WHERE p.relay = r.name AND p.tableoid <> $1)))"
-			   " FROM outbox.relay r",
+		.sql = "SELECT count(*), count(*) FILTER (WHERE r.first_position >= $1"
+			   "  OR w.written_at IS NOT NULL), max(w.written_at)"
+			   " FROM outbox.relay r LEFT JOIN LATERAL"
+			   "  (SELECT p.written_at FROM outbox.position p"
+			   "   WHERE p.relay = r.name AND p.position >= $1"
+			   "   AND p.tableoid <> $2"
+			   "   ORDER BY p.position LIMIT 1) w ON true",
 		.read_only = true,
-		.nargs = 1,
-		.types = {OIDOID}};
-	Datum values[] = {ObjectIdGetDatum(but)};
+		.nargs = 2,
+		.types = {INT8OID, OIDOID}};
+	Datum values[] = {Int64GetDatum((int64) id), ObjectIdGetDatum(but)};
+	int64 relays;
 
 	outbox_store_execute(&statement, values, NULL);
-	return (uint64) outbox_store_result(1);
+	relays = outbox_store_result(1);
+	if (published_at != NULL)
+		*published_at = outbox_store_result(3);
+	return relays > 0 && relays == outbox_store_result(2);
 }
 
-/* When a row of the relay was written to one of the tables, which must be
- * locked */
-static TimestampTz
-time_of_row(Oid table, const char *relay, const char *order)
-{
-	char *name = get_rel_name(table);
-	TimestampTz result = 0;
-	bool is_null;
-
-	if (name == NULL)
-		return 0;
-	outbox_store_run(psprintf("SELECT written_at FROM outbox.%s"
-							  " WHERE relay = %s ORDER BY position %s LIMIT 1",
-							  name, quote_literal_cstr(relay), order));
-	if (SPI_processed == 1)
-		result = DatumGetTimestampTz(SPI_getbinval(
-			SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
-	return result;
-}
-
-/* When the relay first wrote its position to that table; now, if never. In
- * the current transaction, like the next. */
+/*
+ * When the relay first wrote its position to one of the tables, which must be
+ * locked; now, if it has not yet. In the current transaction.
+ */
 TimestampTz
 outbox_position_first_at(Oid table, const char *relay)
 {
-	TimestampTz first = time_of_row(table, relay, "");
+	char *name = get_rel_name(table);
+	bool is_null;
 
-	return first == 0 ? GetCurrentTimestamp() : first;
-}
-
-/* When it did so last; 0 if never */
-TimestampTz
-outbox_position_last_at(Oid table, const char *relay)
-{
-	return time_of_row(table, relay, "DESC");
+	if (name == NULL)
+		return GetCurrentTimestamp();
+	outbox_store_run(psprintf("SELECT written_at FROM outbox.%s"
+							  " WHERE relay = %s ORDER BY position LIMIT 1",
+							  name, quote_literal_cstr(relay)));
+	if (SPI_processed == 0)
+		return GetCurrentTimestamp();
+	return DatumGetTimestampTz(SPI_getbinval(
+		SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
 }

@@ -22,8 +22,8 @@ extern OutboxStoreStatus outbox_position_set(const char *relay,
 											 uint64 position);
 extern OutboxStoreStatus outbox_position_write(const char *relay,
 											   uint64 position);
-extern uint64 outbox_position_least(Oid but);
+extern bool outbox_position_has_passed(uint64 id, Oid but,
+									   TimestampTz *published_at);
 extern TimestampTz outbox_position_first_at(Oid table, const char *relay);
-extern TimestampTz outbox_position_last_at(Oid table, const char *relay);
 
 #endif /* OUTBOX_POSITION_H */

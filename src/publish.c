@@ -23,6 +23,7 @@
 #include "horizon.h"
 #include "liblog.h"
 #include "miscadmin.h"
+#include "page.h"
 #include "publish.h"
 #include "record.h"
 #include "settle.h"
@@ -125,7 +126,7 @@ outbox_publish_poll(OutboxStream *stream)
 	return any;
 }
 
-/* What outbox_store_read() left off at */
+/* What outbox_page_read() left off at */
 typedef struct PageState
 {
 	OutboxStream *stream;
@@ -311,8 +312,8 @@ outbox_publish_page(OutboxStream *stream, bool *progress)
 	}
 
 	XLogFlush(commit_lsn);
-	status = outbox_store_read(stream->read_upto, horizon, limit,
-							   publish_event, &page, &rows);
+	status = outbox_page_read(stream->read_upto, horizon, limit, publish_event,
+							  &page, &rows);
 	if (status != OUTBOX_STORE_OK)
 		return busy(stream, status);
 	outbox_aside_write(&page.aside);

@@ -224,7 +224,8 @@ outbox_replay_run(OutboxDatabase *db, bool *progress)
 									 OUTBOX_REPLAY_TABLE);
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	if (read_job(&job))
+	status = outbox_store_lock_ring(OUTBOX_EVENT_TABLE, OUTBOX_SEGMENT_PREFIX);
+	if (status == OUTBOX_STORE_OK && read_job(&job))
 	{
 		next_at = TimestampTzPlusMilliseconds(now, run_slice(&job));
 		*progress = true;

@@ -45,9 +45,10 @@ outbox_rows_refuse(const char *table)
 					 OUTBOX_EXTENSION)));
 }
 
-/* Compares what is in the catalog with what this library writes. */
-static void
-check_schema(Relation rel, TupleDesc ours)
+/* Raises 55000 if a table has other columns than this library reads and
+ * writes there. */
+void
+outbox_rows_check(Relation rel, TupleDesc ours)
 {
 	TupleDesc theirs = RelationGetDescr(rel);
 	bool same = (ours->natts == theirs->natts);
@@ -75,7 +76,7 @@ outbox_rows_begin(Oid table, TupleDesc columns)
 	writer->count = 0;
 	writer->bytes = 0;
 	writer->rel = table_open(table, RowExclusiveLock);
-	check_schema(writer->rel, columns);
+	outbox_rows_check(writer->rel, columns);
 	writer->estate = CreateExecutorState();
 	writer->rel_info = makeNode(ResultRelInfo);
 	InitResultRelInfo(writer->rel_info, writer->rel, 1, NULL, 0);

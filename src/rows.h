@@ -12,10 +12,12 @@
 
 #include "access/htup.h"
 #include "access/tupdesc.h"
+#include "utils/relcache.h"
 
 typedef struct OutboxRowWriter OutboxRowWriter;
 
 extern void outbox_rows_refuse(const char *table);
+extern void outbox_rows_check(Relation rel, TupleDesc columns);
 extern OutboxRowWriter *outbox_rows_begin(Oid table, TupleDesc columns);
 extern void outbox_rows_add(OutboxRowWriter *writer, HeapTuple tuple);
 extern void outbox_rows_end(OutboxRowWriter *writer);

@@ -69,30 +69,73 @@ look_at_end(Relation rel, Relation index, Snapshot snapshot,
 }
 
 /*
- * What a segment holds, as a new snapshot sees it. False if it is not there,
- * or somebody has locked it: this function does not wait.
+ * Opens a segment's table and the index of its ids. False if it is not there,
+ * or somebody has locked one of them: this function does not wait.
+ */
+bool
+outbox_segment_open(int segment, Relation *rel, Relation *index)
+{
+	Oid oid = outbox_segment_relation(OUTBOX_SEGMENT_PREFIX, segment);
+	Oid index_oid;
+
+	if (!OidIsValid(oid) || !ConditionalLockRelationOid(oid, AccessShareLock))
+		return false;
+	*rel = table_open(oid, NoLock);
+	/* REINDEX locks it alone */
+	index_oid = outbox_primary_key_index(*rel);
+	if (!OidIsValid(index_oid) ||
+		!ConditionalLockRelationOid(index_oid, AccessShareLock))
+	{
+		table_close(*rel, AccessShareLock);
+		return false;
+	}
+	*index = index_open(index_oid, NoLock);
+	return true;
+}
+
+void
+outbox_segment_close(Relation rel, Relation index)
+{
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+}
+
+/*
+ * Is nobody writing to a segment any more? It must not be the current one, so
+ * that nobody begins to. False also if somebody has locked it.
+ */
+bool
+outbox_segment_is_quiet(int segment)
+{
+	Oid oid = outbox_segment_relation(OUTBOX_SEGMENT_PREFIX, segment);
+
+	if (!OidIsValid(oid) || !ConditionalLockRelationOid(oid, ShareLock))
+		return false;
+	UnlockRelationOid(oid, ShareLock);
+	return true;
+}
+
+/*
+ * What a segment holds, as a new snapshot sees it. False if it cannot be
+ * opened at once.
  */
 bool
 outbox_segment_bounds(int segment, OutboxSegmentBounds *bounds)
 {
-	Oid oid = outbox_segment_relation(OUTBOX_SEGMENT_PREFIX, segment);
 	Snapshot snapshot;
 	Relation rel;
 	Relation index;
 
 	memset(bounds, 0, sizeof(*bounds));
-	if (!OidIsValid(oid) || !ConditionalLockRelationOid(oid, AccessShareLock))
+	if (!outbox_segment_open(segment, &rel, &index))
 		return false;
-	rel = table_open(oid, NoLock);
-	index = index_open(outbox_primary_key_index(rel), AccessShareLock);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	if (look_at_end(rel, index, snapshot, ForwardScanDirection,
 					&bounds->first_id, &bounds->first_at))
 		(void) look_at_end(rel, index, snapshot, BackwardScanDirection,
 						   &bounds->last_id, &bounds->last_at);
 	UnregisterSnapshot(snapshot);
-	index_close(index, AccessShareLock);
-	table_close(rel, AccessShareLock);
+	outbox_segment_close(rel, index);
 	return true;
 }
 

@@ -12,6 +12,7 @@
 
 #include "datatype/timestamp.h"
 #include "shmem.h"
+#include "utils/relcache.h"
 
 /* What a segment holds; ids are 0 if it is empty */
 typedef struct OutboxSegmentBounds
@@ -23,6 +24,9 @@ typedef struct OutboxSegmentBounds
 } OutboxSegmentBounds;
 
 extern Oid outbox_segment_relation(const char *prefix, int segment);
+extern bool outbox_segment_open(int segment, Relation *rel, Relation *index);
+extern void outbox_segment_close(Relation rel, Relation index);
+extern bool outbox_segment_is_quiet(int segment);
 extern int outbox_segment_current(OutboxDatabase *db);
 extern Oid outbox_segment_lock_current(OutboxDatabase *db);
 extern void outbox_segment_switch(OutboxDatabase *db, int segment);

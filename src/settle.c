@@ -27,9 +27,11 @@
 #include "blocks.h"
 #include "deadletter.h"
 #include "guc.h"
+#include "page.h"
 #include "parked.h"
 #include "settle.h"
 #include "status.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -209,7 +211,6 @@ park(OutboxStream *stream, OutboxFailedEvent *failed)
 	OutboxParkReason reason = {
 		.failure = failed->failure, .error = failed->error, .attempts = 1};
 	OutboxStoreStatus status;
-	uint64 added;
 
 	reason.blocking = (outbox_on_failure != OUTBOX_ON_FAILURE_SKIP);
 	/* a topic's others queue behind it; all are given up together, later */
@@ -218,7 +219,7 @@ park(OutboxStream *stream, OutboxFailedEvent *failed)
 							(failed->failure == OUTBOX_FAILURE_EVENT &&
 							 outbox_backoff_is_last(1)));
 	reason.next_attempt = outbox_backoff_next(1);
-	status = outbox_parked_add(stream->relay, &id, 1, &reason, &added);
+	status = outbox_parked_add(stream->relay, id, &reason);
 	if (status != OUTBOX_STORE_OK)
 		return status;
 
@@ -267,6 +268,13 @@ park_culprits(OutboxStream *stream, bool topics_only)
 	return first ? park(stream, first) : OUTBOX_STORE_OK;
 }
 
+static bool
+copy_topic(const OutboxEvent *event, void *topic)
+{
+	text_to_cstring_buffer(event->topic, topic, OUTBOX_TOPIC_MAX + 1);
+	return true;
+}
+
 /*
  * The oldest event has had no answer for a while: asks the brokers about its
  * topic.
@@ -274,12 +282,16 @@ park_culprits(OutboxStream *stream, bool topics_only)
 static OutboxStoreStatus
 check_topic(OutboxStream *stream)
 {
-	char topic[OUTBOX_TOPIC_MAX + 1];
+	char topic[OUTBOX_TOPIC_MAX + 1] = "";
 	char error[OUTBOX_SINK_ERROR_MAX];
 	OutboxFailure failure;
+	uint64 rows;
 	OutboxStoreStatus status =
-		outbox_store_topic(stream->stuck_id, topic, sizeof(topic));
+		outbox_page_read(stream->stuck_id - 1, stream->stuck_id + 1, 1,
+						 copy_topic, topic, &rows);
 
+	if (status == OUTBOX_STORE_OK)
+		outbox_store_end();
 	stream->stuck_since = GetCurrentTimestamp();
 	if (status == OUTBOX_STORE_OK && topic[0] != '\0' &&
 		stream->api->check_topic(stream->sink, topic, CHECK_TOPIC_MS, &failure,

@@ -13,9 +13,9 @@
  *	  - the position of every relay is behind its last event, and that has
  *		been written to a table that is not emptied with it;
  *	  - no replay still has to read it;
- *	  - it was closed longer than outbox.retention ago.
+ *	  - the last of them was published longer than outbox.retention ago.
  *
- * All but the second are looked at once more under the lock. If the next
+ * The third and the fourth are looked at once more under the lock. If the next
  * segment is not empty yet, the current one grows: nothing waits, nothing
  * fails. The position goes into the new segment's table when it is switched,
  * a whole retention before the old one is emptied: so a dump, which sees
@@ -26,6 +26,7 @@
 #include "outbox.h"
 
 #include "guc.h"
+#include "page.h"
 #include "parked.h"
 #include "position.h"
 #include "replay.h"
@@ -114,23 +115,24 @@ lock_segment(int segment, Oid *event, Oid *position)
 	return OUTBOX_STORE_OK;
 }
 
-/* Is there anybody who still needs events up to that id? */
+/* Is there anybody who still needs events up to that id? The positions that
+ * tell it must be in another table, which stays. */
 static OutboxStoreStatus
-is_needed(Oid position_table, uint64 last_id, bool *behind, bool *needed)
+is_needed(Oid position_table, uint64 last_id, bool *needed)
 {
 	uint64 replay;
 	OutboxStoreStatus status = outbox_replay_first_id(&replay);
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	*behind = (outbox_position_least(position_table) < last_id);
-	*needed = *behind || replay <= last_id;
+	*needed = replay <= last_id ||
+			  !outbox_position_has_passed(last_id, position_table, NULL);
 	return OUTBOX_STORE_OK;
 }
 
 /* Empties a segment in the current transaction, if nobody needs it. */
 static OutboxStoreStatus
-empty_segment(int segment, bool *behind)
+empty_segment(int segment)
 {
 	OutboxSegmentBounds bounds;
 	OutboxStoreStatus status;
@@ -143,7 +145,7 @@ empty_segment(int segment, bool *behind)
 		return status;
 	if (!outbox_segment_bounds(segment, &bounds))
 		return OUTBOX_STORE_BUSY;
-	status = is_needed(position, bounds.last_id, behind, &needed);
+	status = is_needed(position, bounds.last_id, &needed);
 	if (status != OUTBOX_STORE_OK || needed)
 		return status;
 	status = outbox_parked_forget(bounds.last_id);
@@ -161,13 +163,13 @@ empty_segment(int segment, bool *behind)
  * should have been emptied long ago, and has events that are not published.
  */
 static OutboxStoreStatus
-retire(int segment, const char *relay, OutboxSegmentBounds *bounds,
-	   bool *behind)
+retire(int segment, const OutboxSegmentBounds *bounds, bool *behind)
 {
+	int64 retention_ms = (int64) outbox_retention_s * 1000;
 	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz published_at = 0;
 	OutboxStoreStatus status;
 	TimestampTz over;
-	bool unpublished = false;
 
 	status = outbox_store_begin("outbox: emptying a segment");
 	if (status != OUTBOX_STORE_OK)
@@ -178,20 +180,17 @@ retire(int segment, const char *relay, OutboxSegmentBounds *bounds,
 		outbox_store_end();
 		return status;
 	}
-	over = outbox_position_last_at(
-		outbox_segment_relation(OUTBOX_POSITION_PREFIX, segment), relay);
-	over = Max(over, bounds->last_at);
-	over =
-		TimestampTzPlusMilliseconds(over, (int64) outbox_retention_s * 1000);
-	if (over > now)
-		check_not_after(over);
-	else
+	over = TimestampTzPlusMilliseconds(bounds->last_at, retention_ms);
+	if (outbox_position_has_passed(bounds->last_id, InvalidOid, &published_at))
 	{
-		status = empty_segment(segment, &unpublished);
-		if (now > TimestampTzPlusMilliseconds(over, share_ms()))
-			*behind = *behind || unpublished;
-		check_not_after(soon(now));
+		over =
+			Max(over, TimestampTzPlusMilliseconds(published_at, retention_ms));
+		if (over <= now)
+			status = empty_segment(segment);
 	}
+	else if (now > TimestampTzPlusMilliseconds(over, share_ms()))
+		*behind = true;
+	check_not_after(over > now ? over : soon(now));
 	outbox_store_end();
 	return status;
 }
@@ -212,9 +211,33 @@ rotate(OutboxDatabase *db, const OutboxSegmentBounds *bounds)
 	else
 	{
 		if (bounds[next].last_id == 0)
+		{
+			outbox_page_set_drained(next, false);
 			outbox_segment_switch(db, next);
+		}
 		check_not_after(soon(now));
 	}
+}
+
+/*
+ * Finds out what a segment holds. If it is not written to any more, tells
+ * page.c when all of it is published. False if it is locked.
+ */
+static bool
+look_at(int segment, bool is_current, uint64 position,
+		OutboxSegmentBounds *bounds)
+{
+	bool known = is_current || outbox_page_is_drained(segment);
+	/* before it is looked at, with a snapshot that sees the last writers */
+	bool quiet = !known && outbox_segment_is_quiet(segment);
+
+	if (!outbox_segment_bounds(segment, bounds))
+		return false;
+	if (quiet && bounds->last_id <= position)
+		outbox_page_set_drained(segment, true);
+	else if (!known)
+		check_not_after(soon(GetCurrentTimestamp()));
+	return true;
 }
 
 /*
@@ -235,7 +258,7 @@ look(OutboxDatabase *db, const char *relay, uint64 position,
 	current = outbox_segment_current(db);
 	for (int i = 0; i < OUTBOX_SEGMENTS; i++)
 	{
-		if (!outbox_segment_bounds(i, &bounds[i]))
+		if (!look_at(i, i == current, position, &bounds[i]))
 			status = OUTBOX_STORE_BUSY;
 		any = any || (i != current && bounds[i].last_id != 0);
 	}
@@ -278,7 +301,7 @@ outbox_storage_run(OutboxDatabase *db, const char *relay, uint64 position)
 	{
 		if (i == outbox_segment_current(db) || bounds[i].last_id == 0)
 			continue;
-		status = retire(i, relay, &bounds[i], &behind);
+		status = retire(i, &bounds[i], &behind);
 		/* what others have locked is tried again; the rest need not wait */
 		if (status == OUTBOX_STORE_BUSY)
 			status = OUTBOX_STORE_OK;

@@ -1,12 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * store.c
- *	  The relay's transactions and their locks, and the statements that need
- *	  no file of their own. What reads begins and ends a transaction of its
- *	  own, but for outbox_store_read(), and leaves no lock or snapshot behind.
+ *	  The relay's transactions, their locks and their statements.
  *
- * A transaction begins by locking all of our tables, each only if it is free
- * at once, the sequence (the gate, see commit.c) first. So the relay never
+ * A transaction begins by locking the tables that most need, and goes on with
+ * those that it alone needs, each only if it is free at once, and the sequence
+ * (the gate, see commit.c) first. So the relay never
  * waits for DROP EXTENSION, VACUUM FULL or LOCK TABLE while it holds a lock
  * that they may want; it comes back a little later. Names are looked up each
  * time: the extension may have been dropped, or dropped and created again.
@@ -40,9 +39,8 @@
 static Oid attached_sequence = InvalidOid;
 
 /*
- * Settings of the relay's session. The page's plan must be the merge of the
- * segments' indexes whatever the statistics say: an outbox is usually empty,
- * so they mislead.
+ * Settings of the relay's session. Plans must use indexes whatever the
+ * statistics say: our tables are empty most of the time, so they mislead.
  */
 void
 outbox_store_init(void)
@@ -107,6 +105,17 @@ outbox_store_lock_segment(const char *prefix, int segment, LOCKMODE mode)
 	return outbox_store_lock(name, mode);
 }
 
+/* Locks a table and its segments for reading, if all of it is free at once. */
+OutboxStoreStatus
+outbox_store_lock_ring(const char *name, const char *prefix)
+{
+	OutboxStoreStatus status = outbox_store_lock(name, AccessShareLock);
+
+	for (int i = 0; status == OUTBOX_STORE_OK && i < OUTBOX_SEGMENTS; i++)
+		status = outbox_store_lock_segment(prefix, i, AccessShareLock);
+	return status;
+}
+
 /*
  * Locks a table as TRUNCATE does, with its TOAST table, which others lock
  * without it; false if one of them is not free at once.
@@ -144,12 +153,6 @@ lock_relations(void)
 	if (status == OUTBOX_STORE_OK && OidIsValid(attached_sequence) &&
 		attached_sequence != sequence)
 		return OUTBOX_STORE_ABSENT;
-	if (status == OUTBOX_STORE_OK)
-		status = lock_relation(schema, OUTBOX_EVENT_TABLE, AccessShareLock,
-							   &relation);
-	for (int i = 0; status == OUTBOX_STORE_OK && i < OUTBOX_SEGMENTS; i++)
-		status = outbox_store_lock_segment(OUTBOX_SEGMENT_PREFIX, i,
-										   AccessShareLock);
 	if (status == OUTBOX_STORE_OK)
 		status = lock_relation(schema, OUTBOX_RELAY_TABLE, RowExclusiveLock,
 							   &relation);
@@ -369,55 +372,4 @@ outbox_store_ids(const uint64 *ids, int count)
 	return PointerGetDatum(construct_array(datums, count, INT8OID,
 										   sizeof(int64), FLOAT8PASSBYVAL,
 										   TYPALIGN_DOUBLE));
-}
-
-/*
- * Gives the events with position < id < horizon, in order and at most limit
- * of them, to the consumer. rows becomes how many it has taken. The horizon
- * must have been read before, and the WAL flushed. If the answer is OK, the
- * transaction goes on: the caller may write, and ends it.
- */
-OutboxStoreStatus
-outbox_store_read(uint64 position, uint64 horizon, int limit,
-				  OutboxEventConsumer consumer, void *arg, uint64 *rows)
-{
-	static OutboxStatement statement = {
-		.sql = "SELECT id, event_id, emitted_at, topic, key, payload, headers,"
-			   " expires_at FROM outbox.event WHERE id > $1 AND id < $2"
-			   " ORDER BY id LIMIT $3",
-		.read_only = true,
-		.nargs = 3,
-		.types = {INT8OID, INT8OID, INT8OID}};
-	Datum values[] = {Int64GetDatum((int64) position),
-					  Int64GetDatum((int64) horizon), Int64GetDatum(limit)};
-	OutboxStoreStatus status = outbox_store_begin("outbox: reading events");
-
-	*rows = 0;
-	if (status != OUTBOX_STORE_OK)
-		return status;
-	*rows = outbox_store_stream(&statement, values, NULL, consumer, arg);
-	return OUTBOX_STORE_OK;
-}
-
-/* The topic of an event; empty if there is no such event. */
-OutboxStoreStatus
-outbox_store_topic(uint64 id, char *topic, int size)
-{
-	static OutboxStatement statement = {
-		.sql = "SELECT topic FROM outbox.event WHERE id = $1",
-		.read_only = true,
-		.nargs = 1,
-		.types = {INT8OID}};
-	Datum values[] = {Int64GetDatum((int64) id)};
-	OutboxStoreStatus status = outbox_store_begin("outbox: reading a topic");
-
-	topic[0] = '\0';
-	if (status != OUTBOX_STORE_OK)
-		return status;
-	if (outbox_store_execute(&statement, values, NULL) == 1)
-		strlcpy(topic,
-				SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1),
-				size);
-	outbox_store_end();
-	return OUTBOX_STORE_OK;
 }

@@ -25,7 +25,7 @@ typedef enum OutboxStoreStatus
 } OutboxStoreStatus;
 
 /* A query, prepared when it is first needed */
-#define OUTBOX_STATEMENT_ARGS 8
+#define OUTBOX_STATEMENT_ARGS 15
 
 typedef struct OutboxStatement
 {
@@ -36,7 +36,8 @@ typedef struct OutboxStatement
 	SPIPlanPtr plan;
 } OutboxStatement;
 
-/* One row of outbox.event or outbox.parked; what it points to is valid during the call */
+/* One row of outbox.event or outbox.parked; what it points to is valid during
+ * the call */
 typedef struct OutboxEvent
 {
 	uint64 id;
@@ -58,11 +59,6 @@ typedef bool (*OutboxEventConsumer)(const OutboxEvent *event, void *arg);
 
 extern void outbox_store_init(void);
 extern OutboxStoreStatus outbox_store_version(char *version, int size);
-extern OutboxStoreStatus outbox_store_read(uint64 position, uint64 horizon,
-										   int limit,
-										   OutboxEventConsumer consumer,
-										   void *arg, uint64 *rows);
-extern OutboxStoreStatus outbox_store_topic(uint64 id, char *topic, int size);
 
 /* for other files with SQL of the relay */
 extern OutboxStoreStatus outbox_store_begin(const char *activity);
@@ -73,12 +69,16 @@ extern Datum outbox_store_ids(const uint64 *ids, int count);
 extern SPIPlanPtr outbox_store_plan(OutboxStatement *statement);
 extern uint64 outbox_store_execute(OutboxStatement *statement, Datum *values,
 								   const char *nulls);
+extern void outbox_store_fill_event(OutboxEvent *event, const Datum *values,
+									const bool *nulls);
 extern uint64 outbox_store_stream(OutboxStatement *statement, Datum *values,
 								  const char *nulls,
 								  OutboxEventConsumer consumer, void *arg);
 extern OutboxStoreStatus outbox_store_lock(const char *name, LOCKMODE mode);
 extern OutboxStoreStatus outbox_store_lock_segment(const char *prefix,
 												   int segment, LOCKMODE mode);
+extern OutboxStoreStatus outbox_store_lock_ring(const char *name,
+												const char *prefix);
 extern bool outbox_store_lock_whole(Oid table);
 extern void outbox_store_run(const char *sql);
 extern bool outbox_store_try(const char *sql);

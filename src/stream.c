@@ -30,12 +30,38 @@ receiver_noop(DestReceiver *self)
 }
 
 /* A column that may be null, detoasted */
-static struct varlena *
-slot_varlena(TupleTableSlot *slot, OutboxEventColumn column)
+static void *
+varlena_or_null(const Datum *values, const bool *nulls,
+				OutboxEventColumn column)
 {
-	if (slot->tts_isnull[column])
-		return NULL;
-	return PG_DETOAST_DATUM_PACKED(slot->tts_values[column]);
+	return nulls[column] ? NULL : PG_DETOAST_DATUM_PACKED(values[column]);
+}
+
+/*
+ * Fills an event from the columns of a row of outbox.event. It points to them,
+ * or to what is palloc'd.
+ */
+void
+outbox_store_fill_event(OutboxEvent *event, const Datum *values,
+						const bool *nulls)
+{
+	event->id = (uint64) DatumGetInt64(values[OUTBOX_EVENT_ID]);
+	event->event_id = DatumGetUUIDP(values[OUTBOX_EVENT_EVENT_ID]);
+	event->emitted_at = DatumGetTimestampTz(values[OUTBOX_EVENT_EMITTED_AT]);
+	event->topic = varlena_or_null(values, nulls, OUTBOX_EVENT_TOPIC);
+	event->key = varlena_or_null(values, nulls, OUTBOX_EVENT_KEY);
+	event->payload = varlena_or_null(values, nulls, OUTBOX_EVENT_PAYLOAD);
+	event->headers = nulls[OUTBOX_EVENT_HEADERS]
+						 ? NULL
+						 : DatumGetJsonbP(values[OUTBOX_EVENT_HEADERS]);
+	event->expires_at =
+		nulls[OUTBOX_EVENT_EXPIRES_AT]
+			? DT_NOEND
+			: DatumGetTimestampTz(values[OUTBOX_EVENT_EXPIRES_AT]);
+
+	/* the extra columns of parked events */
+	event->attempts = 0;
+	event->blocking = event->retrying = false;
 }
 
 static bool
@@ -48,26 +74,7 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 
 	slot_getallattrs(slot);
 	old_context = MemoryContextSwitchTo(receiver->row_context);
-	event.id = (uint64) DatumGetInt64(slot->tts_values[OUTBOX_EVENT_ID]);
-	event.event_id = DatumGetUUIDP(slot->tts_values[OUTBOX_EVENT_EVENT_ID]);
-	event.emitted_at =
-		DatumGetTimestampTz(slot->tts_values[OUTBOX_EVENT_EMITTED_AT]);
-	event.topic = (text *) slot_varlena(slot, OUTBOX_EVENT_TOPIC);
-	event.key = (text *) slot_varlena(slot, OUTBOX_EVENT_KEY);
-	event.payload = (bytea *) slot_varlena(slot, OUTBOX_EVENT_PAYLOAD);
-	event.headers =
-		slot->tts_isnull[OUTBOX_EVENT_HEADERS]
-			? NULL
-			: DatumGetJsonbP(slot->tts_values[OUTBOX_EVENT_HEADERS]);
-
-	event.expires_at = DT_NOEND;
-	if (!slot->tts_isnull[OUTBOX_EVENT_EXPIRES_AT])
-		event.expires_at =
-			DatumGetTimestampTz(slot->tts_values[OUTBOX_EVENT_EXPIRES_AT]);
-
-	/* the extra columns of parked events */
-	event.attempts = 0;
-	event.blocking = event.retrying = false;
+	outbox_store_fill_event(&event, slot->tts_values, slot->tts_isnull);
 	if (slot->tts_tupleDescriptor->natts > OUTBOX_EVENT_COLUMNS)
 	{
 		const Datum *extra = &slot->tts_values[OUTBOX_EVENT_COLUMNS];

@@ -95,6 +95,24 @@ stop_load($node, $load);
 counter_check($node, $consumer, 'after an outage');
 wait_emptied($node, 1, 0 .. 2);
 
+note 'events that are published late are kept as long as others';
+eventually('(SELECT count(last_id) = 0 FROM outbox.segment_status())', 'all are emptied');
+conf_reload($node, 'outbox.retention = 6s');
+$mock->command('down');
+query("SELECT outbox_emit('late', NULL, 'x')");
+eventually('(SELECT last_id IS NULL FROM outbox.segment_status() WHERE is_current)',
+	'its segment is not written to any more');
+eventually("(SELECT now() > max(emitted_at) + interval '7 s' FROM outbox.event)",
+	'outbox.retention has passed since it was emitted');
+$mock->command('up');
+is(query("SELECT outbox.wait_published()"), 't', 'it is published');
+ok(stays(4, sub { query("SELECT count(*) FROM outbox.event WHERE topic = 'late'") == 1 }),
+	'it stays');
+is(query("SELECT kept_for FROM outbox.stat_storage WHERE last_id IS NOT NULL"),
+	'outbox.retention', 'kept_for tells why');
+eventually('(SELECT count(last_id) = 0 FROM outbox.segment_status())', '... for so long, and no longer');
+conf_reload($node, 'outbox.retention = 1s');
+
 note 'publishing turned off';
 $load = counter_load($node, rate => 200);
 $log = log_end($node);

@@ -48,6 +48,15 @@ sub goes_on
 	return ok(1, $name);
 }
 
+# How often each segment was read by its primary key, as only the relay does
+sub scans
+{
+	return split /\n/, query(<<~'END');
+		SELECT idx_scan FROM pg_stat_user_indexes
+		WHERE indexrelname ~ '^event_[012]_pkey$' ORDER BY indexrelname
+		END
+}
+
 # Neither the relay nor anybody else has waited for a lock of ours since then.
 sub nobody_waited
 {
@@ -110,13 +119,32 @@ $from = log_end($node);
 my $next = query(
 	'SELECT (segment + 1) % 3 FROM outbox.segment_status() WHERE is_current');
 $session->query_safe("BEGIN; LOCK TABLE outbox.event_$next");
-goes_on('emits', not_published => 1) for 1 .. 3;
+goes_on("meanwhile, $_") for 1 .. 3;
 is(query('SELECT segment = ' . $next . ' FROM outbox.segment_status() WHERE is_current'),
 	'f', 'it is not written to');
 $session->query_safe('COMMIT');
 goes_on('afterwards');
 nobody_waited($from, 'nobody has waited');
 is(relay_pid($node), $relay, 'it is the same relay');
+
+note 'segments of which all is published are not read';
+conf_reload($node, 'outbox.retention = 1h');
+$from = log_end($node);
+$next = query(
+	'SELECT (segment + 1) % 3 FROM outbox.segment_status() WHERE is_current');
+goes_on('before');
+my @before = scans();
+$session->query_safe("BEGIN; LOCK TABLE outbox.event_$next");
+goes_on("while one of them is locked, $_") for 1 .. 3;
+$session->query_safe('COMMIT');
+my @scans = scans();
+$scans[$_] -= $before[$_] for 0 .. 2;
+my ($current) = splice @scans, ($next + 2) % 3, 1;
+note "scans: $current of the current segment, @scans of others";
+cmp_ok($current, '>', 100, 'the current segment is read all the time');
+cmp_ok($scans[0] + $scans[1], '<', $current / 10, '... and the others are not');
+nobody_waited($from, 'nobody has waited');
+conf_reload($node, 'outbox.retention = 1s');
 
 note 'VACUUM FULL, CLUSTER, REINDEX';
 for my $n (0 .. 2)

@@ -1,0 +1,22 @@
+/*-------------------------------------------------------------------------
+ *
+ * page.h
+ *	  Events as the stream reads them, a page at a time.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_PAGE_H
+#define OUTBOX_PAGE_H
+
+#include "outbox.h"
+
+#include "store.h"
+
+extern OutboxStoreStatus outbox_page_read(uint64 position, uint64 horizon,
+										  int limit,
+										  OutboxEventConsumer consumer,
+										  void *arg, uint64 *rows);
+extern bool outbox_page_is_drained(int segment);
+extern void outbox_page_set_drained(int segment, bool drained);
+
+#endif /* OUTBOX_PAGE_H */
