@@ -8,7 +8,9 @@
  * drained when all its events are published or parked, and nobody can write
  * to it any more. storage.c finds that out, and tells when a segment comes to
  * be written to again; only the relay's process knows, and begins with none
- * drained. So what an event takes to be read does not depend on how many
+ * drained. It begins anew when the current segment became unknown (restore.c),
+ * and so may be another one now: the count of that is read after the horizon,
+ * so it has grown if such a segment has an event below the horizon. So what an event takes to be read does not depend on how many
  * published ones are kept, and whoever locks a drained segment, for a VACUUM
  * FULL say, is not in the way.
  *
@@ -24,6 +26,7 @@
 #include "page.h"
 #include "rows.h"
 #include "segment.h"
+#include "shmem.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -47,6 +50,7 @@ typedef struct EventPage
 } EventPage;
 
 static bool drained[OUTBOX_SEGMENTS];
+static uint32 restores_seen;
 
 bool
 outbox_page_is_drained(int segment)
@@ -59,6 +63,18 @@ void
 outbox_page_set_drained(int segment, bool is_drained)
 {
 	drained[segment] = is_drained;
+}
+
+/* Forgets what is drained, if it may not be true any more. */
+static void
+check_drained(void)
+{
+	uint32 restores =
+		pg_atomic_read_u32(&outbox_shmem_my_database()->restores);
+
+	if (restores != restores_seen)
+		memset(drained, 0, sizeof(drained));
+	restores_seen = restores;
 }
 
 /* Goes on to the next event of a segment. */
@@ -162,6 +178,7 @@ outbox_page_read(uint64 position, uint64 horizon, int limit,
 	*rows = 0;
 	if (status != OUTBOX_STORE_OK)
 		return status;
+	check_drained();
 	for (int i = 0; status == OUTBOX_STORE_OK && i < OUTBOX_SEGMENTS; i++)
 	{
 		if (!drained[i])

@@ -32,6 +32,8 @@ PG_FUNCTION_INFO_V1(outbox_keep_relay_away_1_1);
 static void
 forget_outbox(OutboxDatabase *db)
 {
+	/* a full barrier, before another segment can become the current one */
+	pg_atomic_fetch_add_u32(&db->restores, 1);
 	pg_atomic_write_u32(&db->relay_ready, 0);
 	pg_atomic_write_u32(&db->current_segment, 0);
 	pg_atomic_write_u64(&db->last_issued, 0);

@@ -74,6 +74,7 @@ typedef struct OutboxDatabase
 
 	/* which segment is written to, plus one; 0 = not known yet: segment.c */
 	pg_atomic_uint32 current_segment;
+	pg_atomic_uint32 restores; /* how often it became unknown: page.c */
 
 	/* when the first of the delayed events is due: delayed.c */
 	pg_atomic_uint64 next_due;
