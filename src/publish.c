@@ -103,7 +103,7 @@ outbox_publish_poll(OutboxStream *stream)
 									 event.message);
 				break;
 			case OUTBOX_SINK_FATAL:
-				outbox_settle_begin(stream);
+				outbox_settle_given_up(stream, event.message);
 				break;
 			case OUTBOX_SINK_LOST:
 				outbox_trouble_lost(stream, event.message);

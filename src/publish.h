@@ -52,6 +52,7 @@ typedef struct OutboxStream
 	int failed_count;
 	int failed_capacity;
 	bool ending; /* the sink publishes nothing any more */
+	char given_up[OUTBOX_SINK_ERROR_MAX]; /* why, if by itself */
 	TimestampTz ending_since;
 	TimestampTz purged_at;
 	TimestampTz open_at; /* when to open the next sink */

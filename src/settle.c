@@ -23,10 +23,13 @@
  */
 #include "outbox.h"
 
+#include <syslog.h>
+
 #include "backoff.h"
 #include "blocks.h"
 #include "deadletter.h"
 #include "guc.h"
+#include "liblog.h"
 #include "page.h"
 #include "parked.h"
 #include "settle.h"
@@ -108,6 +111,29 @@ outbox_settle_begin(OutboxStream *stream)
 	stream->ending_since = stream->purged_at = GetCurrentTimestamp();
 	stream->open_at = 0;
 	stream->api->purge(stream->sink);
+}
+
+/* The sink has ended by itself: because events have failed, or else for a
+ * reason that is worth to be told. */
+void
+outbox_settle_given_up(OutboxStream *stream, const char *error)
+{
+	if (!stream->ending)
+		strlcpy(stream->given_up, error, sizeof(stream->given_up));
+	outbox_settle_begin(stream);
+}
+
+static void
+tell_given_up(OutboxStream *stream)
+{
+	char message[OUTBOX_SINK_ERROR_MAX + 10];
+
+	if (stream->given_up[0] != '\0' && stream->failed_count == 0)
+	{
+		snprintf(message, sizeof(message), "FATAL: %s", stream->given_up);
+		outbox_liblog(LOG_WARNING, message);
+	}
+	stream->given_up[0] = '\0';
 }
 
 /* Are there answers to be waited for, of a sink that publishes nothing more? */
@@ -357,6 +383,7 @@ end(OutboxStream *stream)
 		return status;
 	if (batch_bytes > 0)
 		stream->batch_bytes = batch_bytes;
+	tell_given_up(stream);
 	stream->failed = NULL;
 	stream->failed_count = stream->failed_capacity = 0;
 	if (stream->failed_context != NULL)

@@ -13,6 +13,7 @@
 extern void outbox_settle_failed(OutboxStream *stream, uint64 tag,
 								 OutboxFailure failure, const char *error);
 extern void outbox_settle_begin(OutboxStream *stream);
+extern void outbox_settle_given_up(OutboxStream *stream, const char *error);
 extern void outbox_settle_login(OutboxStream *stream);
 extern void outbox_settle_remember(OutboxStream *stream);
 extern OutboxStoreStatus outbox_settle_run(OutboxStream *stream,

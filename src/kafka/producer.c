@@ -258,7 +258,8 @@ tell_log(OutboxSink *sink, OutboxSinkEvent *event)
 	rd_kafka_event_log(sink->event, &facility, &text, &event->log_level);
 	/* what the library thinks of our settings is known here; and what fails
 	 * comes as an error, too */
-	if (strcmp(facility, "CONFWARN") == 0 || strcmp(facility, "FAIL") == 0)
+	if (strcmp(facility, "CONFWARN") == 0 || strcmp(facility, "FAIL") == 0 ||
+		strcmp(facility, "FATAL") == 0)
 		event->log_level = LOG_DEBUG;
 	snprintf(sink->message, sizeof(sink->message), "%s: %s", facility, text);
 	event->type = OUTBOX_SINK_LOG;
