@@ -172,7 +172,7 @@ is(log_lines($node, $from, qr/still waiting for/), 0, '... for long');
 # A table that is locked: the relay waits, and holds nothing meanwhile.
 $relay = relay_pid($node);
 my $locker = $node->background_psql('postgres');
-$locker->query_safe('BEGIN; LOCK TABLE outbox.event_3');
+$locker->query_safe('BEGIN; LOCK TABLE outbox.parked');
 emit('while locked');
 ok(stays(1, sub { sql('SELECT outbox.wait_published(interval \'0\')') eq 'f' }),
 	'a locked table is waited for');
