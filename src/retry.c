@@ -278,11 +278,17 @@ outbox_retry_timeout_ms(void)
 
 	if (outbox_round_is_under_way())
 		return outbox_round_timeout_ms();
-	if (!outbox_blocks_any())
+	/* until it is known what is blocked, the stream waits, too */
+	if (!outbox_blocks_is_loaded())
+		next = not_before;
+	else if (!outbox_blocks_any())
 		return -1;
-	if (next_due == 0)
-		next_due = find_next_due();
-	next = Max(Min(next_due, outbox_expired_next()), not_before);
+	else
+	{
+		if (next_due == 0)
+			next_due = find_next_due();
+		next = Max(Min(next_due, outbox_expired_next()), not_before);
+	}
 	return (next <= now) ? 0 : TimestampDifferenceMilliseconds(now, next);
 }
 

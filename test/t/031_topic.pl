@@ -69,7 +69,10 @@ sub check_topic
 {
 	my ($topic) = @_;
 
+	my $start = time;
+
 	wait_until(undef, sub { parked($topic) == 0 }, "$topic is not blocked");
+	cmp_ok(time - $start, '<', 3 * $prompt, "$topic: it does not take long");
 	ok($consumer->drain, "$topic: read");
 	is( check_delivery(
 			[ events($node, 'postgres', "topic IN ('other', '$topic')") ],
