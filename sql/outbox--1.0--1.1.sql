@@ -3,6 +3,9 @@
 -- complain if script is sourced in psql, rather than via ALTER EXTENSION
 \echo Use "ALTER EXTENSION outbox UPDATE TO '1.1'" to load this file. \quit
 
+-- the schema of outbox_emit() may be one in which others can create operators
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 -- 1.1: storage for years. Segments are used in turn and emptied, positions are
 -- appended instead of updated, events can be delayed, expire and be replayed,
 -- and a dump has all that is needed to go on.
@@ -14,13 +17,15 @@ COMMENT ON COLUMN outbox.event.expires_at IS 'not published after this time';
 
 -- For operators who look for an event by its name, key, topic or time. A
 -- btree on keys would cost each event a random write; this costs a tenth of
--- an emit, and leaves out all but a few pages.
+-- an emit, and leaves out all but a few pages. Events that were delayed are
+-- older than their neighbours: several ranges of times keep them apart.
 DO $$
 BEGIN
     FOR segment IN 0 .. 7 LOOP
         EXECUTE pg_catalog.format(
             'CREATE INDEX event_%1$s_look ON outbox.event_%1$s'
-            ' USING brin (emitted_at, event_id,'
+            ' USING brin (emitted_at pg_catalog.timestamptz_minmax_multi_ops,'
+            ' event_id pg_catalog.uuid_minmax_multi_ops,'
             ' key pg_catalog.text_bloom_ops (n_distinct_per_range = -0.2),'
             ' topic pg_catalog.text_bloom_ops (n_distinct_per_range = 100))'
             ' WITH (pages_per_range = 32)',
@@ -152,6 +157,7 @@ CREATE TABLE outbox.replay_job (
     rate integer NOT NULL CHECK (rate > 0),
     state text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'done', 'cancelled')),
     next_id bigint NOT NULL,
+    next_at timestamptz NOT NULL DEFAULT '-infinity',
     replayed bigint NOT NULL DEFAULT 0,
     finished_at timestamptz
 );
@@ -160,6 +166,7 @@ REVOKE ALL ON outbox.replay_job FROM PUBLIC;
 COMMENT ON TABLE outbox.replay_job IS 'replays, with their conditions and how far they are; see outbox.stat_replay';
 COMMENT ON COLUMN outbox.replay_job.rate IS 'events a second';
 COMMENT ON COLUMN outbox.replay_job.next_id IS 'events up to here have been looked at';
+COMMENT ON COLUMN outbox.replay_job.next_at IS 'when to go on, by its rate';
 
 CREATE FUNCTION outbox.replay(
         first_id bigint DEFAULT NULL, last_id bigint DEFAULT NULL,
@@ -255,9 +262,9 @@ COMMENT ON COLUMN outbox.parked.class IS
 CREATE TABLE outbox.discarded (
     relay text NOT NULL,
     id bigint NOT NULL,
-    discarded_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+    discarded_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    PRIMARY KEY (id, relay)
 );
-CREATE INDEX discarded_id ON outbox.discarded (id, relay);
 REVOKE ALL ON outbox.discarded FROM PUBLIC;
 COMMENT ON TABLE outbox.discarded IS
     'dead letters that have been removed while their events are kept: those have not been published';
@@ -319,7 +326,8 @@ BEGIN
               AND (discard.failed_before IS NULL OR p.last_failed_at < discard.failed_before)
             RETURNING p.relay, p.id, p.event_id, p.topic, p.key),
         noted AS (
-            INSERT INTO outbox.discarded (relay, id) SELECT d.relay, d.id FROM discarded d)
+            INSERT INTO outbox.discarded (relay, id) SELECT d.relay, d.id FROM discarded d
+            ON CONFLICT DO NOTHING)
         SELECT d.event_id, d.topic, d.key FROM discarded d ORDER BY d.id;
 END
 $$;
@@ -354,7 +362,8 @@ CREATE VIEW outbox.stat_storage AS
                 WHEN w.pid IS NULL THEN pg_catalog.format('relay %s', w.relay)
                 WHEN w.written_position < s.last_id
                      AND (NOT s.is_current
-                          OR s.first_at + pg_catalog.current_setting('outbox.retention')::interval
+                          OR GREATEST(s.first_at, w.written_at) + GREATEST('10 s',
+                             pg_catalog.current_setting('outbox.retention')::interval)
                              < pg_catalog.now()) THEN pg_catalog.format('relay %s', w.relay)
                 WHEN s.is_current THEN 'new events'
                 WHEN j.id IS NOT NULL THEN pg_catalog.format('replay %s', j.id)
@@ -364,7 +373,10 @@ CREATE VIEW outbox.stat_storage AS
            END AS kept_for
     FROM outbox.segment_status() s
          LEFT JOIN LATERAL (
-             SELECT r.relay, r.pid, r.written_position FROM outbox.stat_relay r
+             SELECT r.relay, r.pid, r.written_position,
+                    (SELECT max(p.written_at) FROM outbox.position p
+                     WHERE p.relay = r.relay AND p.position = r.written_position) AS written_at
+             FROM outbox.stat_relay r
              ORDER BY r.written_position LIMIT 1) w ON true
          LEFT JOIN LATERAL (
              SELECT j.id FROM outbox.replay_job j
@@ -452,13 +464,17 @@ DECLARE
     acl record;
 BEGIN
     FOR old IN
+        WITH members AS (
+            SELECT p.* FROM pg_catalog.pg_proc p
+            JOIN pg_catalog.pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+                AND d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass
+            JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'outbox')
         SELECT p.oid, p.oid::regprocedure AS signature, p.proname, p.proacl, p.proowner,
                n.oid::regprocedure AS replacement
-        FROM pg_catalog.pg_proc p
-        JOIN pg_catalog.pg_proc n ON n.pronamespace = p.pronamespace
+        FROM members p
+        JOIN members n ON n.pronamespace = p.pronamespace
         WHERE (p.oid = 'outbox.emitted_1_0()'::regprocedure AND n.oid = 'outbox.emitted()'::regprocedure)
-           OR (p.pronamespace = (SELECT extnamespace FROM pg_catalog.pg_extension WHERE extname = 'outbox')
-               AND p.proname = 'outbox_emit' AND p.pronargs = 4
+           OR (p.proname = 'outbox_emit' AND p.pronargs = 4
                AND n.proname = 'outbox_emit' AND n.pronargs = 7
                AND n.proargtypes[1] = p.proargtypes[1]
                AND n.proargtypes[2] = p.proargtypes[2])

@@ -3,6 +3,9 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION outbox" to load this file. \quit
 
+-- the schema of outbox_emit() may be one in which others can create operators
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 -- What is born here belongs to nobody but the owner: each object's privileges
 -- are revoked from PUBLIC where it is created.
 

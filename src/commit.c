@@ -25,6 +25,7 @@
 #include "access/xlog.h"
 #include "buffer.h"
 #include "catalog/namespace.h"
+#include "commands/extension.h"
 #include "commands/sequence.h"
 #include "commit.h"
 #include "delayed.h"
@@ -32,6 +33,7 @@
 #include "guc.h"
 #include "horizon.h"
 #include "miscadmin.h"
+#include "restore.h"
 #include "rows.h"
 #include "segment.h"
 #include "shmem.h"
@@ -173,14 +175,21 @@ outbox_commit_join(bool by_relay)
 	current.sequence = lock_gate();
 	current.columns = count_columns();
 	if (!OidIsValid(current.sequence) || current.columns == 0)
+	{
+		if (OidIsValid(get_extension_oid(OUTBOX_EXTENSION, true)))
+			outbox_rows_refuse(OUTBOX_EVENT_TABLE);
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("extension \"%s\" does not exist in this database",
 						OUTBOX_EXTENSION),
 				 errhint("Run CREATE EXTENSION %s.", OUTBOX_EXTENSION)));
+	}
 	current.db = outbox_shmem_my_database();
 	if (!by_relay)
+	{
+		outbox_restore_check(current.db);
 		check_pending(current.db);
+	}
 	current.joined = true;
 	return current.columns;
 }
@@ -218,6 +227,8 @@ take_id(HeapTuple tuple, uint64 first_id)
 static void
 report_dropped(void)
 {
+	if (OidIsValid(get_extension_oid(OUTBOX_EXTENSION, true)))
+		outbox_rows_refuse(OUTBOX_EVENT_TABLE);
 	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					errmsg("extension \"%s\" was dropped after events were "
 						   "emitted in this transaction",
@@ -246,6 +257,8 @@ write_events(void)
 				 errhint("A transaction that emits must stay READ WRITE until "
 						 "it commits.")));
 
+	/* again: it may have begun since */
+	outbox_restore_check(current.db);
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(current.sequence)))
 		report_dropped();
 	segment = outbox_segment_lock_current(current.db);
@@ -256,9 +269,14 @@ write_events(void)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	events = outbox_rows_begin(segment, outbox_event_tupdesc(current.columns));
 	if (current.due_min != 0)
-		delayed =
-			outbox_rows_begin(find_relation(OUTBOX_DELAYED_TABLE),
-							  outbox_event_tupdesc(OUTBOX_DELAYED_COLUMNS));
+	{
+		Oid table = find_relation(OUTBOX_DELAYED_TABLE);
+
+		if (!OidIsValid(table))
+			outbox_rows_refuse(OUTBOX_DELAYED_TABLE);
+		delayed = outbox_rows_begin(
+			table, outbox_event_tupdesc(OUTBOX_DELAYED_COLUMNS));
+	}
 	outbox_buffer_rewind(&reader);
 	first_id = outbox_horizon_enter(current.db);
 	current.inflight = true;

@@ -89,15 +89,17 @@ find_first_left(Place from)
 OutboxStoreStatus
 outbox_delayed_open(OutboxDatabase *db)
 {
-	OutboxStoreStatus status = outbox_store_begin_emit(
-		"outbox: looking for events that are due", OUTBOX_DELAYED_TABLE);
+	OutboxStoreStatus status =
+		outbox_store_begin("outbox: looking for events that are due");
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	find_first_left((Place){.due = DT_NOBEGIN});
+	status = outbox_store_lock(OUTBOX_DELAYED_TABLE, AccessShareLock);
+	if (status == OUTBOX_STORE_OK)
+		find_first_left((Place){.due = DT_NOBEGIN});
 	outbox_store_end();
 	lower_next_due(db, first_left.due);
-	return OUTBOX_STORE_OK;
+	return status;
 }
 
 /* Those that are moved in one transaction */

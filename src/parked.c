@@ -108,8 +108,9 @@ outbox_parked_load(const char *relay, OutboxBlockConsumer consumer)
 }
 
 /*
- * Allocates the ids of events beyond the position that are parked already: the
- * relay has ended before the position passed them. In order.
+ * Allocates the ids of events beyond the position that are parked already, or
+ * have been and were discarded: the relay has ended before the position passed
+ * them. In order.
  */
 OutboxStoreStatus
 outbox_parked_beyond(const char *relay, uint64 position, uint64 **ids,
@@ -117,7 +118,8 @@ outbox_parked_beyond(const char *relay, uint64 position, uint64 **ids,
 {
 	static OutboxStatement statement = {
 		.sql = "SELECT id FROM outbox.parked WHERE relay = $1 AND id > $2"
-			   " ORDER BY id",
+			   " UNION SELECT id FROM outbox.discarded"
+			   "  WHERE relay = $1 AND id > $2 ORDER BY id",
 		.read_only = true,
 		.nargs = 2,
 		.types = {TEXTOID, INT8OID}};
@@ -127,6 +129,12 @@ outbox_parked_beyond(const char *relay, uint64 position, uint64 **ids,
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
+	status = outbox_store_lock(OUTBOX_DISCARDED_TABLE, AccessShareLock);
+	if (status != OUTBOX_STORE_OK)
+	{
+		outbox_store_end();
+		return status;
+	}
 	values[0] = CStringGetTextDatum(relay);
 	values[1] = Int64GetDatum((int64) position);
 	*count = (int) outbox_store_execute(&statement, values, NULL);

@@ -71,7 +71,6 @@ extern OutboxStoreStatus outbox_parked_bury_topic(const char *relay,
 												  const char *topic,
 												  const char *error,
 												  uint64 *buried);
-extern OutboxStoreStatus outbox_parked_forget(uint64 last_id);
 extern OutboxStoreStatus outbox_parked_expire(const char *relay,
 											  int retention_s);
 extern OutboxStoreStatus

@@ -3,8 +3,7 @@
  * parked_dead.c
  *	  The SQL on the dead letters among outbox.parked: how events become dead
  *	  letters without an attempt, their copies for a topic of their own, and
- *	  their end. Like parked.c, each function is a transaction of its own, but
- *	  for outbox_parked_forget().
+ *	  their end. Like parked.c, each function is a transaction of its own.
  *
  *-------------------------------------------------------------------------
  */
@@ -44,26 +43,6 @@ outbox_parked_bury_topic(const char *relay, const char *topic,
 	return OUTBOX_STORE_OK;
 }
 
-/*
- * Forgets which dead letters up to an id have been removed, because these
- * events are going to be removed, too. In the current transaction.
- */
-OutboxStoreStatus
-outbox_parked_forget(uint64 last_id)
-{
-	static OutboxStatement statement = {
-		.sql = "DELETE FROM outbox.discarded WHERE id <= $1",
-		.nargs = 1,
-		.types = {INT8OID}};
-	Datum values[] = {Int64GetDatum((int64) last_id)};
-	OutboxStoreStatus status =
-		outbox_store_lock(OUTBOX_DISCARDED_TABLE, RowExclusiveLock);
-
-	if (status == OUTBOX_STORE_OK)
-		outbox_store_execute(&statement, values, NULL);
-	return status;
-}
-
 /* Removes dead letters that have been kept long enough. */
 OutboxStoreStatus
 outbox_parked_expire(const char *relay, int retention_s)
@@ -77,7 +56,7 @@ outbox_parked_expire(const char *relay, int retention_s)
 			   "  LIMIT 100000 FOR UPDATE SKIP LOCKED)"
 			   " RETURNING relay, id)"
 			   " INSERT INTO outbox.discarded (relay, id)"
-			   " SELECT relay, id FROM gone",
+			   " SELECT relay, id FROM gone ON CONFLICT DO NOTHING",
 		.nargs = 2,
 		.types = {TEXTOID, FLOAT8OID}};
 	OutboxStoreStatus status =
@@ -86,11 +65,15 @@ outbox_parked_expire(const char *relay, int retention_s)
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	values[0] = CStringGetTextDatum(relay);
-	values[1] = Float8GetDatum(retention_s);
-	outbox_store_execute(&statement, values, NULL);
+	status = outbox_store_lock(OUTBOX_DISCARDED_TABLE, RowExclusiveLock);
+	if (status == OUTBOX_STORE_OK)
+	{
+		values[0] = CStringGetTextDatum(relay);
+		values[1] = Float8GetDatum(retention_s);
+		outbox_store_execute(&statement, values, NULL);
+	}
 	outbox_store_end();
-	return OUTBOX_STORE_OK;
+	return status;
 }
 
 /* Gives copies of dead letters for a topic of their own to the consumer. */

@@ -249,6 +249,8 @@ round_of_work(void)
 		end_if_absent(outbox_publish_page(stream, &page));
 	}
 	outbox_publish_show_position(stream);
+	/* the clock may have been set back */
+	relay.written_at = Min(relay.written_at, GetCurrentTimestamp());
 	if (TimestampDifferenceExceeds(relay.written_at, GetCurrentTimestamp(),
 								   POSITION_EVERY_MS))
 		write_position();

@@ -8,8 +8,9 @@
  *	  their place in the order like any other.
  *
  * A slice looks at a few thousand ids at most, and only so often, so that a
- * search for rare events does not keep the relay from its work. While no
- * events can be published, replays rest.
+ * search for rare events does not keep the relay from its work. Jobs take
+ * turns: each rests as long as its rate asks for, which its row tells. While
+ * no events can be published, all rest.
  *
  *-------------------------------------------------------------------------
  */
@@ -49,6 +50,9 @@ typedef struct Slice
 /* how soon a job that somebody has locked is tried again */
 #define BUSY_RETRY_MS 200
 
+/* the longest rest: of one event at the lowest rate, one a second */
+#define REST_MAX_MS   1000
+
 static bool any_running = true; /* as far as we know */
 static uint32 changes_seen = 0;
 static TimestampTz next_at = 0;
@@ -76,32 +80,49 @@ outbox_replay_first_id(uint64 *first_id)
 }
 
 /*
- * Reads the job that is to be worked on; false if there is none. Somebody may
- * have locked those that are running, to cancel them, and change his mind.
+ * Reads the job whose turn it is; false if there is none. Somebody may have
+ * locked those that are running, to cancel them, and change his mind.
  */
 static bool
-read_job(ReplayJob *job)
+read_job(ReplayJob *job, TimestampTz now)
 {
-	static OutboxStatement any = {
-		.sql =
-			"SELECT count(*) FROM outbox.replay_job WHERE state = 'running'"};
 	static OutboxStatement statement = {
 		.sql = "SELECT id, next_id, last_id, rate::bigint"
 			   " FROM outbox.replay_job WHERE state = 'running'"
-			   " ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED"};
+			   "  AND (next_at <= $1 OR next_at > $2)"
+			   " ORDER BY next_at, id LIMIT 1 FOR UPDATE SKIP LOCKED",
+		.nargs = 2,
+		.types = {TIMESTAMPTZOID, TIMESTAMPTZOID}};
+	/* so far ahead only by a clock that has been set back since */
+	Datum values[] = {
+		TimestampTzGetDatum(now),
+		TimestampTzGetDatum(TimestampTzPlusMilliseconds(now, REST_MAX_MS))};
 
-	if (outbox_store_execute(&statement, NULL, NULL) == 0)
-	{
-		outbox_store_execute(&any, NULL, NULL);
-		any_running = (outbox_store_result(1) > 0);
+	if (outbox_store_execute(&statement, values, NULL) == 0)
 		return false;
-	}
-	any_running = true;
 	job->id = outbox_store_result(1);
 	job->next_id = outbox_store_result(2);
 	job->last_id = outbox_store_result(3);
 	job->rate = outbox_store_result(4);
 	return true;
+}
+
+/* When is the next turn of a job, if there is any? */
+static void
+plan_next(TimestampTz now)
+{
+	static OutboxStatement statement = {
+		.sql = "SELECT min(next_at), count(*) FROM outbox.replay_job"
+			   " WHERE state = 'running'"};
+	TimestampTz next;
+
+	outbox_store_execute(&statement, NULL, NULL);
+	next = outbox_store_result(1);
+	any_running = (outbox_store_result(2) > 0);
+	/* due already, but locked by somebody */
+	if (next <= now)
+		next = TimestampTzPlusMilliseconds(now, BUSY_RETRY_MS);
+	next_at = Min(next, TimestampTzPlusMilliseconds(now, REST_MAX_MS));
 }
 
 /* Puts one event into the buffer of the transaction. */
@@ -157,42 +178,51 @@ emit_slice(const ReplayJob *job, int64 upto, int64 limit, Slice *slice)
 	return count;
 }
 
-/* Writes how far the job is. */
+/* Writes how far the job is, and until when it rests. */
 static void
-write_progress(const ReplayJob *job, int64 next_id, uint64 count)
+write_progress(const ReplayJob *job, int64 next_id, uint64 count,
+			   TimestampTz rest_until)
 {
 	static OutboxStatement statement = {
 		.sql = "UPDATE outbox.replay_job SET next_id = $2,"
-			   "  replayed = replayed + $3,"
+			   "  replayed = replayed + $3, next_at = $4,"
 			   "  state = CASE WHEN $2 > last_id THEN 'done'"
 			   "   ELSE 'running' END,"
 			   "  finished_at = CASE WHEN $2 > last_id"
 			   "   THEN clock_timestamp() END"
 			   " WHERE id = $1",
-		.nargs = 3,
-		.types = {INT8OID, INT8OID, INT8OID}};
+		.nargs = 4,
+		.types = {INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID}};
 	Datum values[] = {Int64GetDatum(job->id), Int64GetDatum(next_id),
-					  Int64GetDatum((int64) count)};
+					  Int64GetDatum((int64) count),
+					  TimestampTzGetDatum(rest_until)};
 
 	outbox_store_execute(&statement, values, NULL);
 }
 
-/* Emits one slice of a job. Returns for how long to rest, in ms. */
-static long
-run_slice(const ReplayJob *job)
+/* Emits one slice of a job. */
+static void
+run_slice(const ReplayJob *job, TimestampTz now)
 {
 	int64 limit = job->rate / SLICES_A_SECOND;
-	int64 upto = Min(job->next_id + SLICE_IDS - 1, job->last_id);
+	int64 upto = job->last_id;
 	Slice slice = {0};
-	uint64 count;
+	uint64 count = 0;
 
 	limit = Max(limit, 1);
 	limit = Min(limit, SLICE_EVENTS);
-	count = emit_slice(job, upto, limit, &slice);
-	if (slice.full)
-		upto = (int64) slice.last_id;
-	write_progress(job, upto + 1, count);
-	return Max((long) (count * 1000 / job->rate), SLICE_EVERY_MS);
+	/* ids may be as large as they can be */
+	if (job->next_id <= job->last_id)
+	{
+		if (job->last_id - job->next_id >= SLICE_IDS)
+			upto = job->next_id + SLICE_IDS - 1;
+		count = emit_slice(job, upto, limit, &slice);
+		if (slice.full)
+			upto = (int64) slice.last_id;
+	}
+	write_progress(
+		job, Max(upto + 1, job->next_id), count,
+		TimestampTzPlusMilliseconds(now, (int64) (count * 1000 / job->rate)));
 }
 
 /* Are there jobs, as far as we know, and is it the time for them? */
@@ -205,6 +235,7 @@ is_time(OutboxDatabase *db)
 	{
 		changes_seen = changes;
 		any_running = true;
+		next_at = 0;
 	}
 	return any_running && db->relay.state == OUTBOX_RELAY_PUBLISHING;
 }
@@ -217,7 +248,9 @@ outbox_replay_run(OutboxDatabase *db, bool *progress)
 	OutboxStoreStatus status;
 	ReplayJob job;
 
-	if (!is_time(db) || now < next_at)
+	if (!is_time(db) ||
+		(now < next_at &&
+		 next_at <= TimestampTzPlusMilliseconds(now, REST_MAX_MS)))
 		return OUTBOX_STORE_OK;
 	next_at = TimestampTzPlusMilliseconds(now, SLICE_EVERY_MS);
 	status = outbox_store_begin_emit("outbox: replaying events",
@@ -225,10 +258,15 @@ outbox_replay_run(OutboxDatabase *db, bool *progress)
 	if (status != OUTBOX_STORE_OK)
 		return status;
 	status = outbox_store_lock_ring(OUTBOX_EVENT_TABLE, OUTBOX_SEGMENT_PREFIX);
-	if (status == OUTBOX_STORE_OK && read_job(&job))
+	if (status == OUTBOX_STORE_OK)
 	{
-		next_at = TimestampTzPlusMilliseconds(now, run_slice(&job));
-		*progress = true;
+		if (read_job(&job, now))
+		{
+			run_slice(&job, now);
+			*progress = true;
+		}
+		else
+			plan_next(now);
 	}
 	else
 		next_at = TimestampTzPlusMilliseconds(now, BUSY_RETRY_MS);

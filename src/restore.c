@@ -12,8 +12,9 @@
  *
  * What shared memory knows of ids and segments is forgotten: it is that of the
  * outbox before, which may even have had higher ids. The relay learns it anew
- * when it starts. Until then, ids of writers are in flight from a lower one
- * on, at worst.
+ * when it starts. Until the restore has brought the sequence, new events would
+ * get ids below the position, and never be published: so nobody can emit while
+ * a session is connected that has loaded events or positions.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,8 +25,10 @@
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "restore.h"
 #include "shmem.h"
 #include "storage/ipc.h"
+#include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(outbox_keep_relay_away_1_1);
 
@@ -37,6 +40,21 @@ forget_outbox(OutboxDatabase *db)
 	pg_atomic_write_u32(&db->relay_ready, 0);
 	pg_atomic_write_u32(&db->current_segment, 0);
 	pg_atomic_write_u64(&db->last_issued, 0);
+}
+
+static bool is_loader = false;
+
+/* Raises 55000 while ids are not to be trusted. For outbox_commit_join(). */
+void
+outbox_restore_check(OutboxDatabase *db)
+{
+	if (pg_atomic_read_u32(&db->loaders) == 0)
+		return;
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("cannot emit an event while rows are loaded into "
+						   "the outbox"),
+					errhint("Try again when the session that restores them "
+							"has ended.")));
 }
 
 /* The session has ended: the relay may start. */
@@ -55,15 +73,27 @@ let_relay_start(int code, Datum arg)
 		/* once more, for what was learned while rows were missing */
 		forget_outbox(db);
 		db->start_wanted = true;
+		if (is_loader)
+			pg_atomic_fetch_sub_u32(&db->loaders, 1);
 	}
 	LWLockRelease(outbox_shmem->lock);
 	pg_atomic_fetch_add_u32(&outbox_shmem->ddl_count, 1);
 	outbox_shmem_wake_launcher();
 }
 
+/* Is it one of the tables that tell which ids are used? */
+static bool
+tells_ids(const char *table)
+{
+	return strncmp(table, OUTBOX_SEGMENT_PREFIX,
+				   strlen(OUTBOX_SEGMENT_PREFIX)) == 0 ||
+		   strncmp(table, OUTBOX_POSITION_PREFIX,
+				   strlen(OUTBOX_POSITION_PREFIX)) == 0;
+}
+
 /* Ends the relay, and keeps it from starting as long as we are connected. */
 static void
-keep_relay_away(void)
+keep_relay_away(bool loads_ids)
 {
 	static bool registered = false;
 	static bool told = false;
@@ -80,6 +110,11 @@ keep_relay_away(void)
 		ended = (kill(db->relay.pid, SIGTERM) == 0 && !told);
 	told = told || ended;
 	forget_outbox(db);
+	if (loads_ids && !is_loader)
+	{
+		is_loader = true;
+		pg_atomic_fetch_add_u32(&db->loaders, 1);
+	}
 	LWLockRelease(outbox_shmem->lock);
 	if (ended)
 		ereport(LOG, (errmsg("outbox relay ends: this session loads rows "
@@ -98,6 +133,7 @@ outbox_keep_relay_away_1_1(PG_FUNCTION_ARGS)
 							   "trigger")));
 	/* without the library in place there is no relay */
 	if (outbox_shmem != NULL)
-		keep_relay_away();
+		keep_relay_away(tells_ids(RelationGetRelationName(
+			((TriggerData *) fcinfo->context)->tg_relation)));
 	return PointerGetDatum(NULL);
 }

@@ -13,6 +13,8 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
 #include "compat.h"
 #include "rows.h"
 #include "utils/rel.h"
@@ -51,7 +53,9 @@ void
 outbox_rows_check(Relation rel, TupleDesc ours)
 {
 	TupleDesc theirs = RelationGetDescr(rel);
-	bool same = (ours->natts == theirs->natts);
+	bool same = ours->natts == theirs->natts &&
+				rel->rd_rel->relkind == RELKIND_RELATION &&
+				rel->rd_rel->relam == HEAP_TABLE_AM_OID;
 
 	for (int i = 0; same && i < ours->natts; i++)
 	{

@@ -19,6 +19,7 @@
 #include "access/genam.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "compat.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -80,6 +81,12 @@ outbox_segment_open(int segment, Relation *rel, Relation *index)
 
 	if (!OidIsValid(oid) || !ConditionalLockRelationOid(oid, AccessShareLock))
 		return false;
+	/* nothing else has a primary key: another version may have views here */
+	if (get_rel_relkind(oid) != RELKIND_RELATION)
+	{
+		UnlockRelationOid(oid, AccessShareLock);
+		return false;
+	}
 	*rel = table_open(oid, NoLock);
 	/* REINDEX locks it alone */
 	index_oid = outbox_primary_key_index(*rel);

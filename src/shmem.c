@@ -75,6 +75,7 @@ init_database(OutboxDatabase *db)
 	pg_atomic_init_u32(&db->relay_proc, OUTBOX_NO_PROC);
 	pg_atomic_init_u32(&db->current_segment, 0);
 	pg_atomic_init_u32(&db->restores, 0);
+	pg_atomic_init_u32(&db->loaders, 0);
 	pg_atomic_init_u64(&db->next_due, OUTBOX_NEVER_DUE);
 	pg_atomic_init_u32(&db->extension_changes, 0);
 	pg_atomic_init_u32(&db->parked_changes, 0);

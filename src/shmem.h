@@ -76,6 +76,9 @@ typedef struct OutboxDatabase
 	pg_atomic_uint32 current_segment;
 	pg_atomic_uint32 restores; /* how often it became unknown: page.c */
 
+	/* sessions that have loaded events or positions: restore.c */
+	pg_atomic_uint32 loaders;
+
 	/* when the first of the delayed events is due: delayed.c */
 	pg_atomic_uint64 next_due;
 

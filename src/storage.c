@@ -43,6 +43,7 @@
 static TimestampTz check_at = 1; /* 0 = there is nothing to look after */
 static int opened_segment = -1;
 static TimestampTz opened_at;
+static TimestampTz passed_at[OUTBOX_SEGMENTS]; /* seen so first; 0 = not yet */
 static bool behind_told = false;
 
 /* How long a segment is written to */
@@ -70,6 +71,14 @@ soon(TimestampTz now)
 
 	delay_ms = Max(delay_ms, CHECK_MIN_MS);
 	return TimestampTzPlusMilliseconds(now, Min(delay_ms, CHECK_MAX_MS));
+}
+
+/* No look is planned later than that, unless the clock has been set back. */
+static TimestampTz
+latest_check(TimestampTz now)
+{
+	return TimestampTzPlusMilliseconds(
+		now, share_ms() + (int64) outbox_retention_s * 1000);
 }
 
 /* Events have been published: there is something to look after. */
@@ -145,17 +154,38 @@ empty_segment(int segment)
 		return status;
 	if (!outbox_segment_bounds(segment, &bounds))
 		return OUTBOX_STORE_BUSY;
+	/* a replay may have been asked for before we had the lock */
+	outbox_store_new_snapshot();
 	status = is_needed(position, bounds.last_id, &needed);
+	if (status == OUTBOX_STORE_OK && !needed)
+		status = outbox_store_lock(OUTBOX_DISCARDED_TABLE, RowExclusiveLock);
 	if (status != OUTBOX_STORE_OK || needed)
 		return status;
-	status = outbox_parked_forget(bounds.last_id);
-	if (status != OUTBOX_STORE_OK)
-		return status;
-	if (!outbox_store_try(psprintf("TRUNCATE ONLY outbox.%s%d, outbox.%s%d",
-								   OUTBOX_SEGMENT_PREFIX, segment,
-								   OUTBOX_POSITION_PREFIX, segment)))
+	/* both or none; other segments may hold lower ids still */
+	if (!outbox_store_try(
+			psprintf("TRUNCATE ONLY outbox.%s%d, outbox.%s%d;"
+					 " DELETE FROM outbox.discarded"
+					 " WHERE id BETWEEN " UINT64_FORMAT " AND " UINT64_FORMAT,
+					 OUTBOX_SEGMENT_PREFIX, segment, OUTBOX_POSITION_PREFIX,
+					 segment, bounds.first_id, bounds.last_id)))
 		return OUTBOX_STORE_BUSY;
+	passed_at[segment] = 0;
 	return OUTBOX_STORE_OK;
+}
+
+/*
+ * Until when a segment is kept of which all is published. Times of a clock
+ * that was wrong, and ahead of today's, count no longer than from now on.
+ */
+static TimestampTz
+kept_until(int segment, const OutboxSegmentBounds *bounds,
+		   TimestampTz published_at, TimestampTz now)
+{
+	if (passed_at[segment] == 0 || passed_at[segment] > now)
+		passed_at[segment] = now;
+	return TimestampTzPlusMilliseconds(
+		Min(Max(bounds->last_at, published_at), passed_at[segment]),
+		(int64) outbox_retention_s * 1000);
 }
 
 /*
@@ -165,7 +195,6 @@ empty_segment(int segment)
 static OutboxStoreStatus
 retire(int segment, const OutboxSegmentBounds *bounds, bool *behind)
 {
-	int64 retention_ms = (int64) outbox_retention_s * 1000;
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz published_at = 0;
 	OutboxStoreStatus status;
@@ -180,16 +209,20 @@ retire(int segment, const OutboxSegmentBounds *bounds, bool *behind)
 		outbox_store_end();
 		return status;
 	}
-	over = TimestampTzPlusMilliseconds(bounds->last_at, retention_ms);
 	if (outbox_position_has_passed(bounds->last_id, InvalidOid, &published_at))
 	{
-		over =
-			Max(over, TimestampTzPlusMilliseconds(published_at, retention_ms));
+		over = kept_until(segment, bounds, published_at, now);
 		if (over <= now)
 			status = empty_segment(segment);
 	}
-	else if (now > TimestampTzPlusMilliseconds(over, share_ms()))
-		*behind = true;
+	else
+	{
+		passed_at[segment] = 0;
+		over = TimestampTzPlusMilliseconds(bounds->last_at,
+										   (int64) outbox_retention_s * 1000);
+		if (now > TimestampTzPlusMilliseconds(over, share_ms()))
+			*behind = true;
+	}
 	check_not_after(over > now ? over : soon(now));
 	outbox_store_end();
 	return status;
@@ -197,12 +230,14 @@ retire(int segment, const OutboxSegmentBounds *bounds, bool *behind)
 
 /* Switches to the next segment, if it is time, and that one is empty. */
 static void
-rotate(OutboxDatabase *db, const OutboxSegmentBounds *bounds)
+rotate(OutboxDatabase *db, int current, const OutboxSegmentBounds *bounds)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	int current = outbox_segment_current(db);
 	int next = (current + 1) % outbox_segments;
-	TimestampTz over = TimestampTzPlusMilliseconds(opened_at, share_ms());
+	TimestampTz over;
+
+	opened_at = Min(opened_at, now);
+	over = TimestampTzPlusMilliseconds(opened_at, share_ms());
 
 	if (bounds[current].last_id == 0)
 		return;
@@ -213,6 +248,7 @@ rotate(OutboxDatabase *db, const OutboxSegmentBounds *bounds)
 		if (bounds[next].last_id == 0)
 		{
 			outbox_page_set_drained(next, false);
+			passed_at[next] = 0;
 			outbox_segment_switch(db, next);
 		}
 		check_not_after(soon(now));
@@ -246,7 +282,7 @@ look_at(int segment, bool is_current, uint64 position,
  */
 static OutboxStoreStatus
 look(OutboxDatabase *db, const char *relay, uint64 position,
-	 OutboxSegmentBounds *bounds)
+	 OutboxSegmentBounds *bounds, int *current_segment)
 {
 	OutboxStoreStatus status =
 		outbox_store_begin("outbox: looking at the segments");
@@ -255,7 +291,8 @@ look(OutboxDatabase *db, const char *relay, uint64 position,
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	current = outbox_segment_current(db);
+	/* others can make it unknown at any time: restore.c */
+	*current_segment = current = outbox_segment_current(db);
 	for (int i = 0; i < OUTBOX_SEGMENTS; i++)
 	{
 		if (!look_at(i, i == current, position, &bounds[i]))
@@ -285,21 +322,23 @@ outbox_storage_run(OutboxDatabase *db, const char *relay, uint64 position)
 {
 	OutboxSegmentBounds bounds[OUTBOX_SEGMENTS];
 	OutboxStoreStatus status;
+	TimestampTz now = GetCurrentTimestamp();
+	int current = -1;
 	bool behind = false;
 
 	/* events that nobody publishes take space, too */
 	if (check_at == 0 && pg_atomic_read_u64(&db->last_issued) > position)
 		outbox_storage_used();
-	if (check_at == 0 || check_at > GetCurrentTimestamp())
+	if (check_at == 0 || (check_at > now && check_at <= latest_check(now)))
 		return OUTBOX_STORE_OK;
 	check_at = 0;
 	if (outbox_retention_s < 0)
 		return OUTBOX_STORE_OK;
 
-	status = look(db, relay, position, bounds);
+	status = look(db, relay, position, bounds, &current);
 	for (int i = 0; status == OUTBOX_STORE_OK && i < OUTBOX_SEGMENTS; i++)
 	{
-		if (i == outbox_segment_current(db) || bounds[i].last_id == 0)
+		if (i == current || bounds[i].last_id == 0)
 			continue;
 		status = retire(i, &bounds[i], &behind);
 		/* what others have locked is tried again; the rest need not wait */
@@ -308,7 +347,7 @@ outbox_storage_run(OutboxDatabase *db, const char *relay, uint64 position)
 	}
 	if (status == OUTBOX_STORE_OK)
 	{
-		rotate(db, bounds);
+		rotate(db, current, bounds);
 		tell_behind(behind);
 	}
 	else

@@ -175,6 +175,17 @@ outbox_store_end(void)
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
+static void
+begin(const char *activity)
+{
+	pgstat_report_activity(STATE_RUNNING, activity);
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	SPI_connect();
+	/* taken only now, after the horizon has been read */
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
 /*
  * Begins a transaction and locks our tables, as told above. It has ended
  * already unless the answer is OK.
@@ -184,13 +195,7 @@ outbox_store_begin(const char *activity)
 {
 	OutboxStoreStatus status;
 
-	pgstat_report_activity(STATE_RUNNING, activity);
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	SPI_connect();
-	/* taken only now, after the horizon has been read */
-	PushActiveSnapshot(GetTransactionSnapshot());
-
+	begin(activity);
 	status = lock_relations();
 	if (status != OUTBOX_STORE_OK)
 		outbox_store_end();
@@ -204,18 +209,21 @@ outbox_store_begin(const char *activity)
 OutboxStoreStatus
 outbox_store_begin_emit(const char *activity, const char *table)
 {
+	OutboxDatabase *db = outbox_shmem_my_database();
 	OutboxStoreStatus status = outbox_store_begin(activity);
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	status = outbox_store_lock(OUTBOX_SEQUENCE, RowExclusiveLock);
+	if (pg_atomic_read_u32(&db->loaders) > 0)
+		status = OUTBOX_STORE_BUSY;
+	if (status == OUTBOX_STORE_OK)
+		status = outbox_store_lock(OUTBOX_SEQUENCE, RowExclusiveLock);
 	if (status == OUTBOX_STORE_OK)
 		status = outbox_store_lock(table, RowExclusiveLock);
 	if (status == OUTBOX_STORE_OK)
-		status = outbox_store_lock_segment(
-			OUTBOX_SEGMENT_PREFIX,
-			outbox_segment_current(outbox_shmem_my_database()),
-			RowExclusiveLock);
+		status = outbox_store_lock_segment(OUTBOX_SEGMENT_PREFIX,
+										   outbox_segment_current(db),
+										   RowExclusiveLock);
 	if (status != OUTBOX_STORE_OK)
 		outbox_store_end();
 	return status;
@@ -338,7 +346,10 @@ outbox_store_new_snapshot(void)
 	PushActiveSnapshot(GetTransactionSnapshot());
 }
 
-/* The version of the extension, if it is still the outbox that was opened */
+/*
+ * The version of the extension, if it is still the outbox that was opened. It
+ * locks nothing of ours: another version may have other tables.
+ */
 OutboxStoreStatus
 outbox_store_version(char *version, int size)
 {
@@ -346,17 +357,21 @@ outbox_store_version(char *version, int size)
 		.sql = "SELECT extversion FROM pg_catalog.pg_extension"
 			   " WHERE extname = '" OUTBOX_EXTENSION "'",
 		.read_only = true};
-	OutboxStoreStatus status =
-		outbox_store_begin("outbox: looking for the extension");
+	OutboxStoreStatus status = OUTBOX_STORE_ABSENT;
+	Oid schema;
 
-	if (status != OUTBOX_STORE_OK)
-		return status;
-	if (outbox_store_execute(&statement, NULL, NULL) == 1)
+	begin("outbox: looking for the extension");
+	schema = get_namespace_oid(OUTBOX_SCHEMA, true);
+	if (outbox_store_execute(&statement, NULL, NULL) == 1 &&
+		(!OidIsValid(attached_sequence) ||
+		 (OidIsValid(schema) &&
+		  get_relname_relid(OUTBOX_SEQUENCE, schema) == attached_sequence)))
+	{
 		strlcpy(version,
 				SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1),
 				size);
-	else
-		status = OUTBOX_STORE_ABSENT;
+		status = OUTBOX_STORE_OK;
+	}
 	outbox_store_end();
 	return status;
 }

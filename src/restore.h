@@ -1,0 +1,15 @@
+/*-------------------------------------------------------------------------
+ *
+ * restore.h
+ *	  Is somebody loading rows into the outbox?
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_RESTORE_H
+#define OUTBOX_RESTORE_H
+
+#include "shmem.h"
+
+extern void outbox_restore_check(OutboxDatabase *db);
+
+#endif /* OUTBOX_RESTORE_H */

@@ -1,0 +1,139 @@
+# Dead letters that have been discarded stay so: while their events are kept,
+# across rotations, locks, restarts and crashes, and among publications that
+# want to know of every table.
+#
+# Catches: events that come to life, because it is forgotten that they were
+# discarded before they are gone; a relay that dies because it may not delete.
+
+use strict;
+use warnings;
+
+use OutboxTest;
+use OutboxTest::Server;
+use Test::More;
+
+my $mock = OutboxTest::Mock->new(topics => { t => 1 });
+my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
+my $node = outbox_node('main',
+	bootstrap => $mock->bootstrap,
+	extension => 1,
+	conf => <<~'END');
+		outbox.retention = 2s
+		outbox.retry_base_delay = 5s
+		wal_level = logical
+		END
+my $log = log_end($node);
+
+sub query { return $node->safe_psql('postgres', $_[0]); }
+
+sub status
+{
+	return query("SELECT status FROM outbox.event_status WHERE key = '$_[0]'");
+}
+
+# An event that expires becomes a dead letter, which is discarded.
+sub discard_one
+{
+	my ($key) = @_;
+
+	query("SELECT outbox_emit('t', '$key', 'x', expires_at => now() - interval '1 s')");
+	$node->poll_query_until('postgres',
+		"SELECT count(*) = 1 FROM outbox.dead_letter WHERE key = '$key'")
+	  or die 'not dead';
+	query("SELECT outbox.discard(key => '$key')");
+	return is(status($key), 'discarded', "$key is discarded");
+}
+
+sub emit { return query(q{SELECT outbox_emit('t', 'other', 'x')}); }
+
+# Emits until so many segments have come into use.
+sub rotate
+{
+	my $current = sub {
+		emit();
+		return query('SELECT segment FROM outbox.segment_status() WHERE is_current');
+	};
+
+	for (1 .. $_[0])
+	{
+		my $old = $current->();
+		wait_until(undef, sub { $current->() != $old }, 'another segment');
+	}
+	return;
+}
+
+sub current_segment
+{
+	return query('SELECT segment FROM outbox.segment_status() WHERE is_current');
+}
+
+query('CREATE ROLE someone; CREATE PUBLICATION everything FOR ALL TABLES');
+my $session = $node->background_psql('postgres');
+
+note 'an open GRANT keeps a segment from being emptied';
+discard_one('granted');
+my $segment = current_segment();
+$session->query_safe("BEGIN; GRANT SELECT ON outbox.event_$segment TO someone");
+rotate(6);
+is(status('granted'), 'discarded', 'it is kept, and still discarded');
+my $job = query(q{SELECT outbox.replay(key => 'granted')});
+$node->poll_query_until('postgres',
+	"SELECT state = 'done' FROM outbox.stat_replay WHERE id = $job")
+  or die 'no replay';
+is(query("SELECT replayed FROM outbox.stat_replay WHERE id = $job"), 0, 'it is not replayed');
+$session->query_safe('ROLLBACK');
+
+note 'a reader keeps a segment while later ones are emptied';
+discard_one('read');
+$segment = current_segment();
+$session->query_safe("BEGIN; SELECT count(*) FROM outbox.event_$segment");
+discard_one('later');
+rotate(6);
+wait_until(undef, sub { emit(); return status('later') eq '' || current_segment() == $segment },
+	'later segments are emptied');
+is(status('read'), 'discarded', 'it is kept, and still discarded');
+$session->query_safe('COMMIT');
+wait_until(undef,
+	sub { emit(); return query(q{SELECT count(*) FROM outbox.event WHERE key IN ('read', 'granted', 'later')}) == 0 },
+	'they are emptied in the end');
+$node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM outbox.discarded')
+  or fail('what was discarded is forgotten');
+
+note 'the relay ends before the position has passed them';
+conf_reload($node, 'outbox.retention = 1h');
+$mock->command('down');
+emit();
+wait_until(undef, sub { relay_state($node) eq 'unavailable' }, 'an outage');
+discard_one('outage');
+my $relay = relay_pid($node);
+query("SELECT pg_terminate_backend($relay)");
+wait_until(undef, sub { (relay_pid($node) // 0) != $relay && relay_state($node) eq 'unavailable' },
+	'another relay');
+is(query('SELECT count(*) FROM outbox.dead_letter'), 0, 'it does not come back');
+is(status('outage'), 'discarded', 'it is still discarded');
+$mock->command('up');
+ok(wait_published($node), 'published');
+
+$mock->command('refuse forbidden TOPIC_AUTHORIZATION_FAILED');
+$relay = relay_pid($node);
+query(q{SELECT outbox_emit('forbidden', 'retrying', 'x')});
+$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM outbox.parked}) or die 'not parked';
+query(q{SELECT outbox.discard(topic => 'forbidden', retrying => true)});
+kill 'KILL', $relay;
+$mock->command('allow forbidden');
+wait_until(undef,
+	sub {
+		my ($status, $out) = $node->psql('postgres', 'SELECT pid FROM outbox.stat_relay');
+		return $status == 0 && $out && $out != $relay;
+	},
+	'another relay');
+ok(wait_published($node), 'published after a crash');
+is(status('retrying'), 'discarded', 'it is still discarded');
+
+ok($consumer->drain, 'read');
+is_deeply([ grep { $_->{key} ne 'other' } $consumer->records ],
+	[], 'nothing of all that was published');
+is(log_lines($node, $log, qr/ERROR:(?!.*terminat)/), 0, 'nothing has failed');
+
+$node->stop;
+done_testing();
