@@ -120,18 +120,22 @@ emit_event(const OutboxEvent *event, void *arg)
 	return true;
 }
 
-/* Moves events from that place on that are due now. */
+/*
+ * Moves events from that place on that are due now. They are found again by
+ * their ctid: by their id, a plan that was made while the table was all but
+ * empty looks at every row for each of them.
+ */
 static uint64
 move_events(Place from, TimestampTz now)
 {
 	static OutboxStatement statement = {
 		.sql = "WITH due AS MATERIALIZED ("
-			   " SELECT id FROM outbox.delayed"
+			   " SELECT ctid FROM outbox.delayed"
 			   " WHERE (deliver_at, id) >= ($1, $2) AND deliver_at <= $3"
 			   " ORDER BY deliver_at, id LIMIT $4 FOR UPDATE SKIP LOCKED),"
 			   " moved AS ("
-			   " DELETE FROM outbox.delayed WHERE id IN (SELECT id FROM due)"
-			   " RETURNING *)"
+			   " DELETE FROM outbox.delayed"
+			   " WHERE ctid = ANY (ARRAY(SELECT ctid FROM due)) RETURNING *)"
 			   " SELECT id, event_id, emitted_at, topic, key, payload,"
 			   "  headers, expires_at FROM moved ORDER BY deliver_at, id",
 		.nargs = 4,

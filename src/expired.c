@@ -55,10 +55,10 @@ outbox_expired_bury(const char *relay)
 			   "  next_attempt_at = NULL,"
 			   "  first_failed_at = COALESCE(first_failed_at, now()),"
 			   "  last_failed_at = now()"
-			   " WHERE relay = $1 AND id IN"
-			   " (SELECT id FROM outbox.parked WHERE relay = $1"
+			   " WHERE relay = $1 AND id = ANY"
+			   " (ARRAY(SELECT id FROM outbox.parked WHERE relay = $1"
 			   "  AND state <> 'dead' AND expires_at IS NOT NULL"
-			   "  AND expires_at <= $2 FOR UPDATE SKIP LOCKED)",
+			   "  AND expires_at <= $2 FOR UPDATE SKIP LOCKED))",
 		.nargs = 2,
 		.types = {TEXTOID, TIMESTAMPTZOID}};
 	static OutboxStatement look = {

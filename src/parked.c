@@ -13,6 +13,10 @@
  * outbox.requeue() and outbox.discard() change rows in sessions of their own;
  * the relay passes over rows that they have locked, and learns of it later.
  *
+ * So rows are locked first, by a query in ARRAY(), which runs once. As IN, it
+ * may be run again for each row: a plan is made when next to nothing is parked,
+ * and lasts.
+ *
  *-------------------------------------------------------------------------
  */
 #include "outbox.h"
@@ -311,10 +315,10 @@ outbox_parked_heal_topic(const char *relay, const char *topic)
 {
 	static OutboxStatement statement = {
 		.sql = "UPDATE outbox.parked SET state = 'queued',"
-			   "  next_attempt_at = NULL WHERE relay = $1 AND id IN"
-			   " (SELECT id FROM outbox.parked WHERE relay = $1"
+			   "  next_attempt_at = NULL WHERE relay = $1 AND id = ANY"
+			   " (ARRAY(SELECT id FROM outbox.parked WHERE relay = $1"
 			   "  AND topic = $2 AND state = 'retrying' AND class = 'topic'"
-			   "  FOR UPDATE SKIP LOCKED)",
+			   "  FOR UPDATE SKIP LOCKED))",
 		.nargs = 2,
 		.types = {TEXTOID, TEXTOID}};
 	OutboxStoreStatus status = outbox_store_begin("outbox: a topic is back");
@@ -339,9 +343,9 @@ outbox_parked_delivered(const char *relay, const uint64 *ids, int count,
 						uint64 position, uint64 *removed)
 {
 	static OutboxStatement statement = {
-		.sql = "DELETE FROM outbox.parked WHERE relay = $1 AND id IN"
-			   " (SELECT id FROM outbox.parked WHERE relay = $1"
-			   "  AND id = ANY ($2) FOR UPDATE SKIP LOCKED)",
+		.sql = "DELETE FROM outbox.parked WHERE relay = $1 AND id = ANY"
+			   " (ARRAY(SELECT id FROM outbox.parked WHERE relay = $1"
+			   "  AND id = ANY ($2) FOR UPDATE SKIP LOCKED))",
 		.nargs = 2,
 		.types = {TEXTOID, INT8ARRAYOID}};
 	OutboxStoreStatus status =
@@ -368,9 +372,9 @@ outbox_parked_failed(const char *relay, uint64 id,
 			   "  class = $3, error = $4, attempts = $5,"
 			   "  first_failed_at = COALESCE(first_failed_at, now()),"
 			   "  last_failed_at = now(), next_attempt_at = $6"
-			   " WHERE relay = $7 AND id IN"
-			   " (SELECT id FROM outbox.parked WHERE relay = $7 AND id = $8"
-			   "  FOR UPDATE SKIP LOCKED)",
+			   " WHERE relay = $7 AND id = ANY"
+			   " (ARRAY(SELECT id FROM outbox.parked WHERE relay = $7"
+			   "  AND id = $8 FOR UPDATE SKIP LOCKED))",
 		.nargs = 8,
 		.types = {TEXTOID, BOOLOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID,
 				  TEXTOID, INT8OID}};

@@ -25,9 +25,10 @@ outbox_parked_bury_topic(const char *relay, const char *topic,
 			   "  attempts = attempts + (state = 'retrying')::integer,"
 			   "  first_failed_at = COALESCE(first_failed_at, now()),"
 			   "  last_failed_at = now()"
-			   " WHERE relay = $1 AND id IN"
-			   " (SELECT id FROM outbox.parked WHERE relay = $1"
-			   "  AND topic = $2 AND state <> 'dead' FOR UPDATE SKIP LOCKED)",
+			   " WHERE relay = $1 AND id = ANY"
+			   " (ARRAY(SELECT id FROM outbox.parked WHERE relay = $1"
+			   "  AND topic = $2 AND state <> 'dead'"
+			   "  FOR UPDATE SKIP LOCKED))",
 		.nargs = 3,
 		.types = {TEXTOID, TEXTOID, TEXTOID}};
 	OutboxStoreStatus status = outbox_store_begin("outbox: parking events");
@@ -49,11 +50,11 @@ outbox_parked_expire(const char *relay, int retention_s)
 {
 	static OutboxStatement statement = {
 		.sql = "WITH gone AS ("
-			   " DELETE FROM outbox.parked WHERE relay = $1 AND id IN"
-			   " (SELECT id FROM outbox.parked WHERE relay = $1"
+			   " DELETE FROM outbox.parked WHERE relay = $1 AND id = ANY"
+			   " (ARRAY(SELECT id FROM outbox.parked WHERE relay = $1"
 			   "  AND state = 'dead'"
 			   "  AND last_failed_at < now() - $2 * interval '1 second'"
-			   "  LIMIT 100000 FOR UPDATE SKIP LOCKED)"
+			   "  LIMIT 100000 FOR UPDATE SKIP LOCKED))"
 			   " RETURNING relay, id)"
 			   " INSERT INTO outbox.discarded (relay, id)"
 			   " SELECT relay, id FROM gone ON CONFLICT DO NOTHING",
@@ -115,9 +116,9 @@ outbox_parked_announced(const char *relay, const uint64 *ids, int count)
 {
 	static OutboxStatement statement = {
 		.sql = "UPDATE outbox.parked SET announced_at = now()"
-			   " WHERE relay = $1 AND id IN"
-			   " (SELECT id FROM outbox.parked WHERE relay = $1"
-			   "  AND id = ANY ($2) FOR UPDATE SKIP LOCKED)",
+			   " WHERE relay = $1 AND id = ANY"
+			   " (ARRAY(SELECT id FROM outbox.parked WHERE relay = $1"
+			   "  AND id = ANY ($2) FOR UPDATE SKIP LOCKED))",
 		.nargs = 2,
 		.types = {TEXTOID, INT8ARRAYOID}};
 	OutboxStoreStatus status =
