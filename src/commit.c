@@ -227,8 +227,6 @@ take_id(HeapTuple tuple, uint64 first_id)
 static void
 report_dropped(void)
 {
-	if (OidIsValid(get_extension_oid(OUTBOX_EXTENSION, true)))
-		outbox_rows_refuse(OUTBOX_EVENT_TABLE);
 	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					errmsg("extension \"%s\" was dropped after events were "
 						   "emitted in this transaction",
@@ -263,7 +261,7 @@ write_events(void)
 		report_dropped();
 	segment = outbox_segment_lock_current(current.db);
 	if (!OidIsValid(segment))
-		report_dropped();
+		outbox_rows_refuse(OUTBOX_EVENT_TABLE);
 
 	/* those that write to tables with TOAST must have a snapshot */
 	PushActiveSnapshot(GetTransactionSnapshot());

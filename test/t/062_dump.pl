@@ -43,6 +43,29 @@ sub run_client
 	return is(($ok ? '' : 'failed: ') . $output, '', "@command[0, 1]");
 }
 
+note 'while rows are loaded, ids are not to be trusted';
+$copy->safe_psql('postgres', 'CREATE EXTENSION outbox');
+my $loader = $copy->background_psql('postgres');
+$loader->query_safe('INSERT INTO outbox.parked SELECT * FROM outbox.parked');
+$copy->safe_psql('postgres', "SELECT outbox_emit('t', 'k', 'x')");
+my $emitter = $copy->background_psql('postgres', on_error_stop => 0);
+$emitter->query_safe("BEGIN; SELECT outbox_emit('t', 'k', 'x')");
+$loader->query_safe("INSERT INTO outbox.position_0 VALUES ('default', 1000)");
+my $refused = qr/cannot emit an event while rows are loaded/;
+fails_with($copy, 'postgres', "SELECT outbox_emit('t', 'k', 'x')", '55000', $refused,
+	'no event can be emitted');
+my $loading = log_end($copy);
+$emitter->query('COMMIT');
+wait_until(undef, sub { log_lines($copy, $loading, $refused) }, 'refused');
+pass('nor committed');
+$emitter->quit;
+$loader->quit;
+wait_until(undef,
+	sub { return 0 == $copy->psql('postgres', q(SELECT outbox_emit('t', 'k', 'x'))); },
+	'afterwards');
+is($copy->safe_psql('postgres', 'SELECT count(*) FROM outbox.event'), 2, 'it can, afterwards');
+$copy->safe_psql('postgres', 'DROP EXTENSION outbox');
+
 note 'the source: published, dead, retrying, delayed and pending events, a replay';
 $mock->command('refuse missing UNKNOWN_TOPIC_OR_PART');
 sql("SELECT outbox_emit('t', 'k' || n % 20, n::text) FROM generate_series(1, 600) n");

@@ -205,6 +205,30 @@ for (
 		qr/$message.*HINT:  Run ALTER EXTENSION outbox UPDATE/s, $change);
 	sql('DROP DATABASE other');
 }
-is(log_lines($node, $from, qr/terminated by signal|PANIC|TRAP/), 0, 'no crash');
+note 'tables that another version has renamed, or replaced';
+for my $change (
+	'ALTER TABLE outbox.event RENAME TO occurrence',
+	'ALTER TABLE outbox.parked RENAME TO put_aside',
+	'ALTER TABLE outbox.delayed RENAME TO later',
+	'ALTER SEQUENCE outbox.event_id_seq RENAME TO occurrence_id_seq',
+	'ALTER TABLE outbox.event_0 RENAME TO old; CREATE VIEW outbox.event_0 AS TABLE outbox.old',
+	'ALTER TABLE outbox.event_0 RENAME TO old;'
+	  . ' CREATE TABLE outbox.event_0 (LIKE outbox.old) PARTITION BY RANGE (id)')
+{
+	sql('CREATE DATABASE other');
+	$node->safe_psql('other', 'CREATE EXTENSION outbox');
+	$node->safe_psql('other', "$change; UPDATE pg_extension SET extversion = '9.9' WHERE extname = 'outbox'");
+	$from = log_end($node);
+	$node->restart;
+	$node->psql('other', "SELECT outbox_emit('t', 'k', 'x')");
+	$node->psql('other', "SELECT outbox_emit('t', 'k', 'x', deliver_after => '1 hour')");
+	$node->psql('other', 'TABLE outbox.stat_storage');
+	wait_until(undef, sub { log_lines($node, $from, qr/WARNING:  .*"other" waits: .*of version 9\.9/) },
+		"$change: the relay waits");
+	is(log_lines($node, $from, qr/with OID 0|Run CREATE EXTENSION|dropped|exited with exit code 1$/),
+		0, "$change: no other message");
+	is(log_lines($node, $from, qr/terminated by signal|PANIC|TRAP/), 0, '... and no crash');
+	sql('DROP DATABASE other');
+}
 $node->stop;
 done_testing();

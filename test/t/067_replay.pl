@@ -148,6 +148,9 @@ is(job($job, 'replayed'), 0, 'nothing at all');
 $job = query(q{SELECT outbox.replay(first_id => 1000000)});
 wait_for_job($job);
 is(job($job, "replayed || ' ' || percent"), '0 100', 'ids that do not exist yet');
+$job = query(q{SELECT outbox.replay(first_id => 9223372036854775807)});
+wait_for_job($job);
+is(job($job, 'replayed'), 0, 'the highest id that there can be');
 
 query(q{SELECT count(outbox_emit('t', 'large', repeat(i::text, 400000)))
 	FROM generate_series(1, 6) i});
@@ -182,6 +185,9 @@ note 'cancel';
 $job = query('SELECT outbox.replay(first_id => 1, rate => 100)');
 my $next = query('SELECT outbox.replay(first_id => 5, last_id => 5)');
 wait_for_job($job, 'replayed > 0');
+is_replay_of($next, 'id = 5', 'replays take turns');
+is(job($job, 'state'), 'running', '... although one is slow');
+$next = query('SELECT outbox.replay(first_id => 5, last_id => 5)');
 my $session = $node->background_psql('postgres');
 is($session->query_safe("BEGIN; SELECT outbox.cancel_replay($job)"),
 	't', 'somebody begins to cancel it');

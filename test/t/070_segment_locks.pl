@@ -114,6 +114,15 @@ for my $table (qw(position_0 position_1 position_2 relay discarded replay_job))
 	nobody_waited($from, "$table: nobody has waited");
 }
 
+note 'an index is made, and the relay starts meanwhile';
+$from = log_end($node);
+$session->query_safe('BEGIN; LOCK TABLE outbox.discarded, outbox.delayed, outbox.replay_job IN SHARE MODE');
+query("SELECT pg_terminate_backend($relay)");
+goes_on("meanwhile, $_") for 1 .. 2;
+$session->query_safe('COMMIT');
+nobody_waited($from, 'nobody has waited');
+$relay = relay_pid($node);
+
 note 'the segment that is emptied next, locked';
 $from = log_end($node);
 my $next = query(
@@ -130,9 +139,16 @@ is(relay_pid($node), $relay, 'it is the same relay');
 note 'segments of which all is published are not read';
 conf_reload($node, 'outbox.retention = 1h');
 $from = log_end($node);
+wait_until(undef,
+	sub {
+		my @old = scans();
+		goes_on('the others are looked at until they are known');
+		my @new = scans();
+		return 1 == grep { $old[$_] != $new[$_] } 0 .. 2;
+	},
+	'one segment is read');
 $next = query(
 	'SELECT (segment + 1) % 3 FROM outbox.segment_status() WHERE is_current');
-goes_on('before');
 my @before = scans();
 $session->query_safe("BEGIN; LOCK TABLE outbox.event_$next");
 goes_on("while one of them is locked, $_") for 1 .. 3;

@@ -30,6 +30,7 @@ query(<<~'END');
 	END
 
 # A better match than what core has, for each of these pairs of types
+my $traps = 0;
 for (
 	[ '=', 'oid', 'regclass' ],
 	[ '=', 'oid', 'regprocedure' ],
@@ -41,12 +42,13 @@ for (
 {
 	my ($operator, $left, $right) = @$_;
 	my $result = $operator =~ /[*-]/ ? 'numeric' : 'boolean';
+	my $trap = 'trap_' . ++$traps;
 
 	query(<<~END);
 		SET ROLE mallory;
-		CREATE FUNCTION trap($left, $right) RETURNS $result LANGUAGE plpgsql AS \$\$
+		CREATE FUNCTION $trap($left, $right) RETURNS $result LANGUAGE plpgsql AS \$\$
 		BEGIN PERFORM public.caught('$left $operator $right'); RETURN NULL; END \$\$;
-		CREATE OPERATOR $operator (leftarg = $left, rightarg = $right, function = trap);
+		CREATE OPERATOR $operator (leftarg = $left, rightarg = $right, function = $trap);
 		END
 }
 query(<<~'END');
@@ -71,13 +73,14 @@ for my $how ('CREATE EXTENSION outbox',
 		END
 	is(query('SELECT DISTINCT what FROM caught'), '', "$how: nobody else's code runs");
 	is(query(<<~'END'), '', '... and nobody gets a privilege');
+		SET search_path = pg_catalog, pg_temp;
 		SELECT p.oid::regprocedure, p.proacl FROM pg_proc p
 		JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e',
 			aclexplode(p.proacl) a
 		WHERE a.grantee NOT IN (p.proowner, 'pg_monitor'::regrole, 'eve'::regrole)
 			OR a.grantee = 'eve'::regrole AND a.is_grantable
 		END
-	is(query(q{SELECT count(*) FROM pg_proc WHERE proname = 'outbox_emit' AND proowner = 'mallory'::regrole}),
+	is(query(q{SET search_path = pg_catalog, pg_temp; SELECT count(*) FROM pg_proc WHERE proname = 'outbox_emit' AND proowner = 'mallory'::regrole}),
 		1, '... and her function is still there');
 	query('DROP EXTENSION outbox');
 }

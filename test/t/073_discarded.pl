@@ -87,8 +87,8 @@ note 'a reader keeps a segment while later ones are emptied';
 discard_one('read');
 $segment = current_segment();
 $session->query_safe("BEGIN; SELECT count(*) FROM outbox.event_$segment");
+rotate(1);
 discard_one('later');
-rotate(6);
 wait_until(undef, sub { emit(); return status('later') eq '' || current_segment() == $segment },
 	'later segments are emptied');
 is(status('read'), 'discarded', 'it is kept, and still discarded');
@@ -107,7 +107,7 @@ wait_until(undef, sub { relay_state($node) eq 'unavailable' }, 'an outage');
 discard_one('outage');
 my $relay = relay_pid($node);
 query("SELECT pg_terminate_backend($relay)");
-wait_until(undef, sub { (relay_pid($node) // 0) != $relay && relay_state($node) eq 'unavailable' },
+wait_until(undef, sub { (relay_pid($node) || $relay) != $relay && relay_state($node) eq 'unavailable' },
 	'another relay');
 is(query('SELECT count(*) FROM outbox.dead_letter'), 0, 'it does not come back');
 is(status('outage'), 'discarded', 'it is still discarded');
@@ -115,25 +115,19 @@ $mock->command('up');
 ok(wait_published($node), 'published');
 
 $mock->command('refuse forbidden TOPIC_AUTHORIZATION_FAILED');
-$relay = relay_pid($node);
 query(q{SELECT outbox_emit('forbidden', 'retrying', 'x')});
 $node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM outbox.parked}) or die 'not parked';
 query(q{SELECT outbox.discard(topic => 'forbidden', retrying => true)});
-kill 'KILL', $relay;
+crash($node);
 $mock->command('allow forbidden');
-wait_until(undef,
-	sub {
-		my ($status, $out) = $node->psql('postgres', 'SELECT pid FROM outbox.stat_relay');
-		return $status == 0 && $out && $out != $relay;
-	},
-	'another relay');
+$node->start;
 ok(wait_published($node), 'published after a crash');
 is(status('retrying'), 'discarded', 'it is still discarded');
 
 ok($consumer->drain, 'read');
 is_deeply([ grep { $_->{key} ne 'other' } $consumer->records ],
 	[], 'nothing of all that was published');
-is(log_lines($node, $log, qr/ERROR:(?!.*terminat)/), 0, 'nothing has failed');
+is(log_lines($node, $log, qr/ERROR:/), 0, 'nothing has failed');
 
 $node->stop;
 done_testing();
