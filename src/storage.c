@@ -27,7 +27,6 @@
 
 #include "guc.h"
 #include "page.h"
-#include "parked.h"
 #include "position.h"
 #include "replay.h"
 #include "segment.h"
