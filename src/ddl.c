@@ -280,15 +280,15 @@ xact_callback(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
+			/* before it is unblocked: the launcher looks at it afterwards */
+			if (database_changed || OidIsValid(blocked_dbid))
+				pg_atomic_fetch_add_u32(&outbox_shmem->ddl_count, 1);
 			if (OidIsValid(blocked_dbid))
 				unblock();
 			if (extension_changed && event == XACT_EVENT_COMMIT)
 				tell_extension_changed();
 			if (database_changed)
-			{
-				pg_atomic_fetch_add_u32(&outbox_shmem->ddl_count, 1);
 				outbox_shmem_wake_launcher();
-			}
 			if (parked_changed && event == XACT_EVENT_COMMIT)
 				tell_parked_changed();
 			extension_changed = extension_present = database_changed = false;

@@ -66,6 +66,7 @@
 #define PROBE_MS         1000
 
 static bool worker_missing_told = false;
+static uint32 listed_ddl_count = 0; /* of the list of databases */
 
 /* Gives an entry back that reserve_launch() has reserved. */
 static OutboxLaunchState
@@ -290,6 +291,10 @@ start_relays(void)
 	long timeout_ms = SAFETY_TICK_MS;
 	int probes = count_probes(now);
 
+	/* a database that is not blocked any more may have been dropped: the count
+	 * has grown before that (ddl.c) */
+	if (pg_atomic_read_u32(&outbox_shmem->ddl_count) != listed_ddl_count)
+		return 0;
 	foreach (cell, outbox_candidates)
 	{
 		OutboxCandidate *candidate = lfirst(cell);
@@ -349,7 +354,6 @@ tell_disabled(void)
 void
 outbox_launcher_main(Datum main_arg)
 {
-	uint32 ddl_count = 0;
 	TimestampTz listed_at = 0;
 
 	(void) main_arg;
@@ -375,12 +379,12 @@ outbox_launcher_main(Datum main_arg)
 			ProcessConfigFile(PGC_SIGHUP);
 			forget_failures();
 		}
-		if (reap_relays() || count != ddl_count || listed_at == 0 ||
+		if (reap_relays() || count != listed_ddl_count || listed_at == 0 ||
 			TimestampDifferenceExceeds(listed_at, GetCurrentTimestamp(),
 									   SAFETY_TICK_MS))
 		{
 			outbox_candidates_list();
-			ddl_count = count;
+			listed_ddl_count = count;
 			listed_at = GetCurrentTimestamp();
 		}
 		outbox_wait(start_relays(), OUTBOX_WAIT_LAUNCHER_MAIN);
