@@ -114,7 +114,7 @@ is(status('outage'), 'discarded', 'it is still discarded');
 $mock->command('up');
 ok(wait_published($node), 'published');
 
-$mock->command('refuse forbidden TOPIC_AUTHORIZATION_FAILED');
+$mock->command('refuse forbidden UNKNOWN_TOPIC_OR_PART');
 query(q{SELECT outbox_emit('forbidden', 'retrying', 'x')});
 $node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM outbox.parked}) or die 'not parked';
 query(q{SELECT outbox.discard(topic => 'forbidden', retrying => true)});
