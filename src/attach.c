@@ -111,7 +111,7 @@ OutboxLaunchState
 outbox_attach(OutboxStream *stream, const OutboxRelayArgs *args)
 {
 	OutboxStoreStatus status;
-	uint64 last_id;
+	uint64 last_id = 0;
 
 	lock_relay(stream->relay);
 	for (;;)
