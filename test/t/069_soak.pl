@@ -3,7 +3,7 @@
 # VACUUM FULL.  Nothing is lost, every key is in order, the tables do not grow,
 # and there is no error in the server's log.
 #
-# OUTBOX_SOAK=SECONDS tells how long (60, or 20 with OUTBOX_FAST); test/soak runs it for hours.
+# OUTBOX_SOAK=SECONDS tells how long (60, or 30 with OUTBOX_FAST); test/soak runs it for hours.
 
 use strict;
 use warnings;
@@ -16,7 +16,7 @@ use PostgreSQL::Test::Utils ();
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-my $seconds = $ENV{OUTBOX_SOAK} || ($ENV{OUTBOX_FAST} ? 20 : 60);
+my $seconds = $ENV{OUTBOX_SOAK} || ($ENV{OUTBOX_FAST} ? 30 : 60);
 my $seed = $ENV{OUTBOX_SEED} || int(rand(2**31));
 
 srand($seed);
