@@ -10,9 +10,11 @@
  * be written to again; only the relay's process knows, and begins with none
  * drained. It begins anew when the current segment became unknown (restore.c),
  * and so may be another one now: the count of that is read after the horizon,
- * so it has grown if such a segment has an event below the horizon. So what an event takes to be read does not depend on how many
- * published ones are kept, and whoever locks a drained segment, for a VACUUM
- * FULL say, is not in the way.
+ * so it has grown if such a segment has an event below the horizon.
+ *
+ * So what an event takes to be read does not depend on how many published ones
+ * are kept, and whoever locks a drained segment, for a VACUUM FULL say, is not
+ * in the way.
  *
  *-------------------------------------------------------------------------
  */
@@ -96,13 +98,12 @@ open_scan(EventPage *page, int segment, uint64 position, uint64 horizon)
 {
 	SegmentScan *scan = &page->scans[page->count];
 	ScanKeyData keys[2];
-	OutboxStoreStatus status = outbox_store_lock_segment(
-		OUTBOX_SEGMENT_PREFIX, segment, AccessShareLock);
 
-	if (status != OUTBOX_STORE_OK)
-		return status;
 	if (!outbox_segment_open(segment, &scan->rel, &scan->index))
-		return OUTBOX_STORE_BUSY;
+		return OidIsValid(
+				   outbox_segment_relation(OUTBOX_SEGMENT_PREFIX, segment))
+				   ? OUTBOX_STORE_BUSY
+				   : OUTBOX_STORE_ABSENT;
 	page->count++;
 	outbox_rows_check(scan->rel, outbox_event_tupdesc(OUTBOX_EVENT_COLUMNS));
 

@@ -234,6 +234,7 @@ round_of_work(void)
 	bool progress = outbox_publish_poll(stream);
 	bool page = false;
 	uint64 published = pg_atomic_read_u64(&stream->db->published);
+	TimestampTz now;
 
 	if (config != NULL)
 	{
@@ -249,10 +250,10 @@ round_of_work(void)
 		end_if_absent(outbox_publish_page(stream, &page));
 	}
 	outbox_publish_show_position(stream);
+	now = GetCurrentTimestamp();
 	/* the clock may have been set back */
-	relay.written_at = Min(relay.written_at, GetCurrentTimestamp());
-	if (TimestampDifferenceExceeds(relay.written_at, GetCurrentTimestamp(),
-								   POSITION_EVERY_MS))
+	relay.written_at = Min(relay.written_at, now);
+	if (TimestampDifferenceExceeds(relay.written_at, now, POSITION_EVERY_MS))
 		write_position();
 	end_if_absent(outbox_delayed_run(stream->db, &progress));
 	end_if_absent(outbox_replay_run(stream->db, &progress));

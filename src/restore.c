@@ -32,6 +32,8 @@
 
 PG_FUNCTION_INFO_V1(outbox_keep_relay_away_1_1);
 
+static bool is_loader = false; /* is this session counted in db->loaders? */
+
 static void
 forget_outbox(OutboxDatabase *db)
 {
@@ -42,13 +44,18 @@ forget_outbox(OutboxDatabase *db)
 	pg_atomic_write_u64(&db->last_issued, 0);
 }
 
-static bool is_loader = false;
+/* Are ids not to be trusted, because events or positions are loaded? */
+bool
+outbox_restore_is_under_way(OutboxDatabase *db)
+{
+	return pg_atomic_read_u32(&db->loaders) > 0;
+}
 
-/* Raises 55000 while ids are not to be trusted. For outbox_commit_join(). */
+/* Raises 55000 if so. */
 void
 outbox_restore_check(OutboxDatabase *db)
 {
-	if (pg_atomic_read_u32(&db->loaders) == 0)
+	if (!outbox_restore_is_under_way(db))
 		return;
 	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					errmsg("cannot emit an event while rows are loaded into "

@@ -10,6 +10,7 @@
 
 #include "shmem.h"
 
+extern bool outbox_restore_is_under_way(OutboxDatabase *db);
 extern void outbox_restore_check(OutboxDatabase *db);
 
 #endif /* OUTBOX_RESTORE_H */

@@ -22,6 +22,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "pgstat.h"
+#include "restore.h"
 #include "segment.h"
 #include "storage/lmgr.h"
 #include "store.h"
@@ -214,7 +215,7 @@ outbox_store_begin_emit(const char *activity, const char *table)
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	if (pg_atomic_read_u32(&db->loaders) > 0)
+	if (outbox_restore_is_under_way(db))
 		status = OUTBOX_STORE_BUSY;
 	if (status == OUTBOX_STORE_OK)
 		status = outbox_store_lock(OUTBOX_SEQUENCE, RowExclusiveLock);

@@ -46,25 +46,21 @@ sub discard_one
 
 sub emit { return query(q{SELECT outbox_emit('t', 'other', 'x')}); }
 
-# Emits until so many segments have come into use.
-sub rotate
-{
-	my $current = sub {
-		emit();
-		return query('SELECT segment FROM outbox.segment_status() WHERE is_current');
-	};
-
-	for (1 .. $_[0])
-	{
-		my $old = $current->();
-		wait_until(undef, sub { $current->() != $old }, 'another segment');
-	}
-	return;
-}
-
 sub current_segment
 {
 	return query('SELECT segment FROM outbox.segment_status() WHERE is_current');
+}
+
+# Emits until so many segments have come into use.
+sub rotate
+{
+	for (1 .. $_[0])
+	{
+		my $old = current_segment();
+		wait_until(undef, sub { emit(); return current_segment() != $old },
+			'another segment');
+	}
+	return;
 }
 
 query('CREATE ROLE someone; CREATE PUBLICATION everything FOR ALL TABLES');
