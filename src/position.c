@@ -145,6 +145,13 @@ outbox_position_write(const char *relay, uint64 position)
 	return status;
 }
 
+/* A transaction that may have written the position has been undone. */
+void
+outbox_position_forget(void)
+{
+	written_segment = -1;
+}
+
 /*
  * Have the positions of all relays passed an id, as written to other tables
  * than that one? Then published_at, unless it is NULL, becomes the time when

@@ -22,6 +22,7 @@ extern OutboxStoreStatus outbox_position_set(const char *relay,
 											 uint64 position);
 extern OutboxStoreStatus outbox_position_write(const char *relay,
 											   uint64 position);
+extern void outbox_position_forget(void);
 extern bool outbox_position_has_passed(uint64 id, Oid but,
 									   TimestampTz *published_at);
 extern TimestampTz outbox_position_first_at(Oid table, const char *relay);

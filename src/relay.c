@@ -13,10 +13,9 @@
  * store.c ends its own.
  *
  * Any error ends the process; the launcher starts another one, which goes on
- * from the position. SIGTERM (core's handler) is acted upon at once inside
- * lock waits; in the loop, after the page that is being read, the process
- * first gives the broker a moment to answer and writes its position, so that
- * an orderly restart repeats nothing.
+ * from the position. SIGTERM cancels what is under way, but for the page that
+ * is being read (stop.c). Then the process gives the broker a moment to answer
+ * and writes its position, so that an orderly restart repeats nothing.
  *
  *-------------------------------------------------------------------------
  */
@@ -41,6 +40,7 @@
 #include "retry.h"
 #include "settle.h"
 #include "status.h"
+#include "stop.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
 #include "storage.h"
@@ -116,16 +116,41 @@ write_position(void)
 	end_if_absent(status);
 }
 
-/* Waits a moment for answers and writes the position; interrupts wait. */
+/*
+ * Waits a moment for answers and writes down what has been published. If locks
+ * of others are in the way, that is an error, which ends the process, too.
+ */
 static void
 wind_up(void)
 {
-	HOLD_INTERRUPTS();
 	outbox_publish_drain(&relay.stream, OUTBOX_PUBLISH_STOP_GRACE_MS);
+	outbox_store_limit_waits(OUTBOX_PUBLISH_STOP_GRACE_MS);
+	write_position();
 	outbox_retry_drain(outbox_publish_position(&relay.stream),
 					   OUTBOX_PUBLISH_STOP_GRACE_MS);
-	write_position();
-	RESUME_INTERRUPTS();
+}
+
+/* Ends the process, as SIGTERM has asked for, with core's message. */
+static void
+end_as_asked(void)
+{
+	QueryCancelPending = false;
+	wind_up();
+	ereport(FATAL, (errcode(ERRCODE_ADMIN_SHUTDOWN),
+					errmsg("terminating background worker \"%s\" due to "
+						   "administrator command",
+						   MyBgworkerEntry->bgw_type)));
+}
+
+/* SIGTERM has met a transaction: undoes it. What it was to write down is
+ * written again before the process ends. */
+static void
+undo_cancelled(void)
+{
+	FlushErrorState();
+	AbortOutOfAnyTransaction();
+	MemoryContextSwitchTo(TopMemoryContext);
+	outbox_position_forget();
 }
 
 /*
@@ -163,8 +188,8 @@ check_extension(void)
 static void
 handle_interrupts(void)
 {
-	if (ProcDiePending)
-		wind_up();
+	if (outbox_stop_is_requested())
+		end_as_asked();
 	CHECK_FOR_INTERRUPTS();
 
 	if (ConfigReloadPending)
@@ -362,6 +387,7 @@ outbox_relay_main(Datum main_arg)
 	if (outbox_status_is_blocked(&relay.args))
 		finish(OUTBOX_LAUNCH_FINISHED);
 	connect_database();
+	outbox_stop_install();
 
 	PG_TRY();
 	{
@@ -381,6 +407,12 @@ outbox_relay_main(Datum main_arg)
 	}
 	PG_CATCH();
 	{
+		if (outbox_stop_is_requested() &&
+			geterrcode() == ERRCODE_QUERY_CANCELED)
+		{
+			undo_cancelled();
+			end_as_asked();
+		}
 		outbox_status_launch(&relay.args, OUTBOX_LAUNCH_FAILED);
 		show_error();
 		PG_RE_THROW();

@@ -25,6 +25,7 @@
 #include "restore.h"
 #include "segment.h"
 #include "storage/lmgr.h"
+#include "stop.h"
 #include "store.h"
 #include "tcop/tcopprot.h"
 #include "utils/array.h"
@@ -298,7 +299,8 @@ run_or_undo(const char *sql)
 		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
+			!outbox_stop_is_requested())
 			ereport(WARNING, (errmsg("outbox could not run \"%s\"", sql),
 							  errdetail_internal("%s", error->message)));
 		FreeErrorData(error);
@@ -326,6 +328,17 @@ outbox_store_try(const char *sql)
 	pqsignal(SIGINT, SIG_IGN);
 	QueryCancelPending = false;
 	return ok;
+}
+
+/* From here on, a transaction that waits for longer for a lock fails. */
+void
+outbox_store_limit_waits(int limit_ms)
+{
+	char value[16];
+
+	snprintf(value, sizeof(value), "%d", limit_ms);
+	SetConfigOption("lock_timeout", value, PGC_SUSET, PGC_S_OVERRIDE);
+	pqsignal(SIGINT, StatementCancelHandler);
 }
 
 /* A column of the first row of the last result; 0 for null */

@@ -82,6 +82,7 @@ extern OutboxStoreStatus outbox_store_lock_ring(const char *name,
 extern bool outbox_store_lock_whole(Oid table);
 extern void outbox_store_run(const char *sql);
 extern bool outbox_store_try(const char *sql);
+extern void outbox_store_limit_waits(int limit_ms);
 extern int64 outbox_store_result(int column);
 extern void outbox_store_new_snapshot(void);
 

@@ -1,8 +1,9 @@
 # A fast shutdown takes a moment, whatever the brokers do: serve, be down,
 # accept connections and say nothing, or stop answering with requests under
 # way.  Afterwards publishing goes on where it stopped.  Catches a relay that
-# waits for its broker or for the threads of the library, and one that does
-# not write its position when it is told to end.
+# waits for its broker, for the threads of the library or for somebody's lock,
+# and one that does not write its position when it is told to end, whatever it
+# does just then.
 
 use strict;
 use warnings;
@@ -73,6 +74,42 @@ $load->stop;
 $node->start;
 is(goes_on('live'), 0, 'live: nothing is repeated');
 
+note 'told to end in a transaction that waits for a lock';
+query(<<~'END');
+	CREATE SEQUENCE writes;
+	CREATE TABLE waits (number bigint);
+	CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		IF nextval('public.writes') IN (SELECT number FROM public.waits) THEN
+			PERFORM pg_advisory_xact_lock(1);
+		END IF;
+		RETURN NEW;
+	END $$;
+	CREATE TRIGGER wait BEFORE INSERT ON outbox.position_0 FOR EACH ROW EXECUTE FUNCTION wait();
+	ALTER TABLE outbox.position_0 ENABLE ALWAYS TRIGGER wait;
+	END
+my $holder = $node->background_psql('postgres');
+$holder->query_safe('SELECT pg_advisory_lock(1)');
+my $repeated = 0;
+for my $numbers ('1', '1, 2')
+{
+	query("SELECT setval('writes', 1, false); TRUNCATE waits;"
+		  . " INSERT INTO waits SELECT unnest(ARRAY[$numbers])");
+	emit(300, "waits at $numbers ");
+	my $pid = query('SELECT pid FROM outbox.stat_relay');
+	$node->poll_query_until('postgres',
+		"SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid")
+	  or die 'the relay does not wait';
+	is(query("SELECT pg_terminate_backend($pid, ${limit}000)"),
+		't', "waits at $numbers: it ends");
+	query("TRUNCATE waits");
+	$repeated += 300 if $numbers ne '1';
+	is(goes_on("waits at $numbers"), $repeated,
+		"waits at $numbers: no more is repeated than it must");
+}
+$holder->quit;
+query('DROP FUNCTION wait CASCADE; DROP TABLE waits; DROP SEQUENCE writes');
+
 note 'a broker that is down';
 $mock->command('down');
 is(emit(300, 'down '), 300, 'down: the application does not notice');
@@ -84,7 +121,7 @@ is(query('SELECT pending_events FROM outbox.stat_relay'),
 stop_in_time('down, again');
 $mock->command('up');
 $node->start;
-is(goes_on('down'), 0, 'down: nothing is repeated');
+is(goes_on('down'), $repeated, 'down: nothing is repeated');
 
 note 'a broker that accepts connections and says nothing';
 my $silent = IO::Socket::INET->new(
@@ -100,7 +137,7 @@ stop_in_time('silent');
 $node->append_conf('postgresql.conf',
 	"outbox.bootstrap_servers = '${\ $mock->bootstrap}'");
 $node->start;
-is(goes_on('silent'), 0, 'silent: nothing is repeated');
+is(goes_on('silent'), $repeated, 'silent: nothing is repeated');
 
 note 'a broker that stops answering';
 $mock->command('rtt 1000000');
@@ -110,7 +147,7 @@ stop_in_time('no answer');
 $mock->command('rtt 0');
 $mock->command('drop');
 $node->start;
-cmp_ok(goes_on('no answer'), '<=', 300,
+cmp_ok(goes_on('no answer'), '<=', $repeated + 300,
 	'no answer: at most what had no answer is repeated');
 
 $node->stop;
