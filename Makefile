@@ -34,7 +34,8 @@ all: kafka
 kafka:
 	+$(KAFKA) all
 install: kafka-install
-kafka-install:
+# after it, or make -j would install what another make is linking
+kafka-install: kafka
 	+$(KAFKA) install
 uninstall: kafka-uninstall
 kafka-uninstall:

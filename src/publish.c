@@ -161,6 +161,7 @@ take(PageState *page, uint64 id, int64 bytes)
 {
 	outbox_window_add(page->stream->window, id, bytes);
 	page->stream->read_upto = id;
+	page->stream->used = true;
 	page->taken = true;
 }
 
@@ -341,7 +342,6 @@ outbox_publish_page(OutboxStream *stream, bool *progress)
 
 	/* a sink that is full goes on with its next answer */
 	*progress = page.taken || stream->ending || !(page.stopped || page.held);
-	stream->used = stream->used || page.taken;
 	stream->more = page.stopped || rows == (uint64) limit;
 	if (!stream->more)
 		stream->read_upto = horizon - 1;
@@ -372,9 +372,7 @@ outbox_publish_drain(OutboxStream *stream, long grace_ms)
 			return true;
 		left =
 			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
-		/* a request to end makes a long grace a short one */
-		if (left <= 0 || (outbox_stop_is_requested() &&
-						  grace_ms > OUTBOX_PUBLISH_STOP_GRACE_MS))
+		if (left <= 0 || outbox_stop_cuts_short(grace_ms))
 			return false;
 		outbox_wait_answers(Min(left, 100), OUTBOX_WAIT_RELAY_DRAIN);
 	}

@@ -13,9 +13,6 @@
 #include "store.h"
 #include "window.h"
 
-/* how long answers are waited for before the process ends */
-#define OUTBOX_PUBLISH_STOP_GRACE_MS 1000
-
 /* An event that the sink has given up */
 typedef struct OutboxFailedEvent
 {

@@ -13,6 +13,7 @@
 #include "reconfigure.h"
 #include "retry.h"
 #include "status.h"
+#include "stop.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -92,6 +93,13 @@ outbox_reconfigure(OutboxStream *stream)
 
 	outbox_publish_drain(stream, SWITCH_GRACE_MS);
 	outbox_retry_drain(outbox_publish_position(stream), SWITCH_GRACE_MS);
+	if (outbox_stop_is_requested())
+	{
+		/* the brokers of the old ones have some time left */
+		stream->api->close(sink);
+		outbox_config_free(config);
+		return;
+	}
 	outbox_retry_close();
 	outbox_deadletter_close();
 	stream->batch_bytes = 0;

@@ -123,11 +123,11 @@ write_position(void)
 static void
 wind_up(void)
 {
-	outbox_publish_drain(&relay.stream, OUTBOX_PUBLISH_STOP_GRACE_MS);
-	outbox_store_limit_waits(OUTBOX_PUBLISH_STOP_GRACE_MS);
+	outbox_publish_drain(&relay.stream, OUTBOX_STOP_GRACE_MS);
+	outbox_store_limit_waits(OUTBOX_STOP_GRACE_MS);
 	write_position();
 	outbox_retry_drain(outbox_publish_position(&relay.stream),
-					   OUTBOX_PUBLISH_STOP_GRACE_MS);
+					   OUTBOX_STOP_GRACE_MS);
 }
 
 /* Ends the process, as SIGTERM has asked for, with core's message. */
@@ -295,7 +295,9 @@ run(void)
 		Assert(CurrentMemoryContext == TopMemoryContext);
 		handle_interrupts();
 		check_extension();
-		if (!round_of_work())
+		/* the latch tells of SIGTERM, unless a wait in the round has reset it
+		 * and the cancelled transaction was one that may fail */
+		if (!round_of_work() && !outbox_stop_is_requested())
 			outbox_wait(next_timeout(),
 						outbox_publish_is_pending(&relay.stream)
 							? OUTBOX_WAIT_RELAY_ACK
@@ -387,11 +389,12 @@ outbox_relay_main(Datum main_arg)
 	if (outbox_status_is_blocked(&relay.args))
 		finish(OUTBOX_LAUNCH_FINISHED);
 	connect_database();
-	outbox_stop_install();
 
 	PG_TRY();
 	{
 		attach();
+		/* before that there is nothing to be written */
+		outbox_stop_install();
 		sink_api = (OutboxSinkApiFunction) load_external_function(
 			"$libdir/outbox_kafka", OUTBOX_SINK_SYMBOL, true, NULL);
 		relay.stream.api = sink_api();

@@ -28,6 +28,7 @@
 #include "expired.h"
 #include "retry.h"
 #include "round.h"
+#include "stop.h"
 #include "utils/timestamp.h"
 #include "wait.h"
 
@@ -315,7 +316,7 @@ outbox_retry_drain(uint64 position, long grace_ms)
 		}
 		left =
 			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
-		if (left <= 0)
+		if (left <= 0 || outbox_stop_cuts_short(grace_ms))
 			return;
 		outbox_wait_answers(Min(left, 100), OUTBOX_WAIT_RELAY_DRAIN);
 	}

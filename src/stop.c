@@ -51,3 +51,11 @@ outbox_stop_is_requested(void)
 {
 	return requested;
 }
+
+/* Is the process to end before this time to wait is over? It gives another,
+ * shorter one then. */
+bool
+outbox_stop_cuts_short(long grace_ms)
+{
+	return requested && grace_ms > OUTBOX_STOP_GRACE_MS;
+}

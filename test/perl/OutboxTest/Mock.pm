@@ -7,6 +7,7 @@ use warnings;
 
 use Carp;
 use Cwd qw(abs_path);
+use Errno;
 use File::Basename qw(dirname);
 use IO::Handle;
 use IO::Select;
@@ -69,11 +70,16 @@ sub _read_line
 {
 	my ($self) = @_;
 	my $out = $self->{process}->{out};
+	my $deadline = time + $answer_timeout;
 
 	while (index($self->{buffer}, "\n") < 0)
 	{
-		IO::Select->new($out)->can_read($answer_timeout)
-		  or croak 'mockbroker does not answer';
+		# a signal may end it, too
+		if (!IO::Select->new($out)->can_read($deadline - time))
+		{
+			next if $!{EINTR} && time < $deadline;
+			croak "mockbroker does not answer: $!";
+		}
 		sysread($out, $self->{buffer}, 4096, length $self->{buffer})
 		  or croak 'mockbroker is gone: ' . $self->{process}->log_tail;
 	}
