@@ -240,18 +240,6 @@ is_deeply([ @$found{qw(lost invented)} ],
 	[ [], [] ], 'growing: nothing lost or invented');
 $duplicates += $found->{duplicates};
 
-# How many producers have written to a partition, which Kafka remembers
-sub producers
-{
-	my ($topic, $partition) = @_;
-	my @lines = split /\n/, $kafka[0]->run(
-		'org.apache.kafka.tools.TransactionsCommand',
-		'--bootstrap-server', $bootstrap, 'describe-producers',
-		'--topic', $topic, '--partition', $partition);
-
-	return scalar(grep { /^\d+\s+\d+\s/ } @lines);
-}
-
 # More partitions mean other partitions for the keys, so the order is looked at
 # in each partition.  A step back is a repetition, and has to be by a producer
 # that begins anew; in each place there is one of them at most for each.
@@ -277,10 +265,10 @@ for (keys %place)
 	$back{$partition} = max($back{$partition} // 0, $place{$_}->{back});
 }
 note "$duplicates duplicates";
-cmp_ok(producers('load', 0), '>=', 1, 'Kafka tells of producers');
+cmp_ok($kafka[0]->producers('load', 0), '>=', 1, 'Kafka tells of producers');
 for (sort grep { $back{$_} > 0 } keys %back)
 {
-	my $producers = producers(split / /);
+	my $producers = $kafka[0]->producers(split / /);
 
 	note "$_: repetitions in $back{$_} goes, $producers producers";
 	cmp_ok($back{$_}, '<', $producers,

@@ -145,6 +145,19 @@ sub run
 	return $self->_tool('run', @args);
 }
 
+# How many producers have written to a partition. One that Kafka leaves in
+# doubt is given up by librdkafka, and the next one may repeat events.
+sub producers
+{
+	my ($self, $topic, $partition) = @_;
+	my @lines = split /\n/, $self->run(
+		'org.apache.kafka.tools.TransactionsCommand',
+		'--bootstrap-server', $self->bootstrap, 'describe-producers',
+		'--topic', $topic, '--partition', $partition);
+
+	return scalar(grep { /^\d+\s+\d+\s/ } @lines);
+}
+
 sub _tool
 {
 	my ($self, @args) = @_;
