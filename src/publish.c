@@ -48,8 +48,6 @@ outbox_publish_position(const OutboxStream *stream)
 
 	if (stream->window != NULL && !outbox_window_is_empty(stream->window))
 		position = outbox_window_oldest(stream->window) - 1;
-	if (stream->aside_id != 0)
-		position = Min(position, stream->aside_id - 1);
 	return position;
 }
 
@@ -133,9 +131,9 @@ outbox_publish_poll(OutboxStream *stream)
 typedef struct PageState
 {
 	OutboxStream *stream;
-	bool taken;   /* any event */
-	bool stopped; /* window or sink are full */
-	bool held;    /* by an outage */
+	uint64 last_id; /* 0 = none taken */
+	bool stopped;   /* window or sink are full */
+	bool held;      /* by an outage */
 	TimestampTz now;
 	OutboxAside aside;
 } PageState;
@@ -154,39 +152,21 @@ is_done(OutboxStream *stream, uint64 id)
 	return true;
 }
 
-/* An event is in the window: the position does not pass it any more, so the
- * process may end at any time. */
-static void
-take(PageState *page, uint64 id, int64 bytes)
-{
-	outbox_window_add(page->stream->window, id, bytes);
-	page->stream->read_upto = id;
-	page->stream->used = true;
-	page->taken = true;
-}
-
 /*
- * An event that is not sent. It has a place in the window, too, until the
- * position passes it: so no more than a window is remembered when this sink
- * ends.
+ * An event that is not sent. If the transaction that reads the page, and parks
+ * it, fails, the process ends with all that it believes.
  */
 static void
 pass_over(PageState *page, uint64 id)
 {
-	uint64 tag = outbox_window_next_tag(page->stream->window);
+	OutboxWindow *window = page->stream->window;
+	uint64 tag = outbox_window_next_tag(window);
 
-	take(page, id, 0);
-	outbox_window_done(page->stream->window, tag);
-}
-
-/* An event that has been parked, as soon as the transaction is committed. If
- * that fails, the process ends with all that it believes. */
-static void
-pass_aside(PageState *page, uint64 id)
-{
-	if (page->stream->aside_id == 0)
-		page->stream->aside_id = id;
-	pass_over(page, id);
+	/* it has a place in the window, too, until the position passes it: so no
+	 * more than a window is remembered when this sink ends */
+	outbox_window_add(window, id, 0);
+	outbox_window_done(window, tag);
+	page->last_id = id;
 }
 
 /* Hands one event to the sink; false if it must wait. */
@@ -213,13 +193,13 @@ publish_event(const OutboxEvent *event, void *arg)
 	if (event->expires_at <= page->now)
 	{
 		outbox_aside_expired(&page->aside, event);
-		pass_aside(page, event->id);
+		pass_over(page, event->id);
 		return true;
 	}
 	if (outbox_blocks_has(event))
 	{
 		outbox_aside_queue(&page->aside, event);
-		pass_aside(page, event->id);
+		pass_over(page, event->id);
 		return true;
 	}
 
@@ -253,8 +233,9 @@ publish_event(const OutboxEvent *event, void *arg)
 			page->stopped = true;
 			return false;
 		case OUTBOX_SINK_REFUSED:
-			take(page, event->id, bytes);
+			outbox_window_add(stream->window, event->id, bytes);
 			outbox_settle_failed(stream, record.tag, failure, error);
+			page->last_id = event->id;
 			/* nothing of its key may overtake it */
 			page->stopped = true;
 			return false;
@@ -265,7 +246,8 @@ publish_event(const OutboxEvent *event, void *arg)
 		stream->expires_first = DT_NOEND;
 	}
 	stream->expires_first = Min(stream->expires_first, event->expires_at);
-	take(page, event->id, bytes);
+	outbox_window_add(stream->window, event->id, bytes);
+	page->last_id = event->id;
 	return true;
 }
 
@@ -335,16 +317,22 @@ outbox_publish_page(OutboxStream *stream, bool *progress)
 							  &page, &rows);
 	if (status != OUTBOX_STORE_OK)
 		return busy(stream, status);
+	/* as for the page itself: a request to end waits for what belongs to it */
+	HOLD_INTERRUPTS();
 	outbox_aside_write(&page.aside);
 	outbox_store_end();
-	stream->aside_id = 0;
+	RESUME_INTERRUPTS();
 	outbox_aside_tell(&page.aside);
 
 	/* a sink that is full goes on with its next answer */
-	*progress = page.taken || stream->ending || !(page.stopped || page.held);
+	*progress =
+		page.last_id != 0 || stream->ending || !(page.stopped || page.held);
+	stream->used = stream->used || page.last_id != 0;
 	stream->more = page.stopped || rows == (uint64) limit;
 	if (!stream->more)
 		stream->read_upto = horizon - 1;
+	else if (page.last_id != 0)
+		stream->read_upto = page.last_id;
 	return OUTBOX_STORE_OK;
 }
 

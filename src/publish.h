@@ -30,9 +30,8 @@ typedef struct OutboxStream
 	OutboxSink *sink;     /* NULL: not configured, or to be opened again */
 	OutboxWindow *window; /* as long as there is a configuration */
 	uint64 read_upto;
-	uint64 aside_id; /* the first whose parking is not committed; 0 = none */
-	bool used;       /* there have been events: the position may be written */
-	bool more;       /* the last page was not the end */
+	bool used; /* there have been events: the position may be written */
+	bool more; /* the last page was not the end */
 	TimestampTz busy_until; /* tables are locked by others */
 
 	/* while brokers do not answer; see trouble.c */
