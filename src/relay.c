@@ -410,8 +410,7 @@ outbox_relay_main(Datum main_arg)
 	}
 	PG_CATCH();
 	{
-		if (outbox_stop_is_requested() &&
-			geterrcode() == ERRCODE_QUERY_CANCELED)
+		if (outbox_stop_is_reason(geterrcode()))
 		{
 			undo_cancelled();
 			end_as_asked();

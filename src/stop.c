@@ -52,6 +52,13 @@ outbox_stop_is_requested(void)
 	return requested;
 }
 
+/* Is this the error that the request has raised? */
+bool
+outbox_stop_is_reason(int sqlerrcode)
+{
+	return requested && sqlerrcode == ERRCODE_QUERY_CANCELED;
+}
+
 /* Is the process to end before this time to wait is over? It gives another,
  * shorter one then. */
 bool

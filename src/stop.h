@@ -13,6 +13,7 @@
 
 extern void outbox_stop_install(void);
 extern bool outbox_stop_is_requested(void);
+extern bool outbox_stop_is_reason(int sqlerrcode);
 extern bool outbox_stop_cuts_short(long grace_ms);
 
 #endif /* OUTBOX_STOP_H */

@@ -275,7 +275,7 @@ outbox_store_run(const char *sql)
 }
 
 /* Runs a statement in a subtransaction; false if it fails, told in the log
- * unless it only would have had to wait. */
+ * unless it only would have had to wait, or SIGTERM has cancelled it. */
 static bool
 run_or_undo(const char *sql)
 {
@@ -300,7 +300,7 @@ run_or_undo(const char *sql)
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
-			!outbox_stop_is_requested())
+			!outbox_stop_is_reason(error->sqlerrcode))
 			ereport(WARNING, (errmsg("outbox could not run \"%s\"", sql),
 							  errdetail_internal("%s", error->message)));
 		FreeErrorData(error);
@@ -338,6 +338,7 @@ outbox_store_limit_waits(int limit_ms)
 
 	snprintf(value, sizeof(value), "%d", limit_ms);
 	SetConfigOption("lock_timeout", value, PGC_SUSET, PGC_S_OVERRIDE);
+	/* by which a timeout is told */
 	pqsignal(SIGINT, StatementCancelHandler);
 }
 

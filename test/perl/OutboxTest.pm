@@ -65,7 +65,7 @@ use OutboxTest::Process;
 
 our @EXPORT = (
 	qw(outbox_node guard_node wait_until pgbench kcat relay_state relay_pid
-	  published wait_published),
+	  published wait_next_relay wait_published),
 	@OutboxTest::Delivery::EXPORT);
 
 # A server that is initialised and started.
@@ -162,6 +162,17 @@ sub _stat_relay
 sub relay_state { return _stat_relay('state', @_); }
 sub relay_pid { return _stat_relay('pid', @_); }
 sub published { return _stat_relay('published', @_); }
+
+# Waits until another process than that one is the relay, and publishes.
+sub wait_next_relay
+{
+	my ($node, $pid) = @_;
+
+	$node->poll_query_until('postgres',
+		"SELECT state = 'publishing' AND pid <> $pid FROM outbox.stat_relay")
+	  or croak 'there is no other relay';
+	return;
+}
 
 # True once all that is committed now is acknowledged; false after the timeout.
 sub wait_published

@@ -96,16 +96,14 @@ for my $numbers ('1', '1, 2')
 	query("SELECT setval('writes', 1, false); TRUNCATE waits;"
 		  . " INSERT INTO waits SELECT unnest(ARRAY[$numbers])");
 	emit(300, "waits at $numbers ");
-	my $pid = query('SELECT pid FROM outbox.stat_relay');
+	my $pid = relay_pid($node);
 	$node->poll_query_until('postgres',
 		"SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid")
 	  or die 'the relay does not wait';
 	is(query("SELECT pg_terminate_backend($pid, ${limit}000)"),
 		't', "waits at $numbers: it ends");
 	query("TRUNCATE waits");
-	$node->poll_query_until('postgres',
-		"SELECT state = 'publishing' AND pid <> $pid FROM outbox.stat_relay")
-	  or die 'there is no other relay';
+	wait_next_relay($node, $pid);
 	$repeated += 300 if $numbers ne '1';
 	is(goes_on("waits at $numbers"), $repeated,
 		"waits at $numbers: no more is repeated than it must");

@@ -58,9 +58,7 @@ for my $n (1 .. $ends)
 	$mock->command('allow bad') if $n % 8 == 4;
 	usleep(rand 200_000);
 	kill 'TERM', $pid or die "no relay: $!";
-	$node->poll_query_until('postgres',
-		"SELECT state = 'publishing' AND pid <> $pid FROM outbox.stat_relay")
-	  or die 'there is no other relay';
+	wait_next_relay($node, $pid);
 	# what has no answer would keep the position back
 	$node->poll_query_until('postgres',
 		"SELECT count(*) > 0 FROM outbox.blocked WHERE scope = 'topic'")
