@@ -126,6 +126,7 @@ poll(void)
 			case OUTBOX_SINK_FATAL:
 				tell_failure(event.message);
 				break;
+			case OUTBOX_SINK_TOPIC:
 			case OUTBOX_SINK_LOST:
 			case OUTBOX_SINK_UNREACHABLE:
 				break;

@@ -106,6 +106,9 @@ outbox_publish_poll(OutboxStream *stream)
 			case OUTBOX_SINK_FATAL:
 				outbox_settle_given_up(stream, event.message);
 				break;
+			case OUTBOX_SINK_TOPIC:
+				outbox_settle_topic(stream, &event);
+				break;
 			case OUTBOX_SINK_LOST:
 				outbox_trouble_lost(stream, event.message);
 				break;

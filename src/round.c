@@ -25,7 +25,6 @@
 
 /* after so long without an answer, the oldest event's topic is looked at */
 #define STUCK_MS       4000
-#define CHECK_TOPIC_MS 1000
 
 #define ANSWERS_MS     10000 /* of a sink that has ended */
 #define PURGE_EVERY_MS 100   /* meanwhile; see settle.c */
@@ -193,6 +192,37 @@ take_answer(const OutboxSinkEvent *event)
 	}
 }
 
+static OutboxAttempt *
+first_unanswered(void)
+{
+	OutboxAttempt *attempt = attempts_made;
+
+	while (attempt->state != OUTBOX_ATTEMPT_SENT)
+		attempt++;
+	return attempt;
+}
+
+/* What brokers say about a topic. If it is at fault, and the first event that
+ * has no answer is one of it, all others are asked back. */
+static void
+take_topic(const OutboxSinkEvent *event)
+{
+	OutboxAttempt *attempt;
+
+	if (attempts_made == NULL || unanswered == 0 || sink_ended ||
+		event->state != OUTBOX_TOPIC_FAULTY ||
+		event->failure != OUTBOX_FAILURE_TOPIC)
+		return;
+	attempt = first_unanswered();
+	if (strcmp(attempt->topic, event->topic) != 0)
+		return;
+	attempt->state = OUTBOX_ATTEMPT_FAILED;
+	attempt->failure = event->failure;
+	attempt->error = MemoryContextStrdup(round_context, event->message);
+	unanswered--;
+	end_sink();
+}
+
 /* Takes in what the sinks have to tell. Returns whether there was anything. */
 bool
 outbox_round_poll(void)
@@ -216,6 +246,10 @@ outbox_round_poll(void)
 					if (attempts_made != NULL && i == (int) kind)
 						end_sink();
 					break;
+				case OUTBOX_SINK_TOPIC:
+					if (i == (int) kind)
+						take_topic(&event);
+					break;
 				case OUTBOX_SINK_LOST:
 				case OUTBOX_SINK_UNREACHABLE:
 					break; /* the stream's sink tells the same */
@@ -231,25 +265,13 @@ outbox_round_poll(void)
 /*
  * No answer has come for a while: asks the brokers about the topic of the
  * first event that has none. librdkafka says nothing about a topic that we are
- * not allowed to see. If it is at fault, all others are asked back.
+ * not allowed to see.
  */
 static void
-check_topic(void)
+ask_topic(void)
 {
-	OutboxAttempt *attempt = attempts_made;
-	char error[OUTBOX_SINK_ERROR_MAX];
-
-	while (attempt->state != OUTBOX_ATTEMPT_SENT)
-		attempt++;
 	answered_at = GetCurrentTimestamp();
-	if (!api->check_topic(sinks[kind], attempt->topic, CHECK_TOPIC_MS,
-						  &attempt->failure, error) ||
-		attempt->failure != OUTBOX_FAILURE_TOPIC)
-		return;
-	attempt->state = OUTBOX_ATTEMPT_FAILED;
-	attempt->error = MemoryContextStrdup(round_context, error);
-	unanswered--;
-	end_sink();
+	api->ask_topic(sinks[kind], first_unanswered()->topic);
 }
 
 /*
@@ -277,7 +299,7 @@ outbox_round_is_waiting(void)
 	if (!TimestampDifferenceExceeds(answered_at, now, STUCK_MS))
 		return true;
 	if (outbox_blocks_is_loaded() && outbox_expired_next() > now)
-		check_topic();
+		ask_topic();
 	else
 		end_sink();
 	return true;

@@ -51,7 +51,6 @@
 /* after so long without an answer, the oldest event's topic is looked at */
 #define STUCK_MS             4000
 #define STUCK_UNREACHABLE_MS 10000
-#define CHECK_TOPIC_MS       1000
 
 /* after so long without an answer, events in the sink may expire */
 #define EXPIRED_MS           1000
@@ -303,14 +302,12 @@ copy_topic(const OutboxEvent *event, void *topic)
 
 /*
  * The oldest event has had no answer for a while: asks the brokers about its
- * topic.
+ * topic. They answer through poll.
  */
 static OutboxStoreStatus
 check_topic(OutboxStream *stream)
 {
 	char topic[OUTBOX_TOPIC_MAX + 1] = "";
-	char error[OUTBOX_SINK_ERROR_MAX];
-	OutboxFailure failure;
 	uint64 rows;
 	OutboxStoreStatus status =
 		outbox_page_read(stream->stuck_id - 1, stream->stuck_id + 1, 1,
@@ -319,13 +316,21 @@ check_topic(OutboxStream *stream)
 	if (status == OUTBOX_STORE_OK)
 		outbox_store_end();
 	stream->stuck_since = GetCurrentTimestamp();
-	if (status == OUTBOX_STORE_OK && topic[0] != '\0' &&
-		stream->api->check_topic(stream->sink, topic, CHECK_TOPIC_MS, &failure,
-								 error) &&
-		failure == OUTBOX_FAILURE_TOPIC)
-		outbox_settle_failed(stream, outbox_window_first_tag(stream->window),
-							 failure, error);
+	if (status == OUTBOX_STORE_OK && topic[0] != '\0')
+		stream->api->ask_topic(stream->sink, topic);
 	return status;
+}
+
+/* What brokers say about the topic of the oldest event. */
+void
+outbox_settle_topic(OutboxStream *stream, const OutboxSinkEvent *answer)
+{
+	if (answer->state == OUTBOX_TOPIC_FAULTY &&
+		answer->failure == OUTBOX_FAILURE_TOPIC &&
+		outbox_publish_is_pending(stream) &&
+		outbox_window_oldest(stream->window) == stream->stuck_id)
+		outbox_settle_failed(stream, outbox_window_first_tag(stream->window),
+							 answer->failure, answer->message);
 }
 
 /* Is the oldest event still the one that it was a while ago? */
@@ -408,8 +413,8 @@ widen(OutboxStream *stream)
 }
 
 /*
- * Goes on with settling; does not wait, but for check_topic(). When the sink
- * has been closed, the relay opens another one.
+ * Goes on with settling; does not wait. When the sink has been closed, the
+ * relay opens another one.
  */
 OutboxStoreStatus
 outbox_settle_run(OutboxStream *stream, bool *progress)

@@ -14,6 +14,8 @@ extern void outbox_settle_failed(OutboxStream *stream, uint64 tag,
 								 OutboxFailure failure, const char *error);
 extern void outbox_settle_begin(OutboxStream *stream);
 extern void outbox_settle_given_up(OutboxStream *stream, const char *error);
+extern void outbox_settle_topic(OutboxStream *stream,
+								const OutboxSinkEvent *answer);
 extern void outbox_settle_login(OutboxStream *stream);
 extern void outbox_settle_remember(OutboxStream *stream);
 extern OutboxStoreStatus outbox_settle_run(OutboxStream *stream,

@@ -7,13 +7,25 @@
  * Rules for a module: it may have threads, but nothing of PostgreSQL is called
  * in them. What happens there is told to the relay through poll, in the
  * relay's own thread. No function raises an error, but for being out of
- * memory, and none waits, but for close, check_topic, and poll for a round trip
- * to a broker that has just answered.
+ * memory, and none waits, but for close.
  *
  * After an event has failed, no later event of the same topic and key is
  * published any more: the module ends with OUTBOX_SINK_FATAL if it cannot
  * keep that otherwise, and gives each event that has no other answer back as
  * PURGED. So the relay knows the fate of each, and can begin anew in order.
+ *
+ * A topic that fails (OUTBOX_FAILURE_TOPIC) does not end the sink: all events
+ * of that topic that the sink has, and that have not been published, come back
+ * as FAILED with that failure, those of one key in their order, and other
+ * topics go on. Meanwhile events of that topic are refused with the same
+ * failure. When the last one is back, the topic is as new to the sink; so it
+ * is the relay that sees to it, from the first one on, that no later event of
+ * that topic is handed over before these have been parked. The sink may still
+ * become FATAL, before or after: a broker that refuses a topic's batch does
+ * not leave it another choice.
+ *
+ * An event may be kept back by the sink until others have their answers; it is
+ * accepted all the same.
  *
  *-------------------------------------------------------------------------
  */
@@ -64,7 +76,8 @@ typedef enum OutboxSinkAnswer
 {
 	OUTBOX_SINK_ACCEPTED,
 	OUTBOX_SINK_FULL,    /* not now: try again after the next answer */
-	OUTBOX_SINK_ENDED,   /* this sink publishes nothing any more */
+	OUTBOX_SINK_ENDED,   /* this sink publishes nothing any more: it has
+						  * failed, was purged, or has become too large */
 	OUTBOX_SINK_REFUSED, /* the event cannot be published, with the failure */
 } OutboxSinkAnswer;
 
@@ -84,19 +97,31 @@ typedef enum OutboxSinkEventType
 	OUTBOX_SINK_DELIVERED,   /* tag: acknowledged */
 	OUTBOX_SINK_FAILED,      /* tag: not published, with the failure */
 	OUTBOX_SINK_PURGED,      /* tag: not published, because others failed */
+	OUTBOX_SINK_TOPIC,       /* the answer to ask_topic */
 	OUTBOX_SINK_LOST,        /* a broker cannot be reached; others may be */
 	OUTBOX_SINK_UNREACHABLE, /* none can be; it goes on trying */
 	OUTBOX_SINK_FATAL,       /* this sink will not publish any more */
 	OUTBOX_SINK_LOG,         /* a message of the library */
 } OutboxSinkEventType;
 
+/* What brokers say about a topic */
+typedef enum OutboxTopicState
+{
+	OUTBOX_TOPIC_FINE,
+	OUTBOX_TOPIC_FAULTY,     /* with the failure */
+	OUTBOX_TOPIC_LEADERLESS, /* a partition of it, for now */
+	OUTBOX_TOPIC_SILENT,     /* nothing: no broker answers */
+} OutboxTopicState;
+
 typedef struct OutboxSinkEvent
 {
 	OutboxSinkEventType type;
 	uint64 tag;
 	OutboxFailure failure;
-	int log_level;       /* of syslog(3), 0 = worst, for OUTBOX_SINK_LOG */
-	const char *message; /* valid until the next poll */
+	OutboxTopicState state; /* of OUTBOX_SINK_TOPIC */
+	int log_level;          /* of syslog(3), 0 = worst, for OUTBOX_SINK_LOG */
+	const char *topic;      /* of OUTBOX_SINK_FAILED and OUTBOX_SINK_TOPIC */
+	const char *message;    /* both valid until the next poll */
 } OutboxSinkEvent;
 
 typedef struct OutboxSinkApi
@@ -111,16 +136,17 @@ typedef struct OutboxSinkApi
 								OutboxFailure *failure, char *error);
 
 	/*
-	 * Asks the brokers about a topic whose events get no answer. Waits at
-	 * most timeout_ms. Returns whether something is wrong with it.
+	 * Asks the brokers about a topic whose events get no answer. Theirs comes
+	 * as OUTBOX_SINK_TOPIC; the topic's events are left as they are. While
+	 * there is no answer yet, the same question is ignored.
 	 */
-	bool (*check_topic)(OutboxSink *sink, const char *topic, int timeout_ms,
-						OutboxFailure *failure, char *error);
+	void (*ask_topic)(OutboxSink *sink, const char *topic);
 
 	/* what has happened; false when there is nothing (more) to tell */
 	bool (*poll)(OutboxSink *sink, OutboxSinkEvent *event);
 
-	/* asks for all events back that have not been sent, through poll */
+	/* asks for all events back that have not been sent, through poll; the
+	 * sink takes no others afterwards */
 	void (*purge)(OutboxSink *sink);
 
 	/* forgets them, ends all threads and frees everything */

@@ -18,9 +18,13 @@
 #include <syslog.h>
 
 #include "../compat.h"
+#include "../outbox.h"
 #include "fmgr.h"
 
 PG_MODULE_MAGIC_EXT(.name = "outbox_kafka", .version = "1.0");
+
+/* how long brokers have to answer a question about a topic */
+#define ASK_MS 1000
 
 struct OutboxSink
 {
@@ -29,6 +33,8 @@ struct OutboxSink
 	OutboxKafkaTopics *topics;
 	rd_kafka_event_t *event; /* being handed out */
 	bool told;               /* it has no more parts */
+	OutboxSinkEvent answer;  /* to ask_topic, if it has a topic */
+	char topic[OUTBOX_TOPIC_MAX + 1];
 	char message[OUTBOX_SINK_ERROR_MAX];
 };
 
@@ -167,16 +173,22 @@ kafka_publish(OutboxSink *sink, const OutboxRecord *record,
 }
 
 /* What metadata says about a topic; librdkafka caches nothing of it. */
-static bool
-kafka_check_topic(OutboxSink *sink, const char *topic, int timeout_ms,
-				  OutboxFailure *failure, char *error)
+static void
+kafka_ask_topic(OutboxSink *sink, const char *topic)
 {
 	const struct rd_kafka_metadata *metadata;
 	rd_kafka_resp_err_t code;
+	OutboxSinkEvent *answer = &sink->answer;
 
+	if (answer->topic != NULL)
+		return;
+	strlcpy(sink->topic, topic, sizeof(sink->topic));
+	answer->type = OUTBOX_SINK_TOPIC;
+	answer->topic = sink->topic;
+	answer->state = OUTBOX_TOPIC_FINE;
 	code = rd_kafka_metadata(
 		sink->rk, 0, outbox_kafka_topics_get(sink->topics, sink->rk, topic),
-		&metadata, timeout_ms);
+		&metadata, ASK_MS);
 	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
 		if (metadata->topic_cnt == 1)
@@ -184,9 +196,12 @@ kafka_check_topic(OutboxSink *sink, const char *topic, int timeout_ms,
 		rd_kafka_metadata_destroy(metadata);
 	}
 	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
-		return false;
-	refuse(code, failure, error);
-	return *failure != OUTBOX_FAILURE_CLUSTER;
+		return;
+	refuse(code, &answer->failure, sink->message);
+	answer->message = sink->message;
+	answer->state = (answer->failure == OUTBOX_FAILURE_CLUSTER)
+						? OUTBOX_TOPIC_SILENT
+						: OUTBOX_TOPIC_FAULTY;
 }
 
 /* A delivery report: the fate of one record */
@@ -213,6 +228,7 @@ tell_delivery(OutboxSink *sink, const rd_kafka_message_t *message,
 		default:
 			event->type = OUTBOX_SINK_FAILED;
 			event->failure = outbox_kafka_failure(message->err);
+			event->topic = rd_kafka_topic_name(message->rkt);
 			outbox_kafka_message(message->err, sink->message);
 			event->message = sink->message;
 	}
@@ -300,6 +316,12 @@ static bool
 kafka_poll(OutboxSink *sink, OutboxSinkEvent *event)
 {
 	memset(event, 0, sizeof(*event));
+	if (sink->answer.topic != NULL)
+	{
+		*event = sink->answer;
+		sink->answer.topic = NULL;
+		return true;
+	}
 
 	for (;;)
 	{
@@ -320,7 +342,7 @@ static const OutboxSinkApi kafka_api = {
 	.version = kafka_version,
 	.open = kafka_open,
 	.publish = kafka_publish,
-	.check_topic = kafka_check_topic,
+	.ask_topic = kafka_ask_topic,
 	.poll = kafka_poll,
 	.purge = kafka_purge,
 	.close = kafka_close,
