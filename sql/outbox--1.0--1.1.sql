@@ -615,3 +615,37 @@ BEGIN
     END LOOP;
 END
 $$;
+
+
+-- Logical replication
+
+-- Core does not bring rows of ours, see src/subscription.c; other tools might.
+CREATE FUNCTION outbox.skip_replicated() RETURNS trigger
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'outbox_skip_replicated_1_1';
+REVOKE ALL ON FUNCTION outbox.skip_replicated() FROM PUBLIC;
+COMMENT ON FUNCTION outbox.skip_replicated() IS
+    'skips rows that come from another database by logical replication';
+
+DO $$
+DECLARE
+    name regclass;
+BEGIN
+    FOR name IN
+        SELECT c.oid FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
+            AND d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass
+        JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'outbox'
+        WHERE c.relkind = 'r'
+    LOOP
+        EXECUTE pg_catalog.format(
+            'CREATE TRIGGER replicated BEFORE INSERT OR UPDATE OR DELETE ON %1$s'
+            ' FOR EACH ROW EXECUTE FUNCTION outbox.skip_replicated();'
+            'CREATE TRIGGER replicated_truncate BEFORE TRUNCATE ON %1$s'
+            ' FOR EACH STATEMENT EXECUTE FUNCTION outbox.skip_replicated();'
+            'ALTER TABLE %1$s ENABLE REPLICA TRIGGER replicated,'
+            ' ENABLE REPLICA TRIGGER replicated_truncate',
+            name);
+    END LOOP;
+END
+$$;

@@ -134,6 +134,7 @@ outbox_attach(OutboxStream *stream, const OutboxRelayArgs *args)
 	if (status == OUTBOX_STORE_ABSENT)
 		return OUTBOX_LAUNCH_ABSENT;
 
+	outbox_store_leave_subscriptions();
 	stream->more = true;
 	/* if the sequence was set back, nobody may use ids up to the position */
 	outbox_horizon_raise(stream->db, Max(last_id, stream->read_upto));

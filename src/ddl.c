@@ -37,6 +37,7 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "shmem.h"
+#include "subscription.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
@@ -213,6 +214,8 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 				DestReceiver *dest, QueryCompletion *completion)
 {
 	const char *database = database_to_empty(pstmt->utilityStmt);
+	/* asked now: a command that ends the transaction may free its tree */
+	const char *subscription = outbox_subscription_of(pstmt->utilityStmt);
 
 	if (database != NULL && context == PROCESS_UTILITY_TOPLEVEL)
 	{
@@ -230,6 +233,9 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 	else
 		standard_ProcessUtility(pstmt, query_string, read_only_tree, context,
 								params, query_env, dest, completion);
+
+	if (subscription != NULL)
+		outbox_subscription_altered(subscription);
 }
 
 /* The transaction with CREATE or DROP EXTENSION has committed. */

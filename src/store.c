@@ -27,6 +27,7 @@
 #include "storage/lmgr.h"
 #include "stop.h"
 #include "store.h"
+#include "subscription.h"
 #include "tcop/tcopprot.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -389,6 +390,15 @@ outbox_store_version(char *version, int size)
 	}
 	outbox_store_end();
 	return status;
+}
+
+/* Takes our tables out of subscriptions that are older than this library. */
+void
+outbox_store_leave_subscriptions(void)
+{
+	begin("outbox: looking at subscriptions");
+	outbox_subscription_leave_all();
+	outbox_store_end();
 }
 
 /* An array of ids, as an argument of a query */

@@ -59,6 +59,7 @@ typedef bool (*OutboxEventConsumer)(const OutboxEvent *event, void *arg);
 
 extern void outbox_store_init(void);
 extern OutboxStoreStatus outbox_store_version(char *version, int size);
+extern void outbox_store_leave_subscriptions(void);
 
 /* for other files with SQL of the relay */
 extern OutboxStoreStatus outbox_store_begin(const char *activity);
