@@ -21,6 +21,8 @@
  */
 #include "outbox.h"
 
+#include <unistd.h>
+
 #include "access/xact.h"
 #include "attach.h"
 #include "commands/dbcommands.h"
@@ -339,6 +341,18 @@ before_exit_detach(int code, Datum arg)
 		outbox_status_detach(relay.stream.db);
 }
 
+/*
+ * The last thing that this process does. If the client library has threads
+ * left, exit() would run its clean-up, and that of OpenSSL, under their feet.
+ */
+static void
+on_exit_leave(int code, Datum arg)
+{
+	(void) arg;
+	if (relay.stream.api != NULL && !relay.stream.api->has_ended())
+		_exit(code);
+}
+
 /* Keeps the message of an unexpected error for outbox.stat_relay. */
 static void
 show_error(void)
@@ -385,6 +399,8 @@ outbox_relay_main(Datum main_arg)
 	pqsignal(SIGTERM, die);
 	/* there is no statement of anybody's to cancel */
 	pqsignal(SIGINT, SIG_IGN);
+	/* registered before all others, so that it is called after them */
+	on_proc_exit(on_exit_leave, (Datum) 0);
 	BackgroundWorkerUnblockSignals();
 	if (outbox_status_is_blocked(&relay.args))
 		finish(OUTBOX_LAUNCH_FINISHED);

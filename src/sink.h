@@ -7,7 +7,8 @@
  * Rules for a module: it may have threads, but nothing of PostgreSQL is called
  * in them. What happens there is told to the relay through poll, in the
  * relay's own thread. No function raises an error, but for being out of
- * memory, and none waits, but for close.
+ * memory, and open when too many closed sinks have not ended. None waits, but
+ * for close, a moment.
  *
  * After an event has failed, no later event of the same topic and key is
  * published any more: the module ends with OUTBOX_SINK_FATAL if it cannot
@@ -149,8 +150,12 @@ typedef struct OutboxSinkApi
 	 * sink takes no others afterwards */
 	void (*purge)(OutboxSink *sink);
 
-	/* forgets them, ends all threads and frees everything */
+	/* forgets them, ends all threads and frees everything; what takes more
+	 * than a moment is left to end by itself */
 	void (*close)(OutboxSink *sink);
+
+	/* have all closed sinks ended? If not, their threads are still there */
+	bool (*has_ended)(void);
 } OutboxSinkApi;
 
 /* the one symbol that a module exports */

@@ -21,6 +21,15 @@
 extern rd_kafka_conf_t *outbox_kafka_conf(const OutboxSinkConfig *config,
 										  char *error);
 
+typedef struct OutboxKafkaGate OutboxKafkaGate;
+
+extern OutboxKafkaGate *outbox_kafka_gate_create(rd_kafka_conf_t *conf);
+extern void outbox_kafka_gate_close(OutboxKafkaGate *gate);
+extern void outbox_kafka_gate_open_wide(void);
+
+extern void outbox_kafka_end(void (*end)(void *), void *arg);
+extern int outbox_kafka_ending(void);
+
 extern OutboxFailure outbox_kafka_failure(rd_kafka_resp_err_t code);
 extern void outbox_kafka_message(rd_kafka_resp_err_t code, char *message);
 

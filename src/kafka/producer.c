@@ -3,9 +3,9 @@
  * producer.c
  *	  The sink that publishes to Kafka: an idempotent producer of librdkafka.
  *
- * librdkafka works in threads of its own. Nothing of ours runs in them: no
- * callback is registered, and delivery reports, errors and log lines are
- * events of one queue, which poll() reads in the relay's thread. When that
+ * librdkafka works in threads of its own. Nothing of ours runs in them, but
+ * for what connect.c does: delivery reports, errors and log lines are events
+ * of one queue, which poll() reads in the relay's thread. When that
  * queue becomes non-empty, librdkafka writes a byte into the relay's pipe.
  *
  * librdkafka blocks all signals in its threads, unless
@@ -24,11 +24,27 @@
 PG_MODULE_MAGIC_EXT(.name = "outbox_kafka", .version = "1.0");
 
 /* how long brokers have to answer a question about a topic */
-#define ASK_MS 1000
+#define ASK_MS      1000
+
+/* how many closed producers may be left that do not end */
+#define ENDING_MAX  8
+
+/* how many threads the library may have, one for each broker that is named */
+#define THREADS_MAX 2000
+
+/* What is left of a sink while its producer ends; not palloc'd */
+typedef struct Remains
+{
+	rd_kafka_t *rk;
+	OutboxKafkaGate *gate;
+} Remains;
 
 struct OutboxSink
 {
 	rd_kafka_t *rk;
+	Remains *remains;
+	bool got_on;  /* by an answer: see connect.c */
+	bool crowded; /* there are too many brokers */
 	rd_kafka_queue_t *queue;
 	OutboxKafkaTopics *topics;
 	rd_kafka_event_t *event; /* being handed out */
@@ -52,6 +68,18 @@ kafka_purge(OutboxSink *sink)
 				   RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
 }
 
+/* Runs in a thread of its own, and may take long. */
+static void
+end_remains(void *arg)
+{
+	Remains *remains = arg;
+
+	if (remains->rk != NULL)
+		rd_kafka_destroy(remains->rk);
+	free(remains->gate);
+	free(remains);
+}
+
 static void
 kafka_close(OutboxSink *sink)
 {
@@ -70,18 +98,46 @@ kafka_close(OutboxSink *sink)
 		rd_kafka_purge(sink->rk, RD_KAFKA_PURGE_F_QUEUE |
 									 RD_KAFKA_PURGE_F_INFLIGHT |
 									 RD_KAFKA_PURGE_F_NON_BLOCKING);
-		rd_kafka_destroy(sink->rk);
+		outbox_kafka_gate_close(sink->remains->gate);
+		outbox_kafka_end(end_remains, sink->remains);
 	}
+	else
+		end_remains(sink->remains);
 	pfree(sink);
 }
 
-/* Raises an error only when out of memory. */
+static Remains *
+make_remains(rd_kafka_conf_t *conf)
+{
+	Remains *remains = calloc(1, sizeof(Remains));
+
+	if (remains != NULL && conf != NULL)
+		remains->gate = outbox_kafka_gate_create(conf);
+	if (remains == NULL || (conf != NULL && remains->gate == NULL))
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY),
+						errmsg("out of memory for a Kafka producer")));
+	return remains;
+}
+
+/*
+ * Raises an error when out of memory, or when too many closed sinks have not
+ * ended: another process has to go on then.
+ */
 static OutboxSink *
 kafka_open(const OutboxSinkConfig *config, char *error)
 {
-	OutboxSink *sink = palloc0(sizeof(OutboxSink));
-	rd_kafka_conf_t *conf = outbox_kafka_conf(config, error);
+	OutboxSink *sink;
+	rd_kafka_conf_t *conf;
 
+	if (outbox_kafka_ending() >= ENDING_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("%d Kafka producers do not end", ENDING_MAX),
+				 errdetail("Their threads wait for a broker or for a name to "
+						   "be looked up. Another process goes on.")));
+	sink = palloc0(sizeof(OutboxSink));
+	conf = outbox_kafka_conf(config, error);
+	sink->remains = make_remains(conf);
 	if (conf != NULL)
 	{
 		char partitioner[64] = "";
@@ -99,6 +155,7 @@ kafka_open(const OutboxSinkConfig *config, char *error)
 		kafka_close(sink);
 		return NULL;
 	}
+	sink->remains->rk = sink->rk;
 
 	rd_kafka_set_log_queue(sink->rk, NULL);
 	sink->queue = rd_kafka_queue_get_main(sink->rk);
@@ -219,6 +276,7 @@ tell_delivery(OutboxSink *sink, const rd_kafka_message_t *message,
 	{
 		case RD_KAFKA_RESP_ERR_NO_ERROR:
 			event->type = OUTBOX_SINK_DELIVERED;
+			sink->got_on = true;
 			break;
 		case RD_KAFKA_RESP_ERR__PURGE_QUEUE:
 		case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT:
@@ -228,6 +286,8 @@ tell_delivery(OutboxSink *sink, const rd_kafka_message_t *message,
 		default:
 			event->type = OUTBOX_SINK_FAILED;
 			event->failure = outbox_kafka_failure(message->err);
+			if (event->failure != OUTBOX_FAILURE_CLUSTER)
+				sink->got_on = true;
 			event->topic = rd_kafka_topic_name(message->rkt);
 			outbox_kafka_message(message->err, sink->message);
 			event->message = sink->message;
@@ -309,6 +369,19 @@ tell_event(OutboxSink *sink, OutboxSinkEvent *event)
 	}
 }
 
+/* Brokers can name ever more brokers, and the library starts a thread for each
+ * name: tells once that there are too many. */
+static bool
+is_crowded(OutboxSink *sink, OutboxSinkEvent *event)
+{
+	if (sink->crowded || rd_kafka_thread_cnt() <= THREADS_MAX)
+		return false;
+	sink->crowded = true;
+	event->type = OUTBOX_SINK_FATAL;
+	event->message = "the brokers name too many brokers";
+	return true;
+}
+
 /*
  * An event is kept while it is being handed out: its message points into it.
  */
@@ -330,12 +403,21 @@ kafka_poll(OutboxSink *sink, OutboxSinkEvent *event)
 			if (!sink->told && tell_event(sink, event))
 				return true;
 			rd_kafka_event_destroy(sink->event);
+			if (sink->got_on)
+				outbox_kafka_gate_open_wide();
+			sink->got_on = false;
 		}
 		sink->told = false;
 		sink->event = rd_kafka_queue_poll(sink->queue, 0);
 		if (sink->event == NULL)
-			return false;
+			return is_crowded(sink, event);
 	}
+}
+
+static bool
+kafka_has_ended(void)
+{
+	return outbox_kafka_ending() == 0;
 }
 
 static const OutboxSinkApi kafka_api = {
@@ -346,6 +428,7 @@ static const OutboxSinkApi kafka_api = {
 	.poll = kafka_poll,
 	.purge = kafka_purge,
 	.close = kafka_close,
+	.has_ended = kafka_has_ended,
 };
 
 extern PGDLLEXPORT const OutboxSinkApi *outbox_sink_api(void);

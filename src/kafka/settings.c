@@ -32,6 +32,8 @@ static const Setting defaults[] = {
 	{"reconnect.backoff.ms", "50"},
 	{"reconnect.backoff.max.ms", "1000"},
 	{"log.connection.close", "false"},
+	/* nothing is fetched: it is metadata that may be large */
+	{"receive.message.max.bytes", "16777216"},
 };
 
 /* What the promises rest on */

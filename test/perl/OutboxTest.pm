@@ -59,6 +59,7 @@ use Time::HiRes qw(time usleep);
 
 use OutboxTest::Consumer;
 use OutboxTest::Delivery;
+use OutboxTest::Hostile;
 use OutboxTest::Kafka;
 use OutboxTest::Mock;
 use OutboxTest::Process;
