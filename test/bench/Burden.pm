@@ -119,7 +119,7 @@ sub blocked
 	clean_up();
 	my $parked = size(100_000, 10_000);
 	prepare(sub { park($parked, "'other-' || n") });
-	throughput("$parked parked events of other keys", 0.8);
+	throughput(number('%d', $parked) . ' parked events of other keys', 0.8);
 	clean_up();
 	note 'blocked: what is blocked is written to outbox.parked, and counts';
 	return;
@@ -151,8 +151,9 @@ sub history
 {
 	$history //= size(20_000_000, 2_000_000);
 	prepare(\&fill);
-	throughput("$history retained events", 0.95);
-	latency("$history retained events", 1.05);
+	my $retained = number('%d', $history) . ' retained events';
+	throughput($retained, 0.95);
+	latency($retained, 1.05);
 	clean_up();
 	return;
 }
