@@ -154,6 +154,7 @@ CREATE TABLE outbox.replay_job (
     topic text,
     key text,
     to_topic text,
+    new_timestamp boolean NOT NULL,
     rate integer NOT NULL CHECK (rate > 0),
     state text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'done', 'cancelled')),
     next_id bigint NOT NULL,
@@ -164,6 +165,8 @@ CREATE TABLE outbox.replay_job (
 CREATE INDEX replay_job_running ON outbox.replay_job (id) WHERE state = 'running';
 REVOKE ALL ON outbox.replay_job FROM PUBLIC;
 COMMENT ON TABLE outbox.replay_job IS 'replays, with their conditions and how far they are; see outbox.stat_replay';
+COMMENT ON COLUMN outbox.replay_job.new_timestamp IS
+    'the copies carry the time when they are made instead of their events'' time';
 COMMENT ON COLUMN outbox.replay_job.rate IS 'events a second';
 COMMENT ON COLUMN outbox.replay_job.next_id IS 'events up to here have been looked at';
 COMMENT ON COLUMN outbox.replay_job.next_at IS 'when to go on, by its rate';
@@ -172,7 +175,8 @@ CREATE FUNCTION outbox.replay(
         first_id bigint DEFAULT NULL, last_id bigint DEFAULT NULL,
         since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL,
         topic text DEFAULT NULL, key text DEFAULT NULL,
-        to_topic text DEFAULT NULL, rate integer DEFAULT 1000)
+        to_topic text DEFAULT NULL, rate integer DEFAULT 1000,
+        new_timestamp boolean DEFAULT false)
     RETURNS bigint
     LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -201,16 +205,17 @@ BEGIN
     END IF;
     SELECT min(r.position) INTO published FROM outbox.stat_relay r;
     SELECT min(e.id) INTO oldest FROM outbox.event e;
-    INSERT INTO outbox.replay_job (first_id, last_id, next_id, since, until, topic, key, to_topic, rate)
+    INSERT INTO outbox.replay_job (first_id, last_id, next_id, since, until, topic, key, to_topic, new_timestamp, rate)
         VALUES (GREATEST(first_id, oldest, 1), LEAST(last_id, published),
-                GREATEST(first_id, oldest, 1), since, until, topic, key, to_topic, rate)
+                GREATEST(first_id, oldest, 1), since, until, topic, key, to_topic,
+                COALESCE(new_timestamp, false), rate)
         RETURNING id INTO job;
     PERFORM outbox.parked_changed();
     RETURN job;
 END
 $$;
-REVOKE ALL ON FUNCTION outbox.replay(bigint, bigint, timestamptz, timestamptz, text, text, text, integer) FROM PUBLIC;
-COMMENT ON FUNCTION outbox.replay(bigint, bigint, timestamptz, timestamptz, text, text, text, integer) IS
+REVOKE ALL ON FUNCTION outbox.replay(bigint, bigint, timestamptz, timestamptz, text, text, text, integer, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION outbox.replay(bigint, bigint, timestamptz, timestamptz, text, text, text, integer, boolean) IS
     'publishes events once more that have been published, with the header outbox_replay; watch it in outbox.stat_replay';
 
 CREATE FUNCTION outbox.cancel_replay(id bigint) RETURNS boolean
@@ -229,7 +234,7 @@ COMMENT ON FUNCTION outbox.cancel_replay(bigint) IS
 
 CREATE VIEW outbox.stat_replay AS
     SELECT id, state, requested_at, requested_by, first_id, last_id, since, until,
-           topic, key, to_topic, rate, replayed,
+           topic, key, to_topic, new_timestamp, rate, replayed,
            CASE WHEN state = 'done' OR last_id < first_id THEN 100
                 ELSE pg_catalog.round(100.0 * (next_id - first_id) / (last_id - first_id + 1), 1)
            END AS percent,
@@ -248,11 +253,12 @@ ALTER TABLE outbox.parked ADD COLUMN expires_at timestamptz;
 COMMENT ON COLUMN outbox.parked.expires_at IS 'not published after this time';
 
 -- While something is blocked, rows are added all the time. What tells them
--- apart comes first; names of events grow, so that BRIN is good enough. A
--- replay looks by id alone, to leave out what is parked, of whatever relay.
+-- apart comes first: a key by its hash, because it may be too long for an
+-- index. Names of events grow, so that BRIN is good enough. A replay looks by
+-- id alone, to leave out what is parked, of whatever relay.
 DROP INDEX outbox.parked_block, outbox.parked_live, outbox.parked_event_id;
 ALTER TABLE outbox.parked DROP CONSTRAINT parked_pkey, ADD PRIMARY KEY (id, relay);
-CREATE INDEX parked_block ON outbox.parked (key, topic, relay, id) WHERE state <> 'dead';
+CREATE INDEX parked_block ON outbox.parked (hashtextextended(key, 0), topic, relay, id) WHERE state <> 'dead';
 CREATE INDEX parked_live ON outbox.parked (id, relay) WHERE state <> 'dead';
 CREATE INDEX parked_event_id ON outbox.parked USING brin (event_id) WITH (pages_per_range = 32);
 CREATE INDEX parked_expires ON outbox.parked (relay, expires_at) WHERE state <> 'dead' AND expires_at IS NOT NULL;
@@ -269,10 +275,12 @@ REVOKE ALL ON outbox.discarded FROM PUBLIC;
 COMMENT ON TABLE outbox.discarded IS
     'dead letters that have been removed while their events are kept: those have not been published';
 
-CREATE OR REPLACE FUNCTION outbox.requeue(
+-- Events that expired have blocked nothing; requeued, they come before later
+-- ones of their key like any other.
+CREATE FUNCTION outbox.requeue(
         event_id uuid DEFAULT NULL, topic text DEFAULT NULL, key text DEFAULT NULL,
         class text DEFAULT NULL, failed_since timestamptz DEFAULT NULL,
-        failed_before timestamptz DEFAULT NULL)
+        failed_before timestamptz DEFAULT NULL, new_timestamp boolean DEFAULT false)
     RETURNS TABLE (requeued_event_id uuid, requeued_topic text, requeued_key text)
     LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -284,7 +292,12 @@ BEGIN
         WITH requeued AS (
             UPDATE outbox.parked p
             SET state = 'queued', attempts = 0, next_attempt_at = NULL, announced_at = NULL,
-                expires_at = NULL
+                expires_at = NULL,
+                blocking = p.blocking
+                    OR (p.class = 'expired'
+                        AND current_setting('outbox.on_failure', true) IS DISTINCT FROM 'skip'),
+                emitted_at = CASE WHEN requeue.new_timestamp THEN clock_timestamp()
+                                  ELSE p.emitted_at END
             WHERE p.state = 'dead'
               AND (requeue.event_id IS NULL OR p.event_id = requeue.event_id)
               AND (requeue.topic IS NULL OR p.topic = requeue.topic)
@@ -296,6 +309,9 @@ BEGIN
         SELECT r.event_id, r.topic, r.key FROM requeued r ORDER BY r.id;
 END
 $$;
+REVOKE ALL ON FUNCTION outbox.requeue(uuid, text, text, text, timestamptz, timestamptz, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION outbox.requeue(uuid, text, text, text, timestamptz, timestamptz, boolean) IS
+    'publishes dead letters after all, in order; without an argument, all of them; with new_timestamp, with the time of the call instead of that of outbox_emit()';
 
 CREATE OR REPLACE FUNCTION outbox.discard(
         event_id uuid DEFAULT NULL, topic text DEFAULT NULL, key text DEFAULT NULL,
@@ -478,6 +494,8 @@ BEGIN
                AND n.proname = 'outbox_emit' AND n.pronargs = 7
                AND n.proargtypes[1] = p.proargtypes[1]
                AND n.proargtypes[2] = p.proargtypes[2])
+           OR (p.proname = 'requeue' AND p.pronargs = 6
+               AND n.proname = 'requeue' AND n.pronargs = 7)
     LOOP
         FOR acl IN
             SELECT a.grantee, a.is_grantable FROM pg_catalog.aclexplode(old.proacl) a
@@ -490,8 +508,9 @@ BEGIN
         IF NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                        WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid = old.oid) THEN
             EXECUTE pg_catalog.format('DROP FUNCTION %s', old.signature);
-        ELSIF old.proname = 'outbox_emit' THEN
-            EXECUTE pg_catalog.format('ALTER FUNCTION %s RENAME TO outbox_emit_1_0', old.signature);
+        ELSIF old.proname <> 'emitted_1_0' THEN
+            EXECUTE pg_catalog.format('ALTER FUNCTION %s RENAME TO %I', old.signature,
+                old.proname || '_1_0');
         END IF;
     END LOOP;
 END

@@ -23,6 +23,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
@@ -259,13 +260,19 @@ tell_extension_changed(void)
 	outbox_shmem_set_latch(pg_atomic_read_u32(&db->relay_proc));
 }
 
-/* The transaction has requeued or discarded parked events. */
+/*
+ * The transaction has requeued or discarded parked events. The order of the
+ * steps is that of horizon.c. Rolled back, it has held locks on them that the
+ * relay may have met.
+ */
 static void
-tell_parked_changed(void)
+tell_parked_changed(bool committed)
 {
 	OutboxDatabase *db = outbox_shmem_my_database();
 
 	pg_atomic_fetch_add_u32(&db->parked_changes, 1);
+	outbox_horizon_leave(db,
+						 committed ? XactLastCommitEnd : InvalidXLogRecPtr);
 	outbox_shmem_set_latch(pg_atomic_read_u32(&db->relay_proc));
 }
 
@@ -277,6 +284,9 @@ xact_callback(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
+			/* before commit.c enters for the ids of its events */
+			if (parked_changed)
+				outbox_horizon_enter(outbox_shmem_my_database());
 			if (!extension_changed)
 				break;
 			extension_present = find_extension();
@@ -295,8 +305,8 @@ xact_callback(XactEvent event, void *arg)
 				tell_extension_changed();
 			if (database_changed)
 				outbox_shmem_wake_launcher();
-			if (parked_changed && event == XACT_EVENT_COMMIT)
-				tell_parked_changed();
+			if (parked_changed)
+				tell_parked_changed(event == XACT_EVENT_COMMIT);
 			extension_changed = extension_present = database_changed = false;
 			parked_changed = false;
 			break;

@@ -55,10 +55,26 @@
  * them sees the other. The wake-up at abort matters: the relay may have
  * stopped short of this very slot, with committed events above it.
  *
+ * The horizon also orders the stream after what others do to outbox.parked,
+ * to let a parked event go on (ddl.c). Such a transaction enters at
+ * pre-commit, though it may take no id; once it is visible it counts
+ * parked_changes up, and only then leaves. The relay reads that count after
+ * the horizon, and before the page, which it does not read until it has
+ * looked at outbox.parked again if the count has changed.
+ *
+ * Claim: an event whose transaction saw the change, or waited for it, is not
+ * published before the relay has seen the change, too.
+ *
+ * Proof: its id was taken after the change was visible, so after the slot was
+ * set, and is not below the slot's value. If it is below the horizon, the
+ * relay has found the slot cleared; then the count had been raised before.
+ *
  * The steps were searched exhaustively for 3 writers and a relay, every
  * interleaving: no loss, no misorder, no sleep with work left. Scanning the
  * slots before reading H loses an event; no wake-up at abort sleeps on
- * committed ones.
+ * committed ones. Likewise for one that changes outbox.parked, one that emits
+ * next, and a relay: reading the count before the horizon lets the event
+ * pass, and so does leaving before counting.
  *
  *-------------------------------------------------------------------------
  */

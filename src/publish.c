@@ -314,6 +314,13 @@ outbox_publish_page(OutboxStream *stream, bool *progress)
 		stream->more = false;
 		return OUTBOX_STORE_OK;
 	}
+	/* below this horizon there may be events that must queue behind what has
+	 * just been requeued */
+	if (!outbox_blocks_is_loaded())
+	{
+		*progress = true;
+		return OUTBOX_STORE_OK;
+	}
 
 	XLogFlush(commit_lsn);
 	status = outbox_page_read(stream->read_upto, horizon, limit, publish_event,

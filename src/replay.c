@@ -148,7 +148,9 @@ static uint64
 emit_slice(const ReplayJob *job, int64 upto, int64 limit, Slice *slice)
 {
 	static OutboxStatement statement = {
-		.sql = "SELECT e.id, e.event_id, e.emitted_at,"
+		.sql = "SELECT e.id, e.event_id,"
+			   "  CASE WHEN j.new_timestamp THEN clock_timestamp()"
+			   "   ELSE e.emitted_at END,"
 			   "  COALESCE(j.to_topic, e.topic), e.key, e.payload,"
 			   "  COALESCE(e.headers, '{}') ||"
 			   "  jsonb_build_object('outbox_replay', j.id::text),"
