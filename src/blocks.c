@@ -34,26 +34,24 @@ static bool loaded = false;
 static uint32 changes = 0; /* of outbox.parked from outside, that we know */
 static int64 parked = 0;
 
-/* What names a block; key is empty but for scope KEY, both for EVENT */
-typedef struct BlockName
-{
-	OutboxBlockScope scope;
-	const char *topic;
-	int topic_len;
-	const char *key;
-	int key_len;
-} BlockName;
-
-/* One half of an entry's id */
+/* One half of a key's hash: hashtextextended(), with the half as its seed */
 static uint64
-hash_name(const BlockName *name, int half)
+hash_key(const text *key, int half)
 {
-	uint64 hash = (uint64) name->scope * 2 + half;
+	return hash_bytes_extended((const unsigned char *) VARDATA_ANY(key),
+							   VARSIZE_ANY_EXHDR(key), half);
+}
 
-	hash = hash_bytes_extended((const unsigned char *) name->topic,
-							   name->topic_len, hash);
-	return hash_bytes_extended((const unsigned char *) name->key,
-							   name->key_len, hash);
+/* One half of an entry's id; key_hash is 0 but for scope KEY, and the topic
+ * empty for EVENT. */
+static uint64
+hash_block(OutboxBlockScope scope, const char *topic, int topic_len,
+		   uint64 key_hash, int half)
+{
+	uint64 hash = hash_bytes_extended((const unsigned char *) topic, topic_len,
+									  (uint64) scope * 2 + half);
+
+	return hash_combine64(hash, key_hash);
 }
 
 /* The hash table's hash of an id, which is one already. The filter uses the
@@ -97,18 +95,17 @@ static void
 add(const OutboxBlock *block)
 {
 	const char *topic = block->scope == OUTBOX_BLOCK_EVENT ? "" : block->topic;
-	const char *key = block->scope == OUTBOX_BLOCK_KEY ? block->key : "";
-	BlockName name = {block->scope, topic, (int) strlen(topic), key,
-					  (int) strlen(key)};
-	OutboxBlockId id = {{hash_name(&name, 0), hash_name(&name, 1)}};
 	OutboxBlockEntry *entry;
+	OutboxBlockId id;
 	bool found;
 
+	for (int i = 0; i < 2; i++)
+		id.hash[i] = hash_block(block->scope, topic, (int) strlen(topic),
+								block->key_hash[i], i);
 	entry = hash_search(table, &id, HASH_ENTER, &found);
 	entries_of[block->scope] += !found;
 	entry->block = *block;
 	entry->block.topic = MemoryContextStrdup(context, topic);
-	entry->block.key = MemoryContextStrdup(context, key);
 	/* queued events have no time: nobody knows that they would fail */
 	entry->open =
 		(block->scope == OUTBOX_BLOCK_EVENT)
@@ -192,27 +189,20 @@ outbox_blocks_any(void)
 static OutboxBlockEntry *
 find(OutboxBlockScope scope, const text *topic, const text *key)
 {
-	BlockName name = {scope, "", 0, "", 0};
+	const char *name = topic ? VARDATA_ANY(topic) : "";
+	int name_len = topic ? (int) VARSIZE_ANY_EXHDR(topic) : 0;
 	OutboxBlockId id;
 	uint64 bit;
 
 	if (entries_of[scope] == 0)
 		return NULL;
-	if (topic != NULL)
-	{
-		name.topic = VARDATA_ANY(topic);
-		name.topic_len = VARSIZE_ANY_EXHDR(topic);
-	}
-	if (key != NULL)
-	{
-		name.key = VARDATA_ANY(key);
-		name.key_len = VARSIZE_ANY_EXHDR(key);
-	}
-	id.hash[0] = hash_name(&name, 0);
+	id.hash[0] =
+		hash_block(scope, name, name_len, key ? hash_key(key, 0) : 0, 0);
 	bit = id.hash[0] & filter_mask;
 	if ((filter[bit / 64] & UINT64CONST(1) << (bit % 64)) == 0)
 		return NULL;
-	id.hash[1] = hash_name(&name, 1);
+	id.hash[1] =
+		hash_block(scope, name, name_len, key ? hash_key(key, 1) : 0, 1);
 	return hash_search(table, &id, HASH_FIND, NULL);
 }
 

@@ -61,12 +61,16 @@ take_block(HeapTuple tuple, TupleDesc tupdesc, OutboxBlockConsumer consumer)
 	value = SPI_getbinval(tuple, tupdesc, 1, &is_null);
 	block.scope = (OutboxBlockScope) DatumGetInt32(value);
 	block.topic = SPI_getvalue(tuple, tupdesc, 2);
-	block.key = SPI_getvalue(tuple, tupdesc, 3);
-	value = SPI_getbinval(tuple, tupdesc, 4, &is_null);
-	block.rows = DatumGetInt64(value);
+	for (int i = 0; i < 2; i++)
+	{
+		value = SPI_getbinval(tuple, tupdesc, 3 + i, &is_null);
+		block.key_hash[i] = is_null ? 0 : (uint64) DatumGetInt64(value);
+	}
 	value = SPI_getbinval(tuple, tupdesc, 5, &is_null);
-	block.queued = DatumGetInt64(value);
+	block.rows = DatumGetInt64(value);
 	value = SPI_getbinval(tuple, tupdesc, 6, &is_null);
+	block.queued = DatumGetInt64(value);
+	value = SPI_getbinval(tuple, tupdesc, 7, &is_null);
 	block.next_attempt = is_null ? 0 : DatumGetTimestampTz(value);
 	consumer(&block);
 }
@@ -85,15 +89,19 @@ outbox_parked_load(const char *relay, OutboxBlockConsumer consumer)
 {
 	static OutboxStatement statement = {
 		.sql =
-			"SELECT scope, topic, key, count(*),"
+			"SELECT scope, topic, hash_0, hash_1, count(*),"
 			" count(*) - count(next_attempt_at), min(next_attempt_at)"
 			" FROM (SELECT scope, CASE WHEN scope < 2 THEN topic END AS topic,"
-			"  CASE WHEN scope = 1 THEN key END AS key, next_attempt_at"
+			"  CASE WHEN scope = 1 THEN hashtextextended(key, 0) END AS "
+			"hash_0,"
+			"  CASE WHEN scope = 1 THEN hashtextextended(key, 1) END AS "
+			"hash_1,"
+			"  next_attempt_at"
 			"  FROM (SELECT CASE WHEN topic = ANY (" BLOCKED_TOPICS ") THEN 0"
 			"   WHEN blocking AND key IS NOT NULL THEN 1 ELSE 2 END AS scope,"
 			"   topic, key, next_attempt_at"
 			"   FROM outbox.parked WHERE relay = $1 AND state <> 'dead') p) q"
-			" GROUP BY scope, topic, key",
+			" GROUP BY scope, topic, hash_0, hash_1",
 		.read_only = true,
 		.nargs = 1,
 		.types = {TEXTOID}};
@@ -251,24 +259,30 @@ outbox_parked_read(const char *relay, const OutboxBlock *block, uint64 upto,
 {
 	static OutboxStatement statements[] = {
 		[OUTBOX_BLOCK_TOPIC] = {.sql = PARKED_EVENTS
-								" AND topic = $2 AND $3 = '' AND $4 >= 0"
+								" AND topic = $2 AND $3 = 0 AND $4 = 0"
+								" AND $5 >= 0"
 								" AND state = 'retrying' AND class = 'topic'"
-								" ORDER BY id LIMIT $5"},
+								" ORDER BY id LIMIT $6"},
 		[OUTBOX_BLOCK_KEY] = {.sql = PARKED_EVENTS
-							  " AND topic = $2 AND key = $3 AND blocking"
-							  " AND $4 >= 0 ORDER BY id LIMIT $5"},
-		[OUTBOX_BLOCK_EVENT] =
-			{.sql = PARKED_EVENTS
-			 " AND $2 = '' AND $3 = '' AND NOT (blocking AND key IS NOT NULL)"
-			 " AND (next_attempt_at <= now()"
-			 "  OR next_attempt_at IS NULL AND id <= $4)"
-			 " AND topic <> ALL (" BLOCKED_TOPICS ") ORDER BY id LIMIT $5"},
+							  " AND topic = $2"
+							  " AND hashtextextended(key, 0) = $3"
+							  " AND hashtextextended(key, 1) = $4"
+							  " AND blocking AND $5 >= 0"
+							  " ORDER BY id LIMIT $6"},
+		[OUTBOX_BLOCK_EVENT] = {.sql = PARKED_EVENTS
+								" AND $2 = '' AND $3 = 0 AND $4 = 0"
+								" AND NOT (blocking AND key IS NOT NULL)"
+								" AND (next_attempt_at <= now()"
+								"  OR next_attempt_at IS NULL AND id <= $5)"
+								" AND topic <> ALL (" BLOCKED_TOPICS
+								") ORDER BY id LIMIT $6"},
 	};
-	static const Oid types[] = {TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID};
+	static const Oid types[] = {TEXTOID, TEXTOID, INT8OID,
+								INT8OID, INT8OID, INT8OID};
 	OutboxStatement *statement = &statements[block->scope];
 	OutboxStoreStatus status =
 		outbox_store_begin("outbox: reading parked events");
-	Datum values[5];
+	Datum values[6];
 
 	*rows = 0;
 	if (status != OUTBOX_STORE_OK)
@@ -278,9 +292,10 @@ outbox_parked_read(const char *relay, const OutboxBlock *block, uint64 upto,
 	memcpy(statement->types, types, sizeof(types));
 	values[0] = CStringGetTextDatum(relay);
 	values[1] = CStringGetTextDatum(block->topic);
-	values[2] = CStringGetTextDatum(block->key);
-	values[3] = Int64GetDatum((int64) upto);
-	values[4] = Int64GetDatum(limit);
+	values[2] = Int64GetDatum((int64) block->key_hash[0]);
+	values[3] = Int64GetDatum((int64) block->key_hash[1]);
+	values[4] = Int64GetDatum((int64) upto);
+	values[5] = Int64GetDatum(limit);
 	*rows = outbox_store_stream(statement, values, NULL, consumer, arg);
 	outbox_store_end();
 	return OUTBOX_STORE_OK;

@@ -24,7 +24,7 @@ typedef struct OutboxBlock
 {
 	OutboxBlockScope scope;
 	const char *topic;
-	const char *key; /* of OUTBOX_BLOCK_KEY */
+	uint64 key_hash[2]; /* of OUTBOX_BLOCK_KEY; keys may be long, and many */
 	int64 rows;
 	int64 queued;             /* of these, without a time */
 	TimestampTz next_attempt; /* of the others; 0 = there are none */
