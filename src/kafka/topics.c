@@ -1,59 +1,48 @@
 /*-------------------------------------------------------------------------
  *
  * topics.c
- *	  Topic handles by name, and which of their partitions know us.
+ *	  Topics by name, their handles, and the partition of a key.
  *
  * librdkafka finds a topic by walking a list, for each record; with this table
  * the relay's cost does not depend on how many topics there are.
  *
- * A broker refuses what is out of sequence, but only in a partition in which
- * it has accepted something of this producer before; where it has not, it
- * takes any sequence number. So if the first batch of a partition is refused,
- * those that are in flight behind it are not. Therefore nothing is in flight
- * behind the first record of a partition, until it has been acknowledged.
- * Records without a key have no order, and do not wait.
- *
- * How many partitions a topic has is asked when its first record has been
- * acknowledged; until then, it counts as one.
+ * The partition of a key depends on how many there are. We choose it, with the
+ * function that librdkafka would have used, so that known.c can tell what each
+ * of them has in flight. But only librdkafka knows the number, from metadata
+ * that it needs anyway. It tells our partitioner, which it asks where the
+ * first record of a topic goes. That may happen in one of its own threads,
+ * where nothing of PostgreSQL is called; so what the two share is not memory
+ * of PostgreSQL, and stays until the producer has ended.
  *
  *-------------------------------------------------------------------------
  */
 #include "kafka.h"
 
-#include "../outbox.h"
+#include "port/atomics.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-/* how long brokers that have just answered are waited for */
-#define COUNT_MS 1000
-
-/* What a partition knows of this producer */
-typedef enum PartitionState
-{
-	PARTITION_NEW,
-	PARTITION_FIRST, /* the first record has no answer yet */
-	PARTITION_KNOWN, /* it checks sequence numbers */
-} PartitionState;
-
-typedef struct TopicEntry
-{
-	char name[OUTBOX_TOPIC_MAX + 1];
-	rd_kafka_topic_t *handle;
-	int count;             /* of partitions; 0 = not known yet */
-	int known;             /* of these, how many are KNOWN */
-	PartitionState first;  /* as long as count is 0 */
-	PartitionState *state; /* of each partition */
-} TopicEntry;
+/* librdkafka frees a topic only when it ends; with so many, another sink
+ * takes over, which knows no more than is in use */
+#define TOPICS_MAX 20000
 
 typedef int32_t (*Partitioner)(const rd_kafka_topic_t *topic, const void *key,
 							   size_t key_bytes, int32_t count,
 							   void *topic_opaque, void *opaque);
 
+struct OutboxKafkaSensor
+{
+	OutboxKafkaSensor *next;
+	OutboxKafkaTopic *topic;
+	Partitioner partitioner;
+	pg_atomic_uint32 count; /* of partitions, as librdkafka sees it */
+};
+
 struct OutboxKafkaTopics
 {
-	MemoryContext context;
 	HTAB *table;
-	TopicEntry *last; /* a run of records often has one topic */
+	OutboxKafkaTopic *last; /* a run of records often has one topic */
+	OutboxKafkaSensor *sensors;
 	Partitioner partitioner;
 };
 
@@ -76,144 +65,153 @@ OutboxKafkaTopics *
 outbox_kafka_topics_create(const char *partitioner)
 {
 	OutboxKafkaTopics *topics = palloc0(sizeof(OutboxKafkaTopics));
-	HASHCTL ctl = {.keysize = sizeof(((TopicEntry *) NULL)->name),
-				   .entrysize = sizeof(TopicEntry)};
+	HASHCTL ctl = {.keysize = sizeof(((OutboxKafkaTopic *) NULL)->name),
+				   .entrysize = sizeof(OutboxKafkaTopic)};
 
 	topics->partitioner = find_partitioner(partitioner);
-	topics->context = AllocSetContextCreate(
-		CurrentMemoryContext, "outbox topics", ALLOCSET_DEFAULT_SIZES);
 	topics->table =
 		hash_create("outbox topics", 64, &ctl, HASH_ELEM | HASH_STRINGS);
 	return topics;
 }
 
-/* The topic, made if it is new; NULL if librdkafka refuses it */
-static TopicEntry *
-find(OutboxKafkaTopics *topics, rd_kafka_t *rk, const char *name)
+/* Is there no room for another topic? */
+bool
+outbox_kafka_topics_full(OutboxKafkaTopics *topics)
 {
-	TopicEntry *entry = topics->last;
-	bool found;
+	return hash_get_num_entries(topics->table) >= TOPICS_MAX;
+}
 
-	if (entry != NULL && strcmp(entry->name, name) == 0)
-		return entry;
+/* Our partitioner, in any thread: notes how many partitions there are. */
+static int32_t
+choose(const rd_kafka_topic_t *handle, const void *key, size_t key_bytes,
+	   int32_t count, void *topic_opaque, void *opaque)
+{
+	OutboxKafkaSensor *sensor = topic_opaque;
 
-	entry = hash_search(topics->table, name, HASH_ENTER, &found);
-	if (!found)
+	pg_atomic_write_u32(&sensor->count, count);
+	if (key == NULL)
+		return rd_kafka_msg_partitioner_random(handle, key, key_bytes, count,
+											   topic_opaque, opaque);
+	return sensor->partitioner(handle, key, key_bytes, count, topic_opaque,
+							   opaque);
+}
+
+/* librdkafka's handle of a topic; NULL if it refuses it */
+static rd_kafka_topic_t *
+make_handle(OutboxKafkaTopics *topics, rd_kafka_t *rk, OutboxKafkaTopic *topic)
+{
+	OutboxKafkaSensor *sensor = malloc(sizeof(OutboxKafkaSensor));
+	rd_kafka_topic_conf_t *conf;
+
+	if (sensor == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	sensor->topic = topic;
+	sensor->partitioner = topics->partitioner;
+	pg_atomic_init_u32(&sensor->count, 0);
+	sensor->next = topics->sensors;
+	topics->sensors = topic->sensor = sensor;
+
+	conf = rd_kafka_default_topic_conf_dup(rk);
+	rd_kafka_topic_conf_set_partitioner_cb(conf, choose);
+	rd_kafka_topic_conf_set_opaque(conf, sensor);
+	return rd_kafka_topic_new(rk, topic->name, conf);
+}
+
+/* The topic, made if it is new; NULL if librdkafka refuses it, or if there is
+ * no room for another one */
+OutboxKafkaTopic *
+outbox_kafka_topic(OutboxKafkaTopics *topics, rd_kafka_t *rk, const char *name)
+{
+	OutboxKafkaTopic *topic = topics->last;
+
+	if (topic != NULL && strcmp(topic->name, name) == 0)
+		return topic;
+
+	topic = hash_search(topics->table, name, HASH_FIND, NULL);
+	if (topic == NULL)
 	{
-		memset((char *) entry + sizeof(entry->name), 0,
-			   sizeof(TopicEntry) - sizeof(entry->name));
-		entry->handle = rd_kafka_topic_new(rk, name, NULL);
-		if (entry->handle == NULL)
+		if (outbox_kafka_topics_full(topics))
+			return NULL;
+		topic = hash_search(topics->table, name, HASH_ENTER, NULL);
+		memset((char *) topic + sizeof(topic->name), 0,
+			   sizeof(OutboxKafkaTopic) - sizeof(topic->name));
+		topic->handle = make_handle(topics, rk, topic);
+		if (topic->handle == NULL)
 		{
 			hash_search(topics->table, name, HASH_REMOVE, NULL);
 			return NULL;
 		}
 	}
-	topics->last = entry;
-	return entry;
+	topics->last = topic;
+	return topic;
 }
 
-rd_kafka_topic_t *
-outbox_kafka_topics_get(OutboxKafkaTopics *topics, rd_kafka_t *rk,
-						const char *name)
+/* The topic of a handle that librdkafka hands out */
+OutboxKafkaTopic *
+outbox_kafka_topic_of(const rd_kafka_topic_t *handle)
 {
-	TopicEntry *entry = find(topics, rk, name);
-
-	return entry ? entry->handle : NULL;
+	return ((OutboxKafkaSensor *) rd_kafka_topic_opaque(handle))->topic;
 }
 
-static PartitionState *
-state_of(OutboxKafkaTopics *topics, TopicEntry *entry, const void *key,
-		 size_t key_bytes)
+/* How many partitions librdkafka has last seen; 0 = it has not been asked */
+int
+outbox_kafka_seen(const OutboxKafkaTopic *topic)
 {
-	if (entry->count == 0)
-		return &entry->first;
-	return &entry->state[topics->partitioner(entry->handle, key, key_bytes,
-											 entry->count, NULL, NULL)];
+	return (int) pg_atomic_read_u32(&topic->sensor->count);
 }
 
-/* Must a record with a key wait for the answer to the first one? */
-bool
-outbox_kafka_topics_must_wait(OutboxKafkaTopics *topics, const char *name,
-							  const void *key, size_t key_bytes)
+/* The number of a key's partition, of a topic whose count is known */
+int32
+outbox_kafka_choose(const OutboxKafkaTopic *topic, const void *key,
+					int key_bytes)
 {
-	TopicEntry *entry = find(topics, NULL, name);
-
-	if (entry->count > 0 && entry->known == entry->count)
-		return false;
-	return *state_of(topics, entry, key, key_bytes) == PARTITION_FIRST;
+	return topic->sensor->partitioner(topic->handle, key, key_bytes,
+									  topic->count, NULL, NULL);
 }
 
-/* A record with a key has been handed over. */
+/* Calls a function for each topic. */
 void
-outbox_kafka_topics_sent(OutboxKafkaTopics *topics, const char *name,
-						 const void *key, size_t key_bytes)
-{
-	TopicEntry *entry = find(topics, NULL, name);
-	PartitionState *state;
-
-	if (entry->count > 0 && entry->known == entry->count)
-		return;
-	state = state_of(topics, entry, key, key_bytes);
-	if (*state == PARTITION_NEW)
-		*state = PARTITION_FIRST;
-}
-
-/* How many partitions the topic has; 0 if the brokers do not say it at once */
-static int
-ask_count(rd_kafka_t *rk, rd_kafka_topic_t *handle)
-{
-	const struct rd_kafka_metadata *metadata;
-	int count = 0;
-
-	if (rd_kafka_metadata(rk, 0, handle, &metadata, COUNT_MS) !=
-		RD_KAFKA_RESP_ERR_NO_ERROR)
-		return 0;
-	if (metadata->topic_cnt == 1)
-		count = metadata->topics[0].partition_cnt;
-	rd_kafka_metadata_destroy(metadata);
-	return count;
-}
-
-/* A record with a key has got its answer. */
-void
-outbox_kafka_topics_answered(OutboxKafkaTopics *topics, rd_kafka_t *rk,
-							 const char *name, const void *key,
-							 size_t key_bytes, bool delivered)
-{
-	TopicEntry *entry = find(topics, rk, name);
-	PartitionState *state;
-
-	if (entry == NULL || (entry->count > 0 && entry->known == entry->count))
-		return;
-	if (entry->count == 0)
-	{
-		entry->first = PARTITION_NEW;
-		if (!delivered)
-			return;
-		entry->count = ask_count(rk, entry->handle);
-		if (entry->count == 0)
-			return;
-		entry->state = MemoryContextAllocZero(
-			topics->context, entry->count * sizeof(PartitionState));
-	}
-	state = state_of(topics, entry, key, key_bytes);
-	if (*state == PARTITION_KNOWN)
-		return;
-	*state = delivered ? PARTITION_KNOWN : PARTITION_NEW;
-	entry->known += delivered;
-}
-
-void
-outbox_kafka_topics_destroy(OutboxKafkaTopics *topics)
+outbox_kafka_topics_each(OutboxKafkaTopics *topics,
+						 void (*call)(OutboxKafkaTopic *topic, void *arg),
+						 void *arg)
 {
 	HASH_SEQ_STATUS it;
-	TopicEntry *entry;
+	OutboxKafkaTopic *topic;
 
 	hash_seq_init(&it, topics->table);
-	while ((entry = hash_seq_search(&it)) != NULL)
-		rd_kafka_topic_destroy(entry->handle);
+	while ((topic = hash_seq_search(&it)) != NULL)
+		call(topic, arg);
+}
+
+static void
+destroy_handle(OutboxKafkaTopic *topic, void *arg)
+{
+	(void) arg;
+	rd_kafka_topic_destroy(topic->handle);
+}
+
+/* Returns what is to be freed when the producer has ended. */
+OutboxKafkaSensor *
+outbox_kafka_topics_destroy(OutboxKafkaTopics *topics)
+{
+	OutboxKafkaSensor *sensors = topics->sensors;
+
+	outbox_kafka_topics_each(topics, destroy_handle, NULL);
 	hash_destroy(topics->table);
-	MemoryContextDelete(topics->context);
 	pfree(topics);
+	return sensors;
+}
+
+/* Frees that, in any thread. */
+void
+outbox_kafka_sensors_free(OutboxKafkaSensor *sensors)
+{
+	while (sensors != NULL)
+	{
+		OutboxKafkaSensor *next = sensors->next;
+
+		free(sensors);
+		sensors = next;
+	}
 }

@@ -1,0 +1,108 @@
+/*-------------------------------------------------------------------------
+ *
+ * ask.c
+ *	  What the brokers are asked about topics, and what becomes of their
+ *	  answers: whether something is wrong, if the relay wants to know, and how
+ *	  many partitions there are, now and then, for a topic that is in use.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kafka.h"
+
+static void
+ask(OutboxSink *sink, OutboxKafkaTopic *topic)
+{
+	if (topic->asking)
+		return;
+	topic->asking = true;
+	outbox_kafka_query_ask(sink->query, topic->name);
+}
+
+/* Asks about a topic; the answer is told to the relay. */
+void
+outbox_kafka_ask_topic(OutboxSink *sink, const char *name)
+{
+	OutboxKafkaTopic *topic = outbox_kafka_topic(sink->topics, sink->rk, name);
+
+	if (topic == NULL)
+		return;
+	topic->telling = true;
+	ask(sink, topic);
+}
+
+static void
+ask_count(OutboxKafkaTopic *topic, void *arg)
+{
+	OutboxSink *sink = arg;
+
+	if (topic->count > 0 && sink->now - topic->answered_at < sink->count_ms)
+		ask(sink, topic);
+}
+
+/* Asks how many partitions the topics have, if it is time to. */
+void
+outbox_kafka_ask_counts(OutboxSink *sink)
+{
+	if (sink->now < sink->count_at)
+		return;
+	sink->count_at = sink->now + sink->count_ms;
+	outbox_kafka_topics_each(sink->topics, ask_count, sink);
+}
+
+/* Makes an event of an answer. */
+static void
+tell(OutboxSink *sink, const OutboxKafkaQuestion *question,
+	 OutboxSinkEvent *event)
+{
+	event->type = OUTBOX_SINK_TOPIC;
+	event->topic = question->topic;
+	event->message = sink->message;
+	if (question->code != RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		event->failure = outbox_kafka_failure(question->code);
+		event->state = (event->failure == OUTBOX_FAILURE_CLUSTER)
+						   ? OUTBOX_TOPIC_SILENT
+						   : OUTBOX_TOPIC_FAULTY;
+		outbox_kafka_message(question->code, sink->message);
+	}
+	else if (question->leaderless >= 0)
+	{
+		event->failure = OUTBOX_FAILURE_CLUSTER;
+		event->state = OUTBOX_TOPIC_LEADERLESS;
+		snprintf(sink->message, sizeof(sink->message),
+				 "partition %d of topic \"%s\" has no leader",
+				 question->leaderless, question->topic);
+	}
+	else
+		event->state = OUTBOX_TOPIC_FINE;
+}
+
+/*
+ * Takes in the next answers, up to one that the relay wants to know, which
+ * becomes the event. Returns whether there is one.
+ */
+bool
+outbox_kafka_tell_answer(OutboxSink *sink, OutboxSinkEvent *event)
+{
+	for (;;)
+	{
+		const OutboxKafkaQuestion *question;
+		OutboxKafkaTopic *topic;
+		bool telling;
+
+		free(sink->question);
+		question = sink->question = outbox_kafka_query_next(sink->query);
+		if (question == NULL)
+			return false;
+		topic = outbox_kafka_topic(sink->topics, sink->rk, question->topic);
+		telling = topic->telling;
+		topic->asking = topic->telling = false;
+		if (question->code == RD_KAFKA_RESP_ERR_NO_ERROR &&
+			question->count > 0)
+			outbox_kafka_counted(sink, topic, question->count);
+		if (!telling)
+			continue;
+		tell(sink, question, event);
+		return true;
+	}
+}

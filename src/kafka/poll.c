@@ -1,0 +1,200 @@
+/*-------------------------------------------------------------------------
+ *
+ * poll.c
+ *	  What the sink tells the relay: delivery reports, errors and log lines of
+ *	  the library, records that come back, and answers about topics.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kafka.h"
+
+#include <syslog.h>
+
+/* how many threads the library may have, one for each broker that is named */
+#define THREADS_MAX 2000
+
+/* Why a record has not been published */
+static void
+tell_failure(OutboxSink *sink, rd_kafka_resp_err_t code, const char *topic,
+			 OutboxSinkEvent *event)
+{
+	switch (code)
+	{
+		case RD_KAFKA_RESP_ERR__PURGE_QUEUE:
+		case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT:
+		case RD_KAFKA_RESP_ERR__FATAL:
+			event->type = OUTBOX_SINK_PURGED;
+			break;
+		default:
+			event->type = OUTBOX_SINK_FAILED;
+			event->failure = outbox_kafka_failure(code);
+			event->topic = topic;
+			outbox_kafka_message(code, sink->message);
+			event->message = sink->message;
+	}
+}
+
+/* A delivery report: the fate of one record */
+static void
+tell_delivery(OutboxSink *sink, const rd_kafka_message_t *message,
+			  OutboxSinkEvent *event)
+{
+	OutboxKafkaTopic *topic = outbox_kafka_topic_of(message->rkt);
+	int32 number = outbox_kafka_answered(sink, topic, message);
+
+	event->tag = (uint64) (uintptr_t) message->_private;
+	if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		event->type = OUTBOX_SINK_DELIVERED;
+		sink->got_on = true;
+	}
+	else
+	{
+		tell_failure(sink, message->err, topic->name, event);
+		if (event->type == OUTBOX_SINK_FAILED &&
+			event->failure != OUTBOX_FAILURE_CLUSTER)
+			sink->got_on = true;
+		if (event->type == OUTBOX_SINK_FAILED &&
+			event->failure == OUTBOX_FAILURE_TOPIC)
+			outbox_kafka_topic_failed(sink, topic, message->err);
+		else
+			outbox_kafka_stop(sink);
+	}
+	outbox_kafka_release(sink, topic, number);
+}
+
+/* A record that comes back without having been sent */
+static void
+tell_returned(OutboxSink *sink, const OutboxKafkaHeld *held,
+			  OutboxSinkEvent *event)
+{
+	event->tag = held->record.tag;
+	tell_failure(sink, held->code, held->topic->name, event);
+}
+
+static void
+tell_error(OutboxSink *sink, OutboxSinkEvent *event)
+{
+	rd_kafka_resp_err_t code = rd_kafka_event_error(sink->event);
+
+	if (code == RD_KAFKA_RESP_ERR__FATAL)
+	{
+		event->type = OUTBOX_SINK_FATAL;
+		outbox_kafka_stop(sink);
+		rd_kafka_fatal_error(sink->rk, sink->message, sizeof(sink->message));
+		event->message = sink->message;
+	}
+	else if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
+			 outbox_kafka_failure(code) == OUTBOX_FAILURE_LOGIN)
+	{
+		event->type = OUTBOX_SINK_UNREACHABLE;
+		event->failure = outbox_kafka_failure(code);
+		event->message = rd_kafka_event_error_string(sink->event);
+	}
+	else if (outbox_kafka_failure(code) == OUTBOX_FAILURE_CLUSTER)
+	{
+		event->type = OUTBOX_SINK_LOST;
+		event->message = rd_kafka_event_error_string(sink->event);
+	}
+	else
+	{
+		event->type = OUTBOX_SINK_LOG;
+		event->log_level = LOG_WARNING;
+		event->message = rd_kafka_event_error_string(sink->event);
+	}
+}
+
+static void
+tell_log(OutboxSink *sink, OutboxSinkEvent *event)
+{
+	const char *facility;
+	const char *text;
+
+	rd_kafka_event_log(sink->event, &facility, &text, &event->log_level);
+	/* what the library thinks of our settings is known here; and what fails
+	 * comes as an error, too */
+	if (strcmp(facility, "CONFWARN") == 0 || strcmp(facility, "FAIL") == 0 ||
+		strcmp(facility, "FATAL") == 0)
+		event->log_level = LOG_DEBUG;
+	snprintf(sink->message, sizeof(sink->message), "%s: %s", facility, text);
+	event->type = OUTBOX_SINK_LOG;
+	event->message = sink->message;
+}
+
+/* Hands out the current event, or its next part; false if it is used up. */
+static bool
+tell_event(OutboxSink *sink, OutboxSinkEvent *event)
+{
+	const rd_kafka_message_t *message;
+
+	switch (rd_kafka_event_type(sink->event))
+	{
+		case RD_KAFKA_EVENT_DR:
+			message = rd_kafka_event_message_next(sink->event);
+			if (message == NULL)
+				return false;
+			tell_delivery(sink, message, event);
+			return true;
+		case RD_KAFKA_EVENT_ERROR:
+			tell_error(sink, event);
+			sink->told = true;
+			return true;
+		case RD_KAFKA_EVENT_LOG:
+			tell_log(sink, event);
+			sink->told = true;
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* Brokers can name ever more brokers, and the library starts a thread for each
+ * name: tells once that there are too many. */
+static bool
+is_crowded(OutboxSink *sink, OutboxSinkEvent *event)
+{
+	if (sink->crowded || rd_kafka_thread_cnt() <= THREADS_MAX)
+		return false;
+	sink->crowded = true;
+	event->type = OUTBOX_SINK_FATAL;
+	event->message = "the brokers name too many brokers";
+	return true;
+}
+
+/*
+ * An event is kept while it is being handed out: its message points into it.
+ */
+bool
+outbox_kafka_poll(OutboxSink *sink, OutboxSinkEvent *event)
+{
+	const OutboxKafkaHeld *held = outbox_kafka_next_returned(sink);
+
+	memset(event, 0, sizeof(*event));
+	if (held != NULL)
+	{
+		tell_returned(sink, held, event);
+		return true;
+	}
+	for (;;)
+	{
+		if (sink->event != NULL)
+		{
+			if (!sink->told && tell_event(sink, event))
+				return true;
+			rd_kafka_event_destroy(sink->event);
+			if (sink->got_on)
+				outbox_kafka_gate_open_wide();
+			sink->got_on = false;
+		}
+		sink->told = false;
+		sink->now = outbox_kafka_clock_ms();
+		sink->event = rd_kafka_queue_poll(sink->queue, 0);
+		if (sink->event == NULL)
+			break;
+	}
+	if (outbox_kafka_tell_answer(sink, event))
+		return true;
+	outbox_kafka_release_stalled(sink);
+	outbox_kafka_ask_counts(sink);
+	return is_crowded(sink, event);
+}

@@ -1,0 +1,233 @@
+/*-------------------------------------------------------------------------
+ *
+ * query.c
+ *	  Questions to the brokers about topics. librdkafka waits for the answer,
+ *	  so they are asked in a thread of their own, begun with the first one.
+ *
+ * Questions that have come meanwhile are asked together, with one request.
+ * The thread blocks all signals, and nothing of PostgreSQL is called in it; it
+ * takes questions from one list and puts them, answered, into another.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kafka.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+/* how long brokers have to answer */
+#define ANSWER_MS 1000
+
+struct OutboxKafkaQuery
+{
+	rd_kafka_t *rk;
+	int wake_fd;
+	int waiting; /* questions without an answer; the relay's thread alone */
+	bool has_thread;
+	pthread_t thread;
+	pthread_mutex_t mutex; /* guards what follows */
+	pthread_cond_t changed;
+	bool ending;
+	OutboxKafkaQuestion *asked;
+	OutboxKafkaQuestion *answered;
+};
+
+/* What metadata says about one topic; if it does not, nobody has answered. */
+static void
+answer(OutboxKafkaQuestion *question, const struct rd_kafka_metadata *metadata)
+{
+	const struct rd_kafka_metadata_topic *topic = NULL;
+
+	for (int i = 0; i < metadata->topic_cnt && topic == NULL; i++)
+	{
+		if (strcmp(metadata->topics[i].topic, question->topic) == 0)
+			topic = &metadata->topics[i];
+	}
+	if (topic == NULL)
+		return;
+	question->code = topic->err;
+	question->count = topic->partition_cnt;
+	question->leaderless = -1;
+	for (int i = 0; i < topic->partition_cnt; i++)
+	{
+		if (topic->partitions[i].leader < 0)
+			question->leaderless = topic->partitions[i].id;
+	}
+}
+
+static void
+ask(rd_kafka_t *rk, OutboxKafkaQuestion *questions)
+{
+	const struct rd_kafka_metadata *metadata;
+	rd_kafka_topic_t *handle = NULL; /* all that the producer knows */
+	rd_kafka_resp_err_t code;
+
+	if (questions->next == NULL)
+		handle = rd_kafka_topic_new(rk, questions->topic, NULL);
+	code = rd_kafka_metadata(rk, 0, handle, &metadata, ANSWER_MS);
+	if (handle != NULL)
+		rd_kafka_topic_destroy(handle);
+	for (; questions != NULL; questions = questions->next)
+	{
+		questions->code = RD_KAFKA_RESP_ERR__TIMED_OUT;
+		if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+			answer(questions, metadata);
+		else
+			questions->code = code;
+	}
+	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+		rd_kafka_metadata_destroy(metadata);
+}
+
+/* Puts questions, which have an order no more, before those of a list. */
+static void
+push(OutboxKafkaQuestion **list, OutboxKafkaQuestion *questions)
+{
+	OutboxKafkaQuestion *last = questions;
+
+	while (last->next != NULL)
+		last = last->next;
+	last->next = *list;
+	*list = questions;
+}
+
+static void *
+ask_all(void *arg)
+{
+	OutboxKafkaQuery *query = arg;
+	OutboxKafkaQuestion *questions;
+	ssize_t rc;
+
+	pthread_mutex_lock(&query->mutex);
+	for (;;)
+	{
+		while (query->asked == NULL && !query->ending)
+			pthread_cond_wait(&query->changed, &query->mutex);
+		if (query->ending)
+			break;
+		questions = query->asked;
+		query->asked = NULL;
+		pthread_mutex_unlock(&query->mutex);
+
+		ask(query->rk, questions);
+
+		pthread_mutex_lock(&query->mutex);
+		push(&query->answered, questions);
+		/* if the pipe is full, the relay will look anyway */
+		rc = write(query->wake_fd, "", 1);
+		(void) rc;
+	}
+	pthread_mutex_unlock(&query->mutex);
+	return NULL;
+}
+
+/* Begins the thread; false if there can be none. */
+static bool
+begin(OutboxKafkaQuery *query)
+{
+	sigset_t all;
+	sigset_t old;
+
+	if (query->has_thread)
+		return true;
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	query->has_thread =
+		pthread_create(&query->thread, NULL, ask_all, query) == 0;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return query->has_thread;
+}
+
+static void *
+allocate(Size bytes)
+{
+	void *memory = calloc(1, bytes);
+
+	if (memory == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	return memory;
+}
+
+/*
+ * Answers make wake_fd readable. Raises an error only when out of memory, as
+ * does outbox_kafka_query_ask().
+ */
+OutboxKafkaQuery *
+outbox_kafka_query_create(rd_kafka_t *rk, int wake_fd)
+{
+	OutboxKafkaQuery *query = allocate(sizeof(OutboxKafkaQuery));
+
+	query->rk = rk;
+	query->wake_fd = wake_fd;
+	pthread_mutex_init(&query->mutex, NULL);
+	pthread_cond_init(&query->changed, NULL);
+	return query;
+}
+
+/* Asks about a topic that the producer has a handle of. */
+void
+outbox_kafka_query_ask(OutboxKafkaQuery *query, const char *topic)
+{
+	OutboxKafkaQuestion *question = allocate(sizeof(OutboxKafkaQuestion));
+	bool begun = begin(query);
+
+	strlcpy(question->topic, topic, sizeof(question->topic));
+	question->code = RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
+	query->waiting++;
+	pthread_mutex_lock(&query->mutex);
+	push(begun ? &query->asked : &query->answered, question);
+	pthread_cond_signal(&query->changed);
+	pthread_mutex_unlock(&query->mutex);
+}
+
+/* The next answer, which the caller frees with free(); NULL if there is none */
+OutboxKafkaQuestion *
+outbox_kafka_query_next(OutboxKafkaQuery *query)
+{
+	OutboxKafkaQuestion *question;
+
+	if (query->waiting == 0)
+		return NULL;
+	pthread_mutex_lock(&query->mutex);
+	question = query->answered;
+	if (question != NULL)
+		query->answered = question->next;
+	pthread_mutex_unlock(&query->mutex);
+	if (question != NULL)
+		query->waiting--;
+	return question;
+}
+
+static void
+free_list(OutboxKafkaQuestion *question)
+{
+	while (question != NULL)
+	{
+		OutboxKafkaQuestion *next = question->next;
+
+		free(question);
+		question = next;
+	}
+}
+
+/*
+ * Ends the thread, and waits until it has: for ANSWER_MS if it is asking. May
+ * be called in any thread, once nobody asks any more.
+ */
+void
+outbox_kafka_query_destroy(OutboxKafkaQuery *query)
+{
+	pthread_mutex_lock(&query->mutex);
+	query->ending = true;
+	pthread_cond_signal(&query->changed);
+	pthread_mutex_unlock(&query->mutex);
+	if (query->has_thread)
+		pthread_join(query->thread, NULL);
+	pthread_cond_destroy(&query->changed);
+	pthread_mutex_destroy(&query->mutex);
+	free_list(query->asked);
+	free_list(query->answered);
+	free(query);
+}
