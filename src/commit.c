@@ -27,6 +27,7 @@
 #include "catalog/namespace.h"
 #include "commands/extension.h"
 #include "commands/sequence.h"
+#include "commands/trigger.h"
 #include "commit.h"
 #include "delayed.h"
 #include "event.h"
@@ -305,6 +306,9 @@ pre_commit(void)
 		/* a procedure that commits runs in its portal's owner */
 		CurrentResourceOwner = TopTransactionResourceOwner;
 		write_events();
+		/* what triggers of others on our tables have deferred, see rows.c:
+		 * the time for it is over, but for this */
+		AfterTriggerFireDeferred();
 		CurrentResourceOwner = old_owner;
 	}
 	outbox_buffer_close();

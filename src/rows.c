@@ -2,8 +2,13 @@
  *
  * rows.c
  *	  Writes rows into one of our tables, straight through the table access
- *	  method and many at once, as COPY does: no SQL, no triggers, no
- *	  privileges.
+ *	  method and many at once, as COPY does: no SQL, no privileges.
+ *
+ * Our own triggers are for rows that others write. Those that somebody else
+ * has put on a table (pg_repack does, and misses rows otherwise) are fired, as
+ * if each batch was an INSERT; without them, nothing is different. They can
+ * look and write elsewhere, but not change what is written: it has been
+ * checked already, and ids are not theirs to give.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,6 +20,8 @@
 #include "access/xact.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
 #include "compat.h"
 #include "rows.h"
 #include "utils/rel.h"
@@ -28,6 +35,7 @@ struct OutboxRowWriter
 	Relation rel;
 	EState *estate;
 	ResultRelInfo *rel_info;
+	bool has_triggers; /* of others, to be fired */
 	TupleTableSlot *slots[BATCH_ROWS];
 	int slots_made; /* as many as one batch has needed so far */
 	int count;
@@ -67,6 +75,53 @@ outbox_rows_check(Relation rel, TupleDesc ours)
 		outbox_rows_refuse(RelationGetRelationName(rel));
 }
 
+/* Is a trigger one of ours? No other can have its name. */
+static bool
+is_ours(const Trigger *trigger)
+{
+	static const char *const names[] = {"loading", "merge", "replicated",
+										"replicated_truncate"};
+
+	for (size_t i = 0; i < lengthof(names); i++)
+	{
+		if (strcmp(trigger->tgname, names[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Does an INSERT in this session fire it? */
+static bool
+is_fired(const Trigger *trigger)
+{
+	char other_role =
+		SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA
+			? TRIGGER_FIRES_ON_ORIGIN
+			: TRIGGER_FIRES_ON_REPLICA;
+
+	return TRIGGER_FOR_INSERT(trigger->tgtype) &&
+		   trigger->tgenabled != TRIGGER_DISABLED &&
+		   trigger->tgenabled != other_role;
+}
+
+/* Turns ours off in a copy of a table's triggers; false if none is left to be
+ * fired. */
+static bool
+prepare_triggers(TriggerDesc *triggers)
+{
+	bool any = false;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger *trigger = &triggers->triggers[i];
+
+		if (is_ours(trigger))
+			trigger->tgenabled = TRIGGER_DISABLED;
+		any = any || is_fired(trigger);
+	}
+	return any;
+}
+
 /*
  * Begins to write rows like these into a table, which is locked until the end
  * of the transaction. Raises 55000 if it has other columns.
@@ -84,25 +139,94 @@ outbox_rows_begin(Oid table, TupleDesc columns)
 	writer->estate = CreateExecutorState();
 	writer->rel_info = makeNode(ResultRelInfo);
 	InitResultRelInfo(writer->rel_info, writer->rel, 1, NULL, 0);
+	writer->has_triggers = prepare_triggers(writer->rel_info->ri_TrigDesc);
 	ExecOpenIndices(writer->rel_info, false);
 	return writer;
+}
+
+static bool
+is_same_row(HeapTuple a, HeapTuple b)
+{
+	Size header = offsetof(HeapTupleHeaderData, t_bits);
+
+	return a->t_len == b->t_len && a->t_data->t_hoff == b->t_data->t_hoff &&
+		   memcmp((char *) a->t_data + header, (char *) b->t_data + header,
+				  a->t_len - header) == 0;
+}
+
+/* Fires what comes before a row. Raises 27000 if the row does not stay. */
+static void
+fire_before_row(OutboxRowWriter *writer, TupleTableSlot *slot)
+{
+	HeapTuple before = ExecCopySlotHeapTuple(slot);
+
+	if (!ExecBRInsertTriggers(writer->estate, writer->rel_info, slot) ||
+		!is_same_row(before, ExecFetchSlotHeapTuple(slot, false, NULL)))
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("a trigger must not change rows of table \"%s.%s\", "
+						"or leave them out",
+						OUTBOX_SCHEMA, RelationGetRelationName(writer->rel)),
+				 errhint("Make it an AFTER trigger.")));
+	heap_freetuple(before);
+}
+
+/* Fires what comes before a batch. The executor keeps what it learns of the
+ * triggers, so its memory must be that of the writer. */
+static TransitionCaptureState *
+begin_statement(OutboxRowWriter *writer)
+{
+	TriggerDesc *triggers = writer->rel_info->ri_TrigDesc;
+	MemoryContext old_context =
+		MemoryContextSwitchTo(writer->estate->es_query_cxt);
+	TransitionCaptureState *capture;
+
+	AfterTriggerBeginQuery();
+	capture = MakeTransitionCaptureState(
+		triggers, RelationGetRelid(writer->rel), CMD_INSERT);
+	ExecBSInsertTriggers(writer->estate, writer->rel_info);
+	if (triggers->trig_insert_before_row)
+	{
+		for (int i = 0; i < writer->count; i++)
+			fire_before_row(writer, writer->slots[i]);
+	}
+	MemoryContextSwitchTo(old_context);
+	return capture;
+}
+
+/* The same for what comes after it */
+static void
+end_statement(OutboxRowWriter *writer, TransitionCaptureState *capture)
+{
+	MemoryContext old_context =
+		MemoryContextSwitchTo(writer->estate->es_query_cxt);
+
+	for (int i = 0; i < writer->count; i++)
+		ExecARInsertTriggers(writer->estate, writer->rel_info,
+							 writer->slots[i], NIL, capture);
+	ExecASInsertTriggers(writer->estate, writer->rel_info, capture);
+	AfterTriggerEndQuery(writer->estate);
+	MemoryContextSwitchTo(old_context);
 }
 
 /* Gives the collected rows to the table and its indexes. */
 static void
 write_batch(OutboxRowWriter *writer)
 {
+	TransitionCaptureState *capture =
+		writer->has_triggers ? begin_statement(writer) : NULL;
 	MemoryContext old_context =
 		MemoryContextSwitchTo(GetPerTupleMemoryContext(writer->estate));
 
 	table_multi_insert(writer->rel, writer->slots, writer->count,
 					   GetCurrentCommandId(true), 0, NULL);
 	for (int i = 0; i < writer->count; i++)
-	{
 		outbox_insert_index_tuples(writer->rel_info, writer->slots[i],
 								   writer->estate);
+	if (writer->has_triggers)
+		end_statement(writer, capture);
+	for (int i = 0; i < writer->count; i++)
 		ExecClearTuple(writer->slots[i]);
-	}
 	writer->count = 0;
 	writer->bytes = 0;
 	MemoryContextSwitchTo(old_context);
@@ -142,6 +266,9 @@ outbox_rows_end(OutboxRowWriter *writer)
 	for (int i = 0; i < writer->slots_made; i++)
 		ExecDropSingleTupleTableSlot(writer->slots[i]);
 	ExecCloseIndices(writer->rel_info);
+	/* what triggers have opened */
+	ExecResetTupleTable(writer->estate->es_tupleTable, false);
+	ExecCloseResultRelations(writer->estate);
 	FreeExecutorState(writer->estate);
 	table_close(writer->rel, NoLock);
 	pfree(writer);
