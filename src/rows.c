@@ -104,22 +104,42 @@ is_fired(const Trigger *trigger)
 		   trigger->tgenabled != other_role;
 }
 
-/* Turns ours off in a copy of a table's triggers; false if none is left to be
- * fired. */
+/* Has the table triggers of others that we have to fire? */
 static bool
-prepare_triggers(TriggerDesc *triggers)
+has_triggers(Relation rel)
 {
-	bool any = false;
+	TriggerDesc *triggers = rel->trigdesc;
 
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
 	{
-		Trigger *trigger = &triggers->triggers[i];
-
-		if (is_ours(trigger))
-			trigger->tgenabled = TRIGGER_DISABLED;
-		any = any || is_fired(trigger);
+		if (is_fired(&triggers->triggers[i]) &&
+			!is_ours(&triggers->triggers[i]))
+			return true;
 	}
-	return any;
+	return false;
+}
+
+/* What the executor must know of the table: its indexes, and triggers */
+static ResultRelInfo *
+make_rel_info(Relation rel, bool with_triggers)
+{
+	ResultRelInfo *rel_info = makeNode(ResultRelInfo);
+
+	if (with_triggers)
+	{
+		InitResultRelInfo(rel_info, rel, 1, NULL, 0);
+		/* a copy, in which ours can be turned off */
+		for (int i = 0; i < rel_info->ri_TrigDesc->numtriggers; i++)
+		{
+			Trigger *trigger = &rel_info->ri_TrigDesc->triggers[i];
+
+			if (is_ours(trigger))
+				trigger->tgenabled = TRIGGER_DISABLED;
+		}
+	}
+	rel_info->ri_RelationDesc = rel;
+	ExecOpenIndices(rel_info, false);
+	return rel_info;
 }
 
 /*
@@ -137,10 +157,8 @@ outbox_rows_begin(Oid table, TupleDesc columns)
 	writer->rel = table_open(table, RowExclusiveLock);
 	outbox_rows_check(writer->rel, columns);
 	writer->estate = CreateExecutorState();
-	writer->rel_info = makeNode(ResultRelInfo);
-	InitResultRelInfo(writer->rel_info, writer->rel, 1, NULL, 0);
-	writer->has_triggers = prepare_triggers(writer->rel_info->ri_TrigDesc);
-	ExecOpenIndices(writer->rel_info, false);
+	writer->has_triggers = has_triggers(writer->rel);
+	writer->rel_info = make_rel_info(writer->rel, writer->has_triggers);
 	return writer;
 }
 
