@@ -12,6 +12,10 @@ ALTER SYSTEM SET outbox.kafka_properties = '=1';
 ALTER SYSTEM SET outbox.kafka_properties = 'client.id=''open';
 ALTER SYSTEM SET outbox.kafka_properties = 'acks=1';
 ALTER SYSTEM SET outbox.kafka_properties = 'partitioner=random';
+ALTER SYSTEM SET outbox.kafka_properties = 'topic.partitioner=random';
+ALTER SYSTEM SET outbox.kafka_properties = 'Topic.Partitioner=RANDOM';
+ALTER SYSTEM SET outbox.kafka_properties = 'topic.request.required.acks=1';
+ALTER SYSTEM SET outbox.kafka_properties = 'ut_handle_ProduceResponse=x';
 ALTER SYSTEM SET outbox.kafka_properties = 'linger.ms=1 enable.idempotence=false';
 ALTER SYSTEM SET outbox.kafka_properties = 'plugin.library.paths=evil.so';
 ALTER SYSTEM SET outbox.kafka_properties = 'Plugin.Library.Paths=evil.so';
@@ -27,12 +31,16 @@ ALTER SYSTEM SET outbox.kafka_properties = 'sasl.kerberos.keytab=`evil`';
 ALTER SYSTEM SET outbox.kafka_properties = 'sasl.kerberos.service.name=''kafka evil''';
 -- secrets belong into the file, and are not repeated in the message
 ALTER SYSTEM SET outbox.kafka_properties = 'sasl.username=me sasl.password=hush';
+ALTER SYSTEM SET outbox.kafka_properties = 'sasl.oauthbearer.assertion.private.key.passphrase=hush';
+ALTER SYSTEM SET outbox.kafka_properties = 'sasl.oauthbearer.token.endpoint.url=https://me:hush@example.com/token';
 
 -- what is fine
 ALTER SYSTEM SET outbox.kafka_properties =
     'acks=all enable.idempotence=true partitioner=consistent_random linger.ms=5  client.id=''it''''s quoted''';
 ALTER SYSTEM SET outbox.kafka_properties =
     'sasl.kerberos.principal=app/host-1.example.com@EXAMPLE.COM sasl.kerberos.keytab=FILE:/etc/app_1.keytab sasl.kerberos.service.name=kafka';
+ALTER SYSTEM SET outbox.kafka_properties =
+    'sasl.oauthbearer.token.endpoint.url=https://example.com/token topic.partitioner=fnv1a';
 ALTER SYSTEM RESET outbox.kafka_properties;
 ALTER SYSTEM SET outbox.databases = 'one, "Two"';
 ALTER SYSTEM RESET outbox.databases;

@@ -14,9 +14,17 @@
 #include "utils/memutils.h"
 #include "wait.h"
 
+/* Is there anything but blanks and commas in outbox.bootstrap_servers? */
+bool
+outbox_config_has_brokers(void)
+{
+	return outbox_bootstrap_servers[strspn(outbox_bootstrap_servers,
+										   " \t\r\n,")] != '\0';
+}
+
 /*
- * Reads the settings as they are now, for a database. Returns NULL and a message in error (of
- * OUTBOX_SINK_ERROR_MAX bytes) if they are missing or cannot be used.
+ * Reads the settings as they are now, for a database. Returns NULL and a
+ * message in error (of OUTBOX_SINK_ERROR_MAX bytes) if they cannot be used.
  */
 OutboxConfig *
 outbox_config_read(const char *database, char *error)
@@ -29,13 +37,6 @@ outbox_config_read(const char *database, char *error)
 
 	StaticAssertStmt(OUTBOX_SINK_ERROR_MAX >= OUTBOX_PROPERTY_ERROR_MAX,
 					 "properties write their errors there");
-
-	if (outbox_bootstrap_servers[0] == '\0')
-	{
-		snprintf(error, OUTBOX_SINK_ERROR_MAX,
-				 "outbox.bootstrap_servers is not set");
-		return NULL;
-	}
 
 	context = AllocSetContextCreate(TopMemoryContext, "outbox config",
 									ALLOCSET_SMALL_SIZES);

@@ -17,6 +17,7 @@ typedef struct OutboxConfig
 	OutboxSinkConfig sink;
 } OutboxConfig;
 
+extern bool outbox_config_has_brokers(void);
 extern OutboxConfig *outbox_config_read(const char *database, char *error);
 extern bool outbox_config_equal(const OutboxConfig *a, const OutboxConfig *b);
 extern void outbox_config_free(OutboxConfig *config);

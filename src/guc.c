@@ -12,6 +12,7 @@
 #include <limits.h>
 
 #include "guc.h"
+#include "miscadmin.h"
 #include "nodes/pg_list.h"
 #include "properties.h"
 #include "utils/guc.h"
@@ -45,6 +46,25 @@ static const struct config_enum_entry on_failure_options[] = {
 	{NULL, 0, false},
 };
 
+/*
+ * A value that is refused while the server starts would give way to the
+ * default, with which a relay might publish elsewhere, or to other partitions.
+ * So it is told, and becomes one that lets nothing be published; nor does it
+ * show what may be a secret.
+ */
+static bool
+refuse_at_start(const char *name, char *value, const char *detail)
+{
+	if (!process_shared_preload_libraries_in_progress)
+		return false;
+	ereport(WARNING, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					  errmsg("invalid value for parameter \"%s\"", name),
+					  errdetail("%s", detail),
+					  errhint("Nothing is published until it is corrected.")));
+	memset(value, '?', strlen(value));
+	return true;
+}
+
 static bool
 check_databases(char **newval, void **extra, GucSource source)
 {
@@ -54,11 +74,13 @@ check_databases(char **newval, void **extra, GucSource source)
 
 	(void) extra;
 	(void) source;
-	if (!ok)
-		GUC_check_errdetail("List syntax is invalid.");
 	list_free(names);
 	pfree(copy);
-	return ok;
+	if (ok)
+		return true;
+	GUC_check_errdetail("List syntax is invalid.");
+	return refuse_at_start("outbox.databases", *newval,
+						   "List syntax is invalid.");
 }
 
 static bool
@@ -77,7 +99,7 @@ check_kafka_properties(char **newval, void **extra, GucSource source)
 		GUC_check_errmsg("invalid value for parameter "
 						 "\"outbox.kafka_properties\"");
 		GUC_check_errdetail("%s", error);
-		return false;
+		return refuse_at_start("outbox.kafka_properties", *newval, error);
 	}
 	outbox_properties_free(properties);
 	return true;

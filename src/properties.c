@@ -2,8 +2,8 @@
  *
  * properties.c
  *	  Reads outbox.kafka_properties and outbox.kafka_properties_file, and
- *	  refuses by name what would break a promise or load code. The library
- *	  itself refuses what it does not know, when the relay opens it.
+ *	  refuses what may not be set (forbidden.c). The library itself refuses
+ *	  what it does not know, when the relay opens it.
  *
  * Nothing here raises an error: callers are check hooks, and the relay, which
  * must go on with its running producer. Functions return NULL or false and
@@ -15,164 +15,23 @@
 #include "outbox.h"
 
 #include <ctype.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "forbidden.h"
 #include "properties.h"
 #include "storage/fd.h"
 
-/* A property that may not be set, or only to the value that we need. */
-typedef struct Refusal
-{
-	const char *name;
-	const char *allowed; /* NULL = no value is; "!x" = all but x are */
-	const char *why;
-} Refusal;
-
-#define WHY_ORDER  "outbox guarantees order and delivery by its own value"
-#define WHY_CODE   "it would load code or run a command in the server"
-#define WHY_INSIDE "outbox uses it itself"
-#define WHY_GUC    "use outbox.bootstrap_servers"
-#define WHY_WINDOW "use outbox.window_events and outbox.window_size"
-
-static const Refusal refusals[] = {
-	{"acks", "all", WHY_ORDER},
-	{"background_event_cb", NULL, WHY_INSIDE},
-	{"bootstrap.servers", NULL, WHY_GUC},
-	{"closesocket_cb", NULL, WHY_INSIDE},
-	{"connect_cb", NULL, WHY_INSIDE},
-	{"consume_cb", NULL, WHY_INSIDE},
-	{"default_topic_conf", NULL, WHY_INSIDE},
-	{"delivery.report.only.error", "false", WHY_ORDER},
-	{"delivery.timeout.ms", "0", WHY_ORDER},
-	{"dr_cb", NULL, WHY_INSIDE},
-	{"dr_msg_cb", NULL, WHY_INSIDE},
-	{"enable.gapless.guarantee", NULL, WHY_ORDER},
-	{"enable.idempotence", "true", WHY_ORDER},
-	{"enabled_events", NULL, WHY_INSIDE},
-	{"error_cb", NULL, WHY_INSIDE},
-	{"interceptors", NULL, WHY_CODE},
-	{"internal.termination.signal", NULL, WHY_CODE},
-	{"log.queue", NULL, WHY_INSIDE},
-	{"log_cb", NULL, WHY_INSIDE},
-	{"message.send.max.retries", NULL, WHY_ORDER},
-	{"message.timeout.ms", "0", WHY_ORDER},
-	{"metadata.broker.list", NULL, WHY_GUC},
-	{"msg_order_cmp", NULL, WHY_ORDER},
-	{"oauthbearer_token_refresh_cb", NULL, WHY_INSIDE},
-	{"opaque", NULL, WHY_INSIDE},
-	{"open_cb", NULL, WHY_INSIDE},
-	{"partitioner", "!random", WHY_ORDER},
-	{"partitioner_cb", NULL, WHY_INSIDE},
-	{"plugin.library.paths", NULL, WHY_CODE},
-	{"produce.offset.report", NULL, WHY_INSIDE},
-	{"queue.buffering.max.kbytes", NULL, WHY_WINDOW},
-	{"queue.buffering.max.messages", NULL, WHY_WINDOW},
-	{"queuing.strategy", "fifo", WHY_ORDER},
-	{"rebalance_cb", NULL, WHY_INSIDE},
-	{"request.required.acks", "all", WHY_ORDER},
-	{"resolve_cb", NULL, WHY_INSIDE},
-	{"retries", NULL, WHY_ORDER},
-	{"sasl.kerberos.kinit.cmd", NULL, WHY_CODE},
-	{"socket_cb", NULL, WHY_INSIDE},
-	{"ssl.engine.location", NULL, WHY_CODE},
-	{"ssl.providers", NULL, WHY_CODE},
-	{"ssl_engine_callback_data", NULL, WHY_INSIDE},
-	{"statistics.interval.ms", NULL, WHY_INSIDE},
-	{"stats_cb", NULL, WHY_INSIDE},
-	{"test.mock.broker.rtt", NULL, WHY_INSIDE},
-	{"test.mock.num.brokers", NULL, WHY_INSIDE},
-	{"throttle_cb", NULL, WHY_INSIDE},
-	{"topic.blacklist", NULL, WHY_ORDER},
-	{"transaction.timeout.ms", NULL, WHY_INSIDE},
-	{"transactional.id", NULL, WHY_INSIDE},
-};
-
-/* Names of properties that hold a secret have one of these words. */
-static bool
-is_secret(const char *name)
-{
-	static const char *const words[] = {
-		"password", "secret", "pem", "token", "jaas", "oauthbearer.config",
-	};
-
-	for (size_t i = 0; i < lengthof(words); i++)
-	{
-		if (strcasestr(name, words[i]) != NULL)
-			return true;
-	}
-	return false;
-}
-
-static bool
-is_refused(const char *name, const char *value, char *error)
-{
-	for (size_t i = 0; i < lengthof(refusals); i++)
-	{
-		const Refusal *refusal = &refusals[i];
-
-		if (pg_strcasecmp(name, refusal->name) != 0)
-			continue;
-		if (refusal->allowed && refusal->allowed[0] == '!')
-		{
-			if (strcmp(value, refusal->allowed + 1) != 0)
-				return false;
-			snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
-					 "Property \"%s\" cannot be \"%s\": %s.", name, value,
-					 refusal->why);
-		}
-		else if (refusal->allowed)
-		{
-			if (strcmp(value, refusal->allowed) == 0)
-				return false;
-			snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
-					 "Property \"%s\" can only be \"%s\": %s.", name,
-					 refusal->allowed, refusal->why);
-		}
-		else
-			snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
-					 "Property \"%s\" cannot be set: %s.", name, refusal->why);
-		return true;
-	}
-	return false;
-}
-
-/*
- * librdkafka writes these into the command that fetches a Kerberos ticket,
- * and has a shell run it: they must not get out of their word there.
- */
-static bool
-breaks_command(const char *name, const char *value, char *error)
-{
-	static const char *const names[] = {
-		"sasl.kerberos.keytab",
-		"sasl.kerberos.principal",
-		"sasl.kerberos.service.name",
-	};
-	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-								  "abcdefghijklmnopqrstuvwxyz"
-								  "0123456789._/@:-";
-
-	for (size_t i = 0; i < lengthof(names); i++)
-	{
-		if (pg_strcasecmp(name, names[i]) != 0 ||
-			(value[0] != '-' && value[strspn(value, allowed)] == '\0'))
-			continue;
-		snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
-				 "Property \"%s\" becomes part of a command: use only "
-				 "letters, digits and ._/@:- there, and no - in front.",
-				 name);
-		return true;
-	}
-	return false;
-}
+/* certificates and keys may be in the file */
+#define FILE_BYTES_MAX (256 * 1024)
 
 /* Adds a property; false with a message if it may not be set. */
 static bool
 add_property(OutboxProperties *properties, const char *name, const char *value,
 			 char *error)
 {
-	if (is_refused(name, value, error) || breaks_command(name, value, error))
+	if (outbox_property_is_forbidden(name, value, error))
 		return false;
 
 	if (properties->count == properties->capacity)
@@ -186,7 +45,8 @@ add_property(OutboxProperties *properties, const char *name, const char *value,
 	}
 	properties->items[properties->count].name = pstrdup(name);
 	properties->items[properties->count].value = pstrdup(value);
-	properties->items[properties->count].secret = is_secret(name);
+	properties->items[properties->count].secret =
+		outbox_property_is_secret(name, value);
 	properties->count++;
 	return true;
 }
@@ -265,7 +125,7 @@ outbox_properties_parse(const char *text, char *error)
 		}
 		ok = add_property(properties, name, value, error);
 		/* the server writes changed settings into its log */
-		if (ok && is_secret(name))
+		if (ok && outbox_property_is_secret(name, value))
 		{
 			snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
 					 "Property \"%s\" holds a secret: write it into "
@@ -316,11 +176,11 @@ add_line(OutboxProperties *properties, char *line, int number, char *error)
 
 /* The file must be ours or root's, and closed to everybody else. */
 static bool
-check_file(FILE *file, const char *path, char *error)
+check_file(int fd, const char *path, char *error)
 {
 	struct stat st;
 
-	if (fstat(fileno(file), &st) != 0 || !S_ISREG(st.st_mode))
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
 	{
 		snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
 				 "\"%s\" is not a regular file.", path);
@@ -339,6 +199,53 @@ check_file(FILE *file, const char *path, char *error)
 	return true;
 }
 
+/* Reads all of a file into text, of FILE_BYTES_MAX + 1 bytes. */
+static bool
+read_text(int fd, const char *path, char *text, char *error)
+{
+	size_t size = 0;
+	ssize_t got;
+
+	while ((got = read(fd, text + size, FILE_BYTES_MAX + 1 - size)) > 0)
+	{
+		size += got;
+		if (size > FILE_BYTES_MAX)
+		{
+			snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
+					 "File \"%s\" is larger than %d kB.", path,
+					 FILE_BYTES_MAX / 1024);
+			return false;
+		}
+	}
+	if (got < 0)
+	{
+		snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
+				 "Could not read file \"%s\": %s.", path, strerror(errno));
+		return false;
+	}
+	text[size] = '\0';
+	if (strlen(text) == size)
+		return true;
+	snprintf(error, OUTBOX_PROPERTY_ERROR_MAX, "File \"%s\" is not a text.",
+			 path);
+	return false;
+}
+
+static bool
+add_lines(OutboxProperties *properties, char *text, char *error)
+{
+	int number = 0;
+
+	while (text != NULL && *text != '\0')
+	{
+		char *line = strsep(&text, "\n");
+
+		if (!add_line(properties, line, ++number, error))
+			return false;
+	}
+	return true;
+}
+
 /*
  * Adds the properties of a file, one name=value a line. Returns false and a
  * message in error if that is not possible; some may have been added then.
@@ -347,39 +254,23 @@ bool
 outbox_properties_read_file(const char *path, OutboxProperties *properties,
 							char *error)
 {
-	FILE *file = AllocateFile(path, "r");
-	char line[8192];
-	int number = 0;
+	/* a pipe would have us wait for somebody who writes to it */
+	int fd = OpenTransientFile(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+	char *text;
 	bool ok;
 
-	if (file == NULL)
+	if (fd < 0)
 	{
 		snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
 				 "Could not open file \"%s\": %s.", path, strerror(errno));
 		return false;
 	}
-
-	ok = check_file(file, path, error);
-	while (ok && fgets(line, sizeof(line), file) != NULL)
-	{
-		number++;
-		if (strlen(line) == sizeof(line) - 1)
-		{
-			snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
-					 "Line %d of the file is too long.", number);
-			ok = false;
-		}
-		else
-			ok = add_line(properties, line, number, error);
-	}
-	if (ok && ferror(file))
-	{
-		snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
-				 "Could not read file \"%s\": %s.", path, strerror(errno));
-		ok = false;
-	}
-	explicit_bzero(line, sizeof(line));
-	FreeFile(file);
+	text = palloc(FILE_BYTES_MAX + 1);
+	ok = check_file(fd, path, error) && read_text(fd, path, text, error);
+	CloseTransientFile(fd);
+	ok = ok && add_lines(properties, text, error);
+	explicit_bzero(text, FILE_BYTES_MAX + 1);
+	pfree(text);
 	return ok;
 }
 

@@ -59,18 +59,65 @@ accept(void)
 }
 
 /*
+ * The sinks of the settings that were in use have some time for their answers,
+ * and are closed. False if the process is to end, and has other things to do.
+ */
+static bool
+leave(OutboxStream *stream)
+{
+	outbox_publish_drain(stream, SWITCH_GRACE_MS);
+	outbox_retry_drain(outbox_publish_position(stream), SWITCH_GRACE_MS);
+	if (outbox_stop_is_requested())
+		return false;
+	outbox_publish_close(stream);
+	outbox_retry_close();
+	outbox_deadletter_close();
+	stream->batch_bytes = 0;
+	stream->trouble_since = 0;
+	return true;
+}
+
+/* There are no brokers to publish to: stops until there are. */
+static void
+rest(OutboxStream *stream)
+{
+	if (running == NULL)
+	{
+		refuse(stream, "outbox.bootstrap_servers is not set");
+		return;
+	}
+	if (!leave(stream))
+		return;
+	outbox_config_free(running);
+	running = NULL;
+	accept();
+	outbox_status_set(stream->db, OUTBOX_RELAY_UNCONFIGURED);
+	ereport(LOG, (errmsg("outbox relay for database \"%s\" stops publishing: "
+						 "outbox.bootstrap_servers is not set any more",
+						 stream->database),
+				  errdetail("Events are kept, and published when it is "
+							"set again.")));
+}
+
+/*
  * Opens a sink with the settings as they are now, if they differ from those
- * of the running one. Only when the new one is open, the old one is drained
- * and closed: no event is lost, and none is repeated if the old brokers
- * answer.
+ * of the running one; with no brokers set, there is none. Only when the new
+ * one is open, the old one is drained and closed: no event is lost, and none
+ * is repeated if the old brokers answer.
  */
 void
 outbox_reconfigure(OutboxStream *stream)
 {
 	char error[OUTBOX_SINK_ERROR_MAX];
-	OutboxConfig *config = outbox_config_read(stream->database, error);
+	OutboxConfig *config;
 	OutboxSink *sink;
 
+	if (!outbox_config_has_brokers())
+	{
+		rest(stream);
+		return;
+	}
+	config = outbox_config_read(stream->database, error);
 	if (config == NULL)
 	{
 		refuse(stream, error);
@@ -91,19 +138,13 @@ outbox_reconfigure(OutboxStream *stream)
 		return;
 	}
 
-	outbox_publish_drain(stream, SWITCH_GRACE_MS);
-	outbox_retry_drain(outbox_publish_position(stream), SWITCH_GRACE_MS);
-	if (outbox_stop_is_requested())
+	if (!leave(stream))
 	{
 		/* the brokers of the old ones have some time left */
 		stream->api->close(sink);
 		outbox_config_free(config);
 		return;
 	}
-	outbox_retry_close();
-	outbox_deadletter_close();
-	stream->batch_bytes = 0;
-	stream->trouble_since = 0;
 	outbox_publish_open(stream, sink, &config->sink);
 	if (running != NULL)
 		outbox_config_free(running);

@@ -4,12 +4,15 @@
  *	  From the settings of outbox to a configuration of librdkafka.
  *
  * In this order, the later ones winning: our defaults, the administrator's
- * properties, and what the promises of outbox rest on. (properties.c refuses
- * the latter by name already, with a better message.)
+ * properties, and what the promises of outbox rest on. (forbidden.c refuses
+ * the latter by name already, with a better message.) In the end the library is
+ * asked what it has understood.
  *
  *-------------------------------------------------------------------------
  */
 #include "kafka.h"
+
+#include <sys/stat.h>
 
 typedef struct Setting
 {
@@ -45,9 +48,36 @@ static const Setting fixed[] = {
 	{"enable.gapless.guarantee", "true"},
 	/* retry for ever: an outage is not an event's fault */
 	{"message.timeout.ms", "0"},
+	/* outbox_emit() has its limit, and a topic has one; batches have theirs in
+	 * batch.size */
+	{"message.max.bytes", "1000000000"},
 	{"delivery.report.only.error", "false"},
 	/* log lines come through poll, in the relay's own thread */
 	{"log.queue", "true"},
+};
+
+/* What must be there in the end, however it has been set; "" = nothing */
+static const Setting needed[] = {
+	{"delivery.report.only.error", "false"},
+	{"enable.gapless.guarantee", "true"},
+	{"enable.idempotence", "true"},
+	{"internal.termination.signal", "0"},
+	{"log.queue", "true"},
+	{"message.send.max.retries", "2147483647"},
+	{"message.timeout.ms", "0"},
+	{"plugin.library.paths", ""},
+	{"queuing.strategy", "fifo"},
+	{"request.required.acks", "-1"},
+	{"statistics.interval.ms", "0"},
+	{"topic.blacklist", ""},
+	{"transactional.id", ""},
+};
+
+/* The partitioners by which events of one key stay together, as topics.c
+ * knows them */
+static const char *const partitioners[] = {
+	"consistent",   "consistent_random", "fnv1a",
+	"fnv1a_random", "murmur2",           "murmur2_random",
 };
 
 /* Sets one property. The library's message may repeat the value. */
@@ -79,6 +109,34 @@ set_all(rd_kafka_conf_t *conf, const Setting *settings, size_t count,
 	return true;
 }
 
+/*
+ * Is the value the path of a pipe or a device? To open it could take for ever,
+ * in the relay's own thread.
+ */
+static bool
+is_special_file(const OutboxProperty *property, char *error)
+{
+	static const char *const ends[] = {".location", ".file"};
+	struct stat st;
+
+	for (size_t i = 0; i < lengthof(ends); i++)
+	{
+		size_t len = strlen(property->name);
+
+		if (len < strlen(ends[i]) ||
+			strcmp(property->name + len - strlen(ends[i]), ends[i]) != 0 ||
+			stat(property->value, &st) != 0 || S_ISREG(st.st_mode) ||
+			S_ISDIR(st.st_mode))
+			continue;
+		snprintf(error, OUTBOX_SINK_ERROR_MAX,
+				 "what property \"%s\" names is neither a file nor a "
+				 "directory",
+				 property->name);
+		return true;
+	}
+	return false;
+}
+
 static bool
 set_properties(rd_kafka_conf_t *conf, const OutboxProperties *properties,
 			   char *error)
@@ -87,6 +145,8 @@ set_properties(rd_kafka_conf_t *conf, const OutboxProperties *properties,
 	{
 		const OutboxProperty *property = &properties->items[i];
 
+		if (is_special_file(property, error))
+			return false;
 		if (set(conf, property->name, property->value, error))
 			continue;
 		if (property->secret)
@@ -96,6 +156,49 @@ set_properties(rd_kafka_conf_t *conf, const OutboxProperties *properties,
 		return false;
 	}
 	return true;
+}
+
+/* What the library has for a property, "" if nothing */
+static void
+get(const rd_kafka_conf_t *conf, const char *name, char *value, size_t size)
+{
+	if (rd_kafka_conf_get(conf, name, value, &size) != RD_KAFKA_CONF_OK)
+		value[0] = '\0';
+}
+
+static bool
+is_partitioner(const char *value)
+{
+	for (size_t i = 0; i < lengthof(partitioners); i++)
+	{
+		if (strcmp(value, partitioners[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Has the library understood the properties as we have? */
+static bool
+check(const rd_kafka_conf_t *conf, char *error)
+{
+	const char *wrong = NULL;
+	char value[64];
+
+	get(conf, "partitioner", value, sizeof(value));
+	if (!is_partitioner(value))
+		wrong = "partitioner";
+	for (size_t i = 0; wrong == NULL && i < lengthof(needed); i++)
+	{
+		get(conf, needed[i].name, value, sizeof(value));
+		if (strcmp(value, needed[i].value) != 0)
+			wrong = needed[i].name;
+	}
+	if (wrong != NULL)
+		snprintf(error, OUTBOX_SINK_ERROR_MAX,
+				 "property \"%s\" cannot be \"%s\": outbox guarantees order "
+				 "and delivery by its own value",
+				 wrong, value);
+	return wrong == NULL;
 }
 
 /*
@@ -143,7 +246,7 @@ outbox_kafka_conf(const OutboxSinkConfig *config, char *error)
 		set_properties(conf, config->properties, error) &&
 		set_batch(conf, config->batch_bytes, error) &&
 		set(conf, "bootstrap.servers", config->bootstrap_servers, error) &&
-		set_all(conf, fixed, lengthof(fixed), error))
+		set_all(conf, fixed, lengthof(fixed), error) && check(conf, error))
 	{
 		/* everything comes as an event of the queue: no callback at all */
 		rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR |
