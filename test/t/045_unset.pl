@@ -54,6 +54,8 @@ for my $value ('', ' , ')
 	wait_until(undef, sub { count() > $count + 300 }, 'traffic again');
 }
 stop_load($node, $load);
+ok(wait_published($node), 'published');
+ok($_->drain, 'read') for @consumers;
 
 # cleared while nothing answers: what has no answer is not forgotten
 $mock_b->command('down');
@@ -64,7 +66,7 @@ wait_unset();
 conf_reload($node, "outbox.bootstrap_servers = '" . $mock_a->bootstrap . "'");
 
 ok(wait_published($node), 'published');
-ok($consumers[0]->drain, 'read');
+ok($consumers[0]->drain, 'read again');
 my ($first, $second) = map { [ $_->records ] } @consumers;
 my @last = grep { $_->{payload} eq 'late' } @$first;
 my @records = ((grep { $_->{payload} ne 'late' } @$first), @$second, @last);
