@@ -30,11 +30,15 @@ SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', 'p', '{"event_id": "x"}')$$
 SELECT * FROM attempt($$SELECT outbox_emit('t', '{}'::jsonb, 'p')$$);
 SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', 1.5)$$);
 
--- the limit is on key, payload and headers together
+-- the limit is on key, payload and headers together, as they are sent: event_id has 44 bytes
 SHOW outbox.max_event_size;
-SELECT * FROM attempt($$SELECT outbox_emit('t', NULL, repeat('x', 1000000))$$);
-SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', repeat('x', 1000000))$$);
-SELECT * FROM attempt($$SELECT outbox_emit('t', NULL, repeat('x', 999990), '{"name": "value"}')$$);
+SELECT * FROM attempt($$SELECT outbox_emit('t', NULL, repeat('x', 999956))$$);
+SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', repeat('x', 999956))$$);
+SELECT * FROM attempt($$SELECT outbox_emit('t', NULL, repeat('x', 999947), '{"name": "value"}')$$);
+SELECT * FROM attempt($$SELECT outbox_emit('t', NULL, 'x', '{"a": 1e131071, "b": 1.5, "c": 1e-16383}')$$);
+SELECT * FROM attempt($$SELECT outbox_emit('t', NULL, 'x', jsonb_object_agg('h' || i, 1e131071)) FROM generate_series(1, 8) i$$);
+SELECT * FROM attempt($$SELECT outbox_emit('t', NULL, 'x', jsonb_object_agg('h' || i, 'v')) FROM generate_series(1, 1000) i$$);
+SELECT * FROM attempt($$SELECT outbox_emit('t', NULL, 'x', jsonb_object_agg('h' || i, 'v')) FROM generate_series(1, 1001) i$$);
 
 -- times of delivery
 SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', 'p', deliver_at => now(), deliver_after => '1 s')$$);

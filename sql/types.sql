@@ -18,6 +18,9 @@ SELECT outbox_emit('t', 1::smallint, 'smallint') IS NOT NULL AS ok;
 SELECT outbox_emit('t', 2, 'integer') IS NOT NULL AS ok;
 SELECT outbox_emit('t', 3::bigint, 'bigint') IS NOT NULL AS ok;
 SELECT outbox_emit('t', 4.50, 'numeric') IS NOT NULL AS ok;
+-- equal in SQL, one key in Kafka
+SELECT count(outbox_emit('t', n, 'numeric'))
+FROM unnest('{100,100.0,1e2,0.00,-0,1e-3,0.0010,NaN,Infinity}'::numeric[]) n;
 SELECT outbox_emit('t', '01890a5d-ac96-774b-bcce-b302099a8057'::uuid, 'uuid') IS NOT NULL AS ok;
 SELECT outbox_emit('t', 'glad'::mood, 'enum') IS NOT NULL AS ok;
 SELECT outbox_emit('t', 'domain'::code, 'domain'::code) IS NOT NULL AS ok;

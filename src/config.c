@@ -45,7 +45,6 @@ outbox_config_read(const char *database, char *error)
 	config->context = context;
 	config->sink.bootstrap_servers = pstrdup(outbox_bootstrap_servers);
 	config->sink.client_id = psprintf("outbox-%s", database);
-	config->sink.max_event_bytes = outbox_max_event_size_bytes;
 	config->sink.window_events = outbox_window_events;
 	config->sink.window_size_kb = outbox_window_size_kb;
 	config->sink.wake_fd = outbox_wait_pipe();
@@ -70,7 +69,6 @@ outbox_config_equal(const OutboxConfig *a, const OutboxConfig *b)
 {
 	return strcmp(a->sink.bootstrap_servers, b->sink.bootstrap_servers) == 0 &&
 		   strcmp(a->sink.client_id, b->sink.client_id) == 0 &&
-		   a->sink.max_event_bytes == b->sink.max_event_bytes &&
 		   a->sink.window_events == b->sink.window_events &&
 		   a->sink.window_size_kb == b->sink.window_size_kb &&
 		   outbox_properties_equal(a->sink.properties, b->sink.properties);

@@ -22,6 +22,10 @@
 #include "utils/timestamp.h"
 
 #define BATCH_EVENTS    500
+
+/* what part of outbox.window_size the copies of a batch may take; one may
+ * always be on its way */
+#define BATCH_SHARE     8
 #define EXPIRE_EVERY_MS 600000
 #define BUSY_RETRY_MS   50
 
@@ -33,6 +37,7 @@ static uint64 ids[BATCH_EVENTS];
 static bool delivered[BATCH_EVENTS];
 static int count = 0; /* 0 = no batch under way */
 static int unanswered = 0;
+static int64 bytes_left = 0; /* of memory for the copies of the batch */
 static uint64 first_tag = 0;
 static bool failed = false;
 static char *told = NULL; /* the error told last, to tell it once */
@@ -71,6 +76,16 @@ tell_failure(const char *error)
 							"tried again.")));
 }
 
+/* Takes an event into the batch. */
+static void
+add(const OutboxEvent *event, bool is_done)
+{
+	ids[count] = event->id;
+	delivered[count] = is_done;
+	count++;
+	unanswered += !is_done;
+}
+
 /* Hands one copy to the sink. */
 static bool
 send(const OutboxEvent *event, void *arg)
@@ -80,15 +95,24 @@ send(const OutboxEvent *event, void *arg)
 	char error[OUTBOX_SINK_ERROR_MAX];
 
 	(void) arg;
-	outbox_record_from_event(&record, event);
 	record.tag = first_tag + count;
+	if (!outbox_record_from_event(&record, event, error))
+	{
+		/* nor will it ever be possible */
+		ereport(LOG, (errmsg("outbox: event %llu is too large for a copy in "
+							 "outbox.dead_letter_topic",
+							 (unsigned long long) event->id),
+					  errdetail_internal("%s", error)));
+		add(event, true);
+		return true;
+	}
+	if (record.bytes > bytes_left && unanswered > 0)
+		return false;
+	bytes_left -= record.bytes;
 	switch (api->publish(sink, &record, &failure, error))
 	{
 		case OUTBOX_SINK_ACCEPTED:
-			ids[count] = event->id;
-			delivered[count] = false;
-			count++;
-			unanswered++;
+			add(event, false);
 			return true;
 		case OUTBOX_SINK_REFUSED:
 			tell_failure(error);
@@ -182,6 +206,7 @@ begin_batch(const OutboxSinkConfig *config)
 	}
 	failed = false;
 	unanswered = 0;
+	bytes_left = (int64) config->window_size_kb * 1024 / BATCH_SHARE;
 	status = outbox_parked_unannounced(relay, outbox_dead_letter_topic,
 									   BATCH_EVENTS, send, NULL, &rows);
 	if (status != OUTBOX_STORE_OK || count > 0)

@@ -44,20 +44,6 @@ argument_type(FunctionCallInfo fcinfo, int argument)
 	return type;
 }
 
-static void
-check_size(Size bytes)
-{
-	if (bytes > (Size) outbox_max_event_size_bytes)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("event of %zu bytes is too large", bytes),
-				 errdetail("Key, payload and headers may have %d bytes "
-						   "together.",
-						   outbox_max_event_size_bytes),
-				 errhint("Send less, or raise outbox.max_event_size, and "
-						 "max.message.bytes of the topic in Kafka.")));
-}
-
 static bool
 has_argument(FunctionCallInfo fcinfo, int argument)
 {
@@ -124,7 +110,7 @@ set_times(FunctionCallInfo fcinfo, TimestampTz emitted_at, Datum *values,
  * timestamptz, deliver_after interval, expires_at timestamptz) RETURNS uuid
  *
  * One function for every type of key and payload; in version 1.0 it had no
- * times. Its bytes are counted as Kafka will: key, payload, headers.
+ * times. What is written is all that Kafka gets, but for event_id.
  */
 Datum
 outbox_emit(PG_FUNCTION_ARGS)
@@ -132,8 +118,10 @@ outbox_emit(PG_FUNCTION_ARGS)
 	Datum values[OUTBOX_DELAYED_COLUMNS];
 	bool nulls[OUTBOX_DELAYED_COLUMNS] = {0};
 	pg_uuid_t *event_id = palloc(sizeof(pg_uuid_t));
+	text *key = NULL;
+	bytea *payload = NULL;
+	Jsonb *headers = NULL;
 	HeapTuple tuple;
-	Size bytes = 0;
 	TimestampTz emitted_at;
 	int columns = outbox_commit_join(false);
 
@@ -145,35 +133,20 @@ outbox_emit(PG_FUNCTION_ARGS)
 	values[OUTBOX_EVENT_TOPIC] =
 		PointerGetDatum(outbox_event_topic(PG_GETARG_TEXT_PP(0)));
 
-	nulls[OUTBOX_EVENT_KEY] = PG_ARGISNULL(1);
 	if (!PG_ARGISNULL(1))
-	{
-		text *key =
-			outbox_event_key(PG_GETARG_DATUM(1), argument_type(fcinfo, 1));
-
-		bytes += VARSIZE_ANY_EXHDR(key);
-		values[OUTBOX_EVENT_KEY] = PointerGetDatum(key);
-	}
-
-	nulls[OUTBOX_EVENT_PAYLOAD] = PG_ARGISNULL(2);
+		key = outbox_event_key(PG_GETARG_DATUM(1), argument_type(fcinfo, 1));
 	if (!PG_ARGISNULL(2))
-	{
-		bytea *payload =
+		payload =
 			outbox_event_payload(PG_GETARG_DATUM(2), argument_type(fcinfo, 2));
-
-		bytes += VARSIZE_ANY_EXHDR(payload);
-		values[OUTBOX_EVENT_PAYLOAD] = PointerGetDatum(payload);
-	}
-
-	nulls[OUTBOX_EVENT_HEADERS] = PG_ARGISNULL(3);
 	if (!PG_ARGISNULL(3))
-	{
-		Jsonb *headers = PG_GETARG_JSONB_P(3);
-
-		bytes += outbox_event_check_headers(headers);
-		values[OUTBOX_EVENT_HEADERS] = JsonbPGetDatum(headers);
-	}
-	check_size(bytes);
+		headers = PG_GETARG_JSONB_P(3);
+	outbox_event_check(key, payload, headers);
+	values[OUTBOX_EVENT_KEY] = PointerGetDatum(key);
+	values[OUTBOX_EVENT_PAYLOAD] = PointerGetDatum(payload);
+	values[OUTBOX_EVENT_HEADERS] = PointerGetDatum(headers);
+	nulls[OUTBOX_EVENT_KEY] = (key == NULL);
+	nulls[OUTBOX_EVENT_PAYLOAD] = (payload == NULL);
+	nulls[OUTBOX_EVENT_HEADERS] = (headers == NULL);
 
 	/* the id is filled in at commit */
 	values[OUTBOX_EVENT_ID] = Int64GetDatum(0);

@@ -13,13 +13,16 @@
 #include "buffer.h"
 #include "catalog/pg_type.h"
 #include "event.h"
+#include "guc.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "parser/parse_coerce.h"
+#include "record.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 /*
@@ -106,7 +109,8 @@ outbox_event_topic(text *topic)
 
 /*
  * The key as text. Text, and what names things without any formatting that
- * depends on settings: integers, numerics, uuids, enums.
+ * depends on settings: integers, numerics, uuids, enums. Numerics that are
+ * equal are the same key.
  */
 text *
 outbox_event_key(Datum key, Oid type)
@@ -120,10 +124,11 @@ outbox_event_key(Datum key, Oid type)
 		case TEXTOID:
 		case VARCHAROID:
 			return DatumGetTextPP(key);
+		case NUMERICOID:
+			return cstring_to_text(numeric_normalize(DatumGetNumeric(key)));
 		case INT2OID:
 		case INT4OID:
 		case INT8OID:
-		case NUMERICOID:
 		case OIDOID:
 		case UUIDOID:
 			break;
@@ -140,18 +145,16 @@ outbox_event_key(Datum key, Oid type)
 	return cstring_to_text(OidOutputFunctionCall(output_function, key));
 }
 
-/* Text in the server's encoding to bytes in UTF-8, which is what Kafka's
- * consumers expect */
 static bytea *
 text_to_utf8(text *value)
 {
-	char *data = VARDATA_ANY(value);
-	int len = VARSIZE_ANY_EXHDR(value);
-	char *utf8 = pg_server_to_any(data, len, PG_UTF8);
+	const char *data = VARDATA_ANY(value);
+	int bytes = VARSIZE_ANY_EXHDR(value);
+	const char *utf8 = outbox_record_utf8("payload", data, &bytes);
 
 	if (utf8 == data)
 		return (bytea *) value;
-	return (bytea *) cstring_to_text(utf8);
+	return (bytea *) cstring_to_text_with_len(utf8, bytes);
 }
 
 /* The payload as bytes: text and JSON in UTF-8, bytea as it is. */
@@ -208,44 +211,93 @@ refuse_headers(const char *detail)
 							"'{\"name\": \"value\"}'::jsonb.")));
 }
 
-/*
- * Checks that headers are an object of strings; numbers, booleans and null
- * are fine, too. Returns how many bytes its names and values have.
- */
-Size
-outbox_event_check_headers(Jsonb *headers)
+static void
+check_name(const OutboxHeader *header)
+{
+	if (header->name_bytes == strlen(OUTBOX_HEADER_EVENT_ID) &&
+		memcmp(header->name, OUTBOX_HEADER_EVENT_ID, header->name_bytes) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_RESERVED_NAME),
+				 errmsg("header \"%s\" is reserved", OUTBOX_HEADER_EVENT_ID),
+				 errhint("outbox sets it to the value that "
+						 "outbox_emit() returns.")));
+}
+
+static void
+check_size(Size bytes)
+{
+	if (bytes > (Size) outbox_max_event_size_bytes)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("event of %zu bytes is too large", bytes),
+				 errdetail("Key, payload and headers may have %d bytes "
+						   "together, as they are sent.",
+						   outbox_max_event_size_bytes),
+				 errhint("Send less, or raise outbox.max_event_size, and "
+						 "max.message.bytes of the topic in Kafka.")));
+}
+
+/* Adds what headers will have when they are sent. Rendered, a number may have
+ * 10,000 times as many bytes as in jsonb, so it ends where it is too much. */
+static void
+check_headers(Jsonb *headers, Size bytes)
 {
 	JsonbIterator *it;
 	JsonbIteratorToken token;
 	JsonbValue value;
-	Size bytes = 0;
+	OutboxHeader header;
 
 	if (!JB_ROOT_IS_OBJECT(headers))
 		refuse_headers("They are not a JSON object.");
+	if (JB_ROOT_COUNT(headers) > OUTBOX_HEADERS_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("event has too many headers"),
+				 errdetail("It has %d; outbox allows %d.",
+						   (int) JB_ROOT_COUNT(headers), OUTBOX_HEADERS_MAX),
+				 errhint("Put them into the payload.")));
 
 	it = JsonbIteratorInit(&headers->root);
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 	{
 		if (token == WJB_KEY)
 		{
-			bytes += value.val.string.len;
-			if (value.val.string.len == strlen(OUTBOX_HEADER_EVENT_ID) &&
-				strncmp(value.val.string.val, OUTBOX_HEADER_EVENT_ID,
-						value.val.string.len) == 0)
-				ereport(ERROR, (errcode(ERRCODE_RESERVED_NAME),
-								errmsg("header \"%s\" is reserved",
-									   OUTBOX_HEADER_EVENT_ID),
-								errhint("outbox sets it to the value that "
-										"outbox_emit() returns.")));
+			outbox_record_set_name(&header, &value);
+			check_name(&header);
 		}
 		else if (token == WJB_VALUE)
 		{
 			if (value.type == jbvBinary)
 				refuse_headers("A value is an object or an array.");
-			bytes += (value.type == jbvString) ? value.val.string.len : 8;
+			outbox_record_set_value(&header, &value);
+			bytes += header.name_bytes + header.value_bytes;
+			check_size(bytes);
 		}
 	}
-	return bytes;
+}
+
+/*
+ * Checks that headers are an object of strings (numbers, booleans and null are
+ * fine, too), that everything can be sent, which is UTF-8, and that it is not
+ * too large then. All but the topic may be NULL.
+ */
+void
+outbox_event_check(const text *key, const bytea *payload, Jsonb *headers)
+{
+	Size bytes = OUTBOX_RECORD_EVENT_ID_BYTES;
+
+	if (key != NULL)
+	{
+		int key_bytes = VARSIZE_ANY_EXHDR(key);
+
+		(void) outbox_record_utf8("key", VARDATA_ANY(key), &key_bytes);
+		bytes += key_bytes;
+	}
+	if (payload != NULL)
+		bytes += VARSIZE_ANY_EXHDR(payload);
+	check_size(bytes);
+	if (headers != NULL)
+		check_headers(headers, bytes);
 }
 
 /*

@@ -19,7 +19,8 @@ extern TupleDesc outbox_event_tupdesc(int columns);
 extern text *outbox_event_topic(text *topic);
 extern text *outbox_event_key(Datum key, Oid type);
 extern bytea *outbox_event_payload(Datum payload, Oid type);
-extern Size outbox_event_check_headers(Jsonb *headers);
+extern void outbox_event_check(const text *key, const bytea *payload,
+							   Jsonb *headers);
 extern void outbox_event_emit_again(const OutboxEvent *event, int columns);
 
 #endif /* OUTBOX_EVENT_H */

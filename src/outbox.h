@@ -54,4 +54,7 @@ typedef enum OutboxEventColumn
 /* the header that carries event_id; the application cannot set it */
 #define OUTBOX_HEADER_EVENT_ID "event_id"
 
+/* how many headers the application can set; others come with copies */
+#define OUTBOX_HEADERS_MAX     1000
+
 #endif /* OUTBOX_H */

@@ -172,6 +172,23 @@ pass_over(PageState *page, uint64 id)
 	page->last_id = id;
 }
 
+/* Events that must not be sent are refused here, others by the sink. */
+static OutboxSinkAnswer
+send(OutboxStream *stream, OutboxRecord *record, const OutboxEvent *event,
+	 OutboxFailure *failure, char *error)
+{
+	record->tag = outbox_window_next_tag(stream->window);
+	record->bytes = 0;
+	if (!outbox_record_from_event(record, event, error))
+	{
+		*failure = OUTBOX_FAILURE_INVALID;
+		return OUTBOX_SINK_REFUSED;
+	}
+	if (!outbox_window_has_room(stream->window, record->bytes))
+		return OUTBOX_SINK_FULL;
+	return stream->api->publish(stream->sink, record, failure, error);
+}
+
 /* Hands one event to the sink; false if it must wait. */
 static bool
 publish_event(const OutboxEvent *event, void *arg)
@@ -181,7 +198,6 @@ publish_event(const OutboxEvent *event, void *arg)
 	OutboxRecord record;
 	OutboxFailure failure;
 	char error[OUTBOX_SINK_ERROR_MAX];
-	int64 bytes;
 
 	if (outbox_aside_is_full(&page->aside))
 	{
@@ -215,16 +231,7 @@ publish_event(const OutboxEvent *event, void *arg)
 		return false;
 	}
 
-	record.tag = outbox_window_next_tag(stream->window);
-	outbox_record_from_event(&record, event);
-	bytes = outbox_record_bytes(&record);
-	if (!outbox_window_has_room(stream->window, bytes))
-	{
-		page->stopped = true;
-		return false;
-	}
-
-	switch (stream->api->publish(stream->sink, &record, &failure, error))
+	switch (send(stream, &record, event, &failure, error))
 	{
 		case OUTBOX_SINK_ACCEPTED:
 			break;
@@ -236,7 +243,7 @@ publish_event(const OutboxEvent *event, void *arg)
 			page->stopped = true;
 			return false;
 		case OUTBOX_SINK_REFUSED:
-			outbox_window_add(stream->window, event->id, bytes);
+			outbox_window_add(stream->window, event->id, record.bytes);
 			outbox_settle_failed(stream, record.tag, failure, error);
 			page->last_id = event->id;
 			/* nothing of its key may overtake it */
@@ -249,7 +256,7 @@ publish_event(const OutboxEvent *event, void *arg)
 		stream->expires_first = DT_NOEND;
 	}
 	stream->expires_first = Min(stream->expires_first, event->expires_at);
-	outbox_window_add(stream->window, event->id, bytes);
+	outbox_window_add(stream->window, event->id, record.bytes);
 	page->last_id = event->id;
 	return true;
 }

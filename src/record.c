@@ -14,14 +14,48 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
-#define UUID_TEXT_BYTES 36
+/* what a header costs beside its bytes: bookkeeping of the library */
+#define HEADER_OVERHEAD  96
 
-/* Text in the server's encoding to UTF-8; not a copy if it is UTF-8 */
-static const char *
-to_utf8(const char *data, int *bytes)
+/*
+ * What a record may have in all, in whatever way its row has come; never less
+ * than outbox_emit() accepts and copies for replays and dead letters add. The
+ * library ends the server if it finds no memory.
+ */
+#define RECORD_MAX_BYTES ((int64) 520 * 1024 * 1024)
+
+/* Tells an error what was being converted. */
+static void
+in_conversion(void *arg)
 {
-	char *utf8 = pg_server_to_any(data, *bytes, PG_UTF8);
+	int code = geterrcode();
 
+	if (code == ERRCODE_CHARACTER_NOT_IN_REPERTOIRE ||
+		code == ERRCODE_UNTRANSLATABLE_CHARACTER)
+		errhint("Kafka gets text in UTF-8. Send other bytes as a payload of "
+				"type bytea.");
+	errcontext("converting the %s of an event to UTF-8", (const char *) arg);
+}
+
+/*
+ * Text in the database's encoding to UTF-8, palloc'd; not a copy if it is
+ * UTF-8. Raises 22021 or 22P05 if there is no such text, which says what it is
+ * part of. Keys and headers are stored as they are, and are converted when
+ * they are emitted only to find that out.
+ */
+const char *
+outbox_record_utf8(const char *what, const char *data, int *bytes)
+{
+	ErrorContextCallback callback = {.previous = error_context_stack,
+									 .callback = in_conversion,
+									 .arg = unconstify(char *, what)};
+	const char *utf8;
+
+	if (GetDatabaseEncoding() == PG_UTF8)
+		return data;
+	error_context_stack = &callback;
+	utf8 = pg_server_to_any(data, *bytes, PG_UTF8);
+	error_context_stack = callback.previous;
 	if (utf8 != data)
 		*bytes = (int) strlen(utf8);
 	return utf8;
@@ -42,8 +76,18 @@ format_uuid(const pg_uuid_t *uuid, char *out)
 	}
 }
 
-static void
-set_header_value(OutboxHeader *header, const JsonbValue *value)
+/* Takes a header's name from its place in jsonb. */
+void
+outbox_record_set_name(OutboxHeader *header, const JsonbValue *name)
+{
+	header->name_bytes = name->val.string.len;
+	header->name = outbox_record_utf8("header", name->val.string.val,
+									  &header->name_bytes);
+}
+
+/* Renders a header's value. What outbox_emit() counts is what is sent. */
+void
+outbox_record_set_value(OutboxHeader *header, const JsonbValue *value)
 {
 	const char *text = NULL;
 
@@ -51,8 +95,8 @@ set_header_value(OutboxHeader *header, const JsonbValue *value)
 	{
 		case jbvString:
 			header->value_bytes = value->val.string.len;
-			header->value =
-				to_utf8(value->val.string.val, &header->value_bytes);
+			header->value = outbox_record_utf8("header", value->val.string.val,
+											   &header->value_bytes);
 			return;
 		case jbvNumeric:
 			text = DatumGetCString(DirectFunctionCall1(
@@ -68,9 +112,12 @@ set_header_value(OutboxHeader *header, const JsonbValue *value)
 	header->value_bytes = text ? (int) strlen(text) : 0;
 }
 
-/* The event's own headers, in the order that jsonb keeps them */
+/*
+ * The event's own headers, in the order that jsonb keeps them. NULL as soon as
+ * they are too many bytes: a number of 12 bytes may be rendered as 131,072.
+ */
 static OutboxHeader *
-add_headers(OutboxHeader *header, Jsonb *headers)
+add_headers(OutboxHeader *header, Jsonb *headers, int64 *bytes)
 {
 	JsonbIterator *it = JsonbIteratorInit(&headers->root);
 	JsonbIteratorToken token;
@@ -79,27 +126,45 @@ add_headers(OutboxHeader *header, Jsonb *headers)
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 	{
 		if (token == WJB_KEY)
-		{
-			header->name_bytes = value.val.string.len;
-			header->name = to_utf8(value.val.string.val, &header->name_bytes);
-		}
+			outbox_record_set_name(header, &value);
 		else if (token == WJB_VALUE)
-			set_header_value(header++, &value);
+		{
+			outbox_record_set_value(header, &value);
+			*bytes += header->name_bytes + header->value_bytes;
+			if (*bytes > RECORD_MAX_BYTES)
+				return NULL;
+			header++;
+		}
 	}
 	return header;
 }
 
+/* The name of the event, which outbox_emit() has returned */
+static void
+set_event_id(OutboxHeader *header, const pg_uuid_t *event_id)
+{
+	char *text = palloc(OUTBOX_RECORD_UUID_BYTES);
+
+	format_uuid(event_id, text);
+	header->name = OUTBOX_HEADER_EVENT_ID;
+	header->name_bytes = (int) strlen(OUTBOX_HEADER_EVENT_ID);
+	header->value = text;
+	header->value_bytes = OUTBOX_RECORD_UUID_BYTES;
+}
+
 /*
  * Fills a record from an event, but for its tag. What it points to is palloc'd
- * or belongs to the event.
+ * or belongs to the event. False, with a message in error (of
+ * OUTBOX_SINK_ERROR_MAX bytes), if no sink must be given such a record.
  */
-void
-outbox_record_from_event(OutboxRecord *record, const OutboxEvent *event)
+bool
+outbox_record_from_event(OutboxRecord *record, const OutboxEvent *event,
+						 char *error)
 {
-	int count = 1 + (event->headers ? (int) JB_ROOT_COUNT(event->headers) : 0);
-	OutboxHeader *headers = palloc(count * sizeof(OutboxHeader));
-	OutboxHeader *header = headers;
-	char *event_id = palloc(UUID_TEXT_BYTES);
+	int count = event->headers ? (int) JB_ROOT_COUNT(event->headers) : 0;
+	int64 bytes = (int64) count * HEADER_OVERHEAD;
+	OutboxHeader *headers = NULL;
+	OutboxHeader *header = NULL;
 
 	record->topic = text_to_cstring(event->topic);
 	record->key = NULL;
@@ -107,7 +172,9 @@ outbox_record_from_event(OutboxRecord *record, const OutboxEvent *event)
 	if (event->key)
 	{
 		record->key_bytes = VARSIZE_ANY_EXHDR(event->key);
-		record->key = to_utf8(VARDATA_ANY(event->key), &record->key_bytes);
+		record->key = outbox_record_utf8("key", VARDATA_ANY(event->key),
+										 &record->key_bytes);
+		bytes += record->key_bytes;
 	}
 	record->payload = NULL;
 	record->payload_bytes = 0;
@@ -115,31 +182,28 @@ outbox_record_from_event(OutboxRecord *record, const OutboxEvent *event)
 	{
 		record->payload = VARDATA_ANY(event->payload);
 		record->payload_bytes = VARSIZE_ANY_EXHDR(event->payload);
+		bytes += record->payload_bytes;
 	}
 	record->timestamp_ms =
 		(event->emitted_at +
 		 (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY) /
 		1000;
 
-	if (event->headers)
-		header = add_headers(header, event->headers);
-	format_uuid(event->event_id, event_id);
-	header->name = OUTBOX_HEADER_EVENT_ID;
-	header->name_bytes = (int) strlen(OUTBOX_HEADER_EVENT_ID);
-	header->value = event_id;
-	header->value_bytes = UUID_TEXT_BYTES;
+	if (bytes <= RECORD_MAX_BYTES)
+		header = headers = palloc((count + 1) * sizeof(OutboxHeader));
+	if (header != NULL && event->headers)
+		header = add_headers(header, event->headers, &bytes);
+	if (header == NULL)
+	{
+		snprintf(error, OUTBOX_SINK_ERROR_MAX,
+				 "an event can have %lld MB in all, its headers counted with "
+				 "what they cost in memory",
+				 (long long) (RECORD_MAX_BYTES / (1024 * 1024)));
+		return false;
+	}
+	set_event_id(header, event->event_id);
 	record->headers = headers;
-	record->header_count = count;
-}
-
-/* How many bytes a record has, as far as they can be counted here */
-int64
-outbox_record_bytes(const OutboxRecord *record)
-{
-	int64 bytes = record->key_bytes + record->payload_bytes;
-
-	for (int i = 0; i < record->header_count; i++)
-		bytes +=
-			record->headers[i].name_bytes + record->headers[i].value_bytes;
-	return bytes;
+	record->header_count = count + 1;
+	record->bytes = bytes;
+	return true;
 }

@@ -23,6 +23,10 @@
 
 #define ROUND_EVENTS   2000
 
+/* what part of outbox.window_size the events of a round may take; one may
+ * always be on its way */
+#define ROUND_SHARE    4
+
 /* after so long without an answer, the oldest event's topic is looked at */
 #define STUCK_MS       4000
 
@@ -41,6 +45,7 @@ static MemoryContext round_context = NULL;
 static OutboxAttempt *attempts_made = NULL; /* NULL = no round under way */
 static int attempt_count = 0;
 static int attempt_limit = 0;
+static int64 bytes_left = 0; /* of memory for the events of the round */
 static int unanswered = 0;
 static uint64 first_tag = 0;        /* tag of attempts_made[0] */
 static TimestampTz answered_at = 0; /* the last answer of this round */
@@ -79,6 +84,7 @@ outbox_round_begin(OutboxRoundKind round_kind, const OutboxSinkConfig *config)
 		round_context, ROUND_EVENTS * sizeof(OutboxAttempt));
 	attempt_count = 0;
 	attempt_limit = Min(ROUND_EVENTS, config->window_events);
+	bytes_left = (int64) config->window_size_kb * 1024 / ROUND_SHARE;
 	unanswered = 0;
 	sink_ended = false;
 	answered_at = GetCurrentTimestamp();
@@ -105,6 +111,22 @@ end_sink(void)
 	api->purge(sinks[kind]);
 }
 
+/* Events that must not be sent are refused here, others by the sink. */
+static OutboxSinkAnswer
+send(OutboxRecord *record, const OutboxEvent *event, OutboxFailure *failure,
+	 char *error)
+{
+	if (!outbox_record_from_event(record, event, error))
+	{
+		*failure = OUTBOX_FAILURE_INVALID;
+		return OUTBOX_SINK_REFUSED;
+	}
+	if (record->bytes > bytes_left && unanswered > 0)
+		return OUTBOX_SINK_FULL;
+	bytes_left -= record->bytes;
+	return api->publish(sinks[kind], record, failure, error);
+}
+
 /*
  * Hands a parked event to the sink, as there is room. Returns false if it was
  * not accepted: then what comes behind it must wait, too.
@@ -113,17 +135,17 @@ bool
 outbox_round_send(const OutboxEvent *event, OutboxBlockEntry *entry)
 {
 	OutboxAttempt *attempt = &attempts_made[attempt_count];
-	MemoryContext old_context = MemoryContextSwitchTo(round_context);
 	OutboxRecord record;
+	OutboxSinkAnswer answer;
 	char error[OUTBOX_SINK_ERROR_MAX];
 
-	outbox_record_from_event(&record, event);
 	record.tag = first_tag + attempt_count++;
 	attempt->id = event->id;
 	attempt->entry = entry;
 	attempt->attempts = event->attempts;
-	attempt->topic = unconstify(char *, record.topic);
-	switch (api->publish(sinks[kind], &record, &attempt->failure, error))
+	answer = send(&record, event, &attempt->failure, error);
+	attempt->topic = MemoryContextStrdup(round_context, record.topic);
+	switch (answer)
 	{
 		case OUTBOX_SINK_ACCEPTED:
 			attempt->state = OUTBOX_ATTEMPT_SENT;
@@ -131,7 +153,7 @@ outbox_round_send(const OutboxEvent *event, OutboxBlockEntry *entry)
 			break;
 		case OUTBOX_SINK_REFUSED:
 			attempt->state = OUTBOX_ATTEMPT_FAILED;
-			attempt->error = pstrdup(error);
+			attempt->error = MemoryContextStrdup(round_context, error);
 			break;
 		case OUTBOX_SINK_ENDED:
 			attempt->state = OUTBOX_ATTEMPT_RETURNED;
@@ -141,7 +163,6 @@ outbox_round_send(const OutboxEvent *event, OutboxBlockEntry *entry)
 			attempt->state = OUTBOX_ATTEMPT_RETURNED;
 			break;
 	}
-	MemoryContextSwitchTo(old_context);
 	return attempt->state == OUTBOX_ATTEMPT_SENT;
 }
 

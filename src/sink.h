@@ -44,7 +44,6 @@ typedef struct OutboxSinkConfig
 	const char *bootstrap_servers;
 	const OutboxProperties *properties;
 	const char *client_id;
-	int max_event_bytes;
 	int window_events;
 	int window_size_kb;
 	int wake_fd;     /* gets a byte when poll has something to tell */
@@ -71,6 +70,7 @@ typedef struct OutboxRecord
 	int64 timestamp_ms; /* since 1970 */
 	const OutboxHeader *headers;
 	int header_count;
+	int64 bytes; /* what it takes in memory, beside a fixed part */
 } OutboxRecord;
 
 typedef enum OutboxSinkAnswer

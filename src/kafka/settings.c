@@ -202,22 +202,19 @@ check(const rd_kafka_conf_t *conf, char *error)
 }
 
 /*
- * The queue of the library is a little larger than the relay's window, which
- * is the real limit; its messages carry headers and bookkeeping.
+ * The relay's window is the real limit of what is queued, and how large an
+ * event can be is told by outbox_emit() and the topic; an event that was
+ * accepted once must not be refused here. Batches have a limit of their own
+ * (batch.size).
  */
 static bool
 set_limits(rd_kafka_conf_t *conf, const OutboxSinkConfig *config, char *error)
 {
-	int64 event_bytes = (int64) config->max_event_bytes + 16 * 1024;
-	int64 queue_kb =
-		(int64) config->window_size_kb * 2 + event_bytes / 1024 + 1;
-
 	return set_number(conf, "queue.buffering.max.messages",
 					  (int64) config->window_events + 1000, error) &&
-		   set_number(conf, "queue.buffering.max.kbytes",
-					  Min(queue_kb, PG_INT32_MAX), error) &&
-		   set_number(conf, "message.max.bytes", Max(event_bytes, 1000000),
-					  error);
+		   set_number(conf, "queue.buffering.max.kbytes", PG_INT32_MAX,
+					  error) &&
+		   set_number(conf, "message.max.bytes", 1000000000, error);
 }
 
 /* Smaller batches than usual, to find out which event is refused */
