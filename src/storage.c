@@ -160,13 +160,18 @@ empty_segment(int segment)
 		status = outbox_store_lock(OUTBOX_DISCARDED_TABLE, RowExclusiveLock);
 	if (status != OUTBOX_STORE_OK || needed)
 		return status;
-	/* both or none; other segments may hold lower ids still */
+	/* both or none; other segments may hold lower ids still. Summaries of an
+	 * empty table would make the first events expensive: see the script. */
 	if (!outbox_store_try(
 			psprintf("TRUNCATE ONLY outbox.%s%d, outbox.%s%d;"
+					 " SELECT brin_desummarize_range(i.indexrelid, 0)"
+					 " FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
+					 " JOIN pg_am a ON a.oid = c.relam"
+					 " WHERE i.indrelid = %u AND a.amname = 'brin';"
 					 " DELETE FROM outbox.discarded"
 					 " WHERE id BETWEEN " UINT64_FORMAT " AND " UINT64_FORMAT,
 					 OUTBOX_SEGMENT_PREFIX, segment, OUTBOX_POSITION_PREFIX,
-					 segment, bounds.first_id, bounds.last_id)))
+					 segment, event, bounds.first_id, bounds.last_id)))
 		return OUTBOX_STORE_BUSY;
 	passed_at[segment] = 0;
 	return OUTBOX_STORE_OK;
