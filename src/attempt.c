@@ -21,6 +21,7 @@
 #include "backoff.h"
 #include "deadletter.h"
 #include "guc.h"
+#include "parked_held.h"
 #include "status.h"
 
 /* Writes down that an event has failed; see the table in the file's head. */
@@ -158,7 +159,6 @@ outbox_attempt_note_deliveries(OutboxDatabase *db, const char *relay,
 {
 	uint64 *ids = palloc((count + 1) * sizeof(uint64));
 	OutboxStoreStatus status;
-	uint64 removed;
 	int delivered = 0;
 
 	for (int i = 0; i < count; i++)
@@ -176,8 +176,8 @@ outbox_attempt_note_deliveries(OutboxDatabase *db, const char *relay,
 	}
 	if (delivered == 0)
 		return OUTBOX_STORE_OK;
-	status =
-		outbox_parked_delivered(relay, ids, delivered, position, &removed);
+	status = outbox_held_note(OUTBOX_HELD_DELIVERED, relay, ids, delivered,
+							  position);
 	if (status != OUTBOX_STORE_OK)
 		return status;
 
@@ -193,12 +193,9 @@ outbox_attempt_note_deliveries(OutboxDatabase *db, const char *relay,
 			if (attempts[i].id >= entry->alone_upto)
 				entry->alone_upto = 0;
 		}
-		/* somebody has locked rows, and holds them: not again and again */
-		if (removed < (uint64) delivered)
-			entry->not_before = outbox_backoff_next(1);
 		attempts[i].state = OUTBOX_ATTEMPT_RETURNED;
 	}
 	pg_atomic_fetch_add_u64(&db->published, delivered);
-	outbox_blocks_count(-(int64) removed);
+	outbox_blocks_count(-delivered);
 	return OUTBOX_STORE_OK;
 }

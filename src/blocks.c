@@ -11,6 +11,9 @@
  * filter, small enough for these, comes before the table: a bit for each
  * entry, among FILTER_BITS.
  *
+ * Now and then all is read anew. What the table does not tell, when a block
+ * may be tried, and which of its events must be alone, outlives that.
+ *
  *-------------------------------------------------------------------------
  */
 #include "outbox.h"
@@ -33,6 +36,17 @@ static uint64 filter_mask; /* of its bits, a power of two, less one */
 static bool loaded = false;
 static uint32 changes = 0; /* of outbox.parked from outside, that we know */
 static int64 parked = 0;
+
+/* What outlives the entry that it is of, until there is another one */
+typedef struct BackOff
+{
+	OutboxBlockId id;
+	uint64 alone_upto;
+	int held;
+	TimestampTz not_before;
+} BackOff;
+
+static HTAB *back_offs = NULL; /* while the table is read */
 
 /* One half of a key's hash: hashtextextended(), with the half as its seed */
 static uint64
@@ -73,19 +87,67 @@ outbox_blocks_init(OutboxDatabase *database, const char *relay_name)
 									ALLOCSET_DEFAULT_SIZES);
 }
 
+static HTAB *
+create_table(const char *name, MemoryContext parent, Size entry_size)
+{
+	HASHCTL ctl = {.keysize = sizeof(OutboxBlockId),
+				   .entrysize = entry_size,
+				   .hash = hash_id,
+				   .hcxt = parent};
+
+	return hash_create(name, 64, &ctl,
+					   HASH_ELEM | HASH_FUNCTION | HASH_CONTEXT);
+}
+
+/*
+ * Keeps the back-offs of all entries. If others have changed outbox.parked,
+ * what they had locked may be free now.
+ */
+static void
+keep_back_offs(bool changed)
+{
+	HASH_SEQ_STATUS scan;
+	OutboxBlockEntry *entry;
+
+	/* those of a look that did not succeed */
+	if (back_offs != NULL || table == NULL)
+		return;
+	back_offs =
+		create_table("outbox back-offs", TopMemoryContext, sizeof(BackOff));
+	outbox_blocks_scan(&scan);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+	{
+		BackOff *back_off;
+
+		if (entry->not_before == 0 && entry->alone_upto == 0)
+			continue;
+		back_off = hash_search(back_offs, &entry->id, HASH_ENTER, NULL);
+		back_off->alone_upto = entry->alone_upto;
+		back_off->held = entry->held;
+		back_off->not_before =
+			(changed && entry->held > 0) ? 0 : entry->not_before;
+	}
+}
+
+static void
+take_back_off(OutboxBlockEntry *entry)
+{
+	BackOff *back_off = NULL;
+
+	if (back_offs != NULL)
+		back_off = hash_search(back_offs, &entry->id, HASH_FIND, NULL);
+	entry->alone_upto = back_off ? back_off->alone_upto : 0;
+	entry->held = back_off ? back_off->held : 0;
+	entry->not_before = back_off ? back_off->not_before : 0;
+}
+
 /* Forgets everything. */
 static void
 clear(void)
 {
-	HASHCTL ctl = {.keysize = sizeof(OutboxBlockId),
-				   .entrysize = sizeof(OutboxBlockEntry),
-				   .hash = hash_id};
-
 	MemoryContextReset(context);
 	filter = NULL;
-	ctl.hcxt = context;
-	table = hash_create("outbox blocks", 64, &ctl,
-						HASH_ELEM | HASH_FUNCTION | HASH_CONTEXT);
+	table = create_table("outbox blocks", context, sizeof(OutboxBlockEntry));
 	memset(entries_of, 0, sizeof(entries_of));
 	parked = 0;
 }
@@ -112,8 +174,7 @@ add(const OutboxBlock *block)
 			? block->queued > 0
 			: block->scope == OUTBOX_BLOCK_KEY && block->next_attempt == 0;
 	entry->failed = false;
-	entry->alone_upto = 0;
-	entry->not_before = 0;
+	take_back_off(entry);
 	parked += block->rows;
 }
 
@@ -144,12 +205,16 @@ outbox_blocks_load(void)
 	uint32 count = pg_atomic_read_u32(&db->parked_changes);
 	OutboxStoreStatus status;
 
+	keep_back_offs(count != changes);
 	clear();
 	outbox_expired_look();
 	status = outbox_parked_load(relay, add);
 	if (status == OUTBOX_STORE_OK)
 	{
 		build_filter();
+		if (back_offs != NULL)
+			hash_destroy(back_offs);
+		back_offs = NULL;
 		loaded = true;
 		changes = count;
 		outbox_blocks_count(0);

@@ -26,6 +26,7 @@ typedef struct OutboxBlockEntry
 	bool open;         /* its first event went through: the others follow */
 	bool failed;       /* an event of it failed in the current round */
 	uint64 alone_upto; /* up to this id, one has been refused; 0 = none */
+	int held;          /* how often others had locked its first row */
 	TimestampTz not_before;
 } OutboxBlockEntry;
 

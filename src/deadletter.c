@@ -7,16 +7,19 @@
  * The copies go through a sink of their own, which is open only while there
  * are any to publish. A copy has the event's key, payload and headers, and in
  * headers what went wrong. If the topic cannot be written to, it is tried
- * again later; the dead letters themselves are in outbox.dead_letter.
+ * again with growing delays; the dead letters themselves are in
+ * outbox.dead_letter.
  *
  *-------------------------------------------------------------------------
  */
 #include "outbox.h"
 
+#include "backoff.h"
 #include "deadletter.h"
 #include "guc.h"
 #include "liblog.h"
 #include "parked.h"
+#include "parked_held.h"
 #include "record.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -28,6 +31,7 @@
 #define BATCH_SHARE     8
 #define EXPIRE_EVERY_MS 600000
 #define BUSY_RETRY_MS   50
+#define HELD_RETRY_MS   1000 /* for rows that others have locked */
 
 static const char *relay;
 static const OutboxSinkApi *api;
@@ -40,6 +44,8 @@ static int unanswered = 0;
 static int64 bytes_left = 0; /* of memory for the copies of the batch */
 static uint64 first_tag = 0;
 static bool failed = false;
+static int failures = 0;  /* one after another */
+static bool held = false; /* others have locked some rows */
 static char *told = NULL; /* the error told last, to tell it once */
 static TimestampTz not_before = 0;
 static TimestampTz expired_at = 0; /* 0 = not yet by this process */
@@ -57,6 +63,14 @@ void
 outbox_deadletter_added(void)
 {
 	added = true;
+}
+
+/* Settings may have changed: perhaps they can be published now. */
+void
+outbox_deadletter_reload(void)
+{
+	failures = 0;
+	not_before = 0;
 }
 
 /* Says that copies cannot be published, once for each reason. */
@@ -95,6 +109,11 @@ send(const OutboxEvent *event, void *arg)
 	char error[OUTBOX_SINK_ERROR_MAX];
 
 	(void) arg;
+	if (outbox_held_by_others(event))
+	{
+		held = true;
+		return true;
+	}
 	record.tag = first_tag + count;
 	if (!outbox_record_from_event(&record, event, error))
 	{
@@ -172,7 +191,8 @@ end_batch(void)
 			published[n++] = ids[i];
 	}
 	if (n > 0)
-		status = outbox_parked_announced(relay, published, n);
+		status =
+			outbox_held_note(OUTBOX_HELD_ANNOUNCED, relay, published, n, 0);
 	if (status != OUTBOX_STORE_OK)
 		return status;
 
@@ -181,9 +201,10 @@ end_batch(void)
 	if (failed)
 	{
 		outbox_deadletter_close();
-		not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												 outbox_retry_max_delay_ms);
+		not_before = outbox_backoff_next(++failures);
 	}
+	else
+		failures = 0;
 	return OUTBOX_STORE_OK;
 }
 
@@ -193,6 +214,7 @@ begin_batch(const OutboxSinkConfig *config)
 	OutboxSinkConfig alone = *config;
 	char error[OUTBOX_SINK_ERROR_MAX];
 	OutboxStoreStatus status;
+	int limit = Min(BATCH_EVENTS, outbox_held_room(OUTBOX_HELD_ANNOUNCED));
 	uint64 rows;
 
 	if (sink == NULL)
@@ -205,14 +227,21 @@ begin_batch(const OutboxSinkConfig *config)
 					 errmsg("could not open a Kafka producer: %s", error)));
 	}
 	failed = false;
+	held = (limit == 0);
 	unanswered = 0;
 	bytes_left = (int64) config->window_size_kb * 1024 / BATCH_SHARE;
-	status = outbox_parked_unannounced(relay, outbox_dead_letter_topic,
-									   BATCH_EVENTS, send, NULL, &rows);
+	status = outbox_parked_unannounced(relay, outbox_dead_letter_topic, limit,
+									   send, NULL, &rows);
 	if (status != OUTBOX_STORE_OK || count > 0)
 		return status;
 	if (failed)
 		return end_batch();
+	if (held)
+	{
+		not_before =
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HELD_RETRY_MS);
+		return OUTBOX_STORE_OK;
+	}
 	added = false;
 	outbox_deadletter_close();
 	return OUTBOX_STORE_OK;
@@ -237,6 +266,9 @@ outbox_deadletter_run(const OutboxSinkConfig *config, bool *progress)
 	OutboxStoreStatus status = expire();
 
 	poll();
+	if (status == OUTBOX_STORE_OK && count == 0 &&
+		outbox_held_next(OUTBOX_HELD_ANNOUNCED) <= GetCurrentTimestamp())
+		status = outbox_held_note_again(OUTBOX_HELD_ANNOUNCED, relay, 0);
 	if (status != OUTBOX_STORE_OK || GetCurrentTimestamp() < not_before)
 		return status;
 	if (count > 0 && unanswered == 0)
@@ -259,9 +291,15 @@ outbox_deadletter_run(const OutboxSinkConfig *config, bool *progress)
 long
 outbox_deadletter_timeout_ms(void)
 {
-	if (!added || count > 0 || outbox_dead_letter_topic[0] == '\0')
+	TimestampTz next = outbox_held_next(OUTBOX_HELD_ANNOUNCED);
+
+	if (count > 0)
 		return -1;
-	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), not_before);
+	if (added && outbox_dead_letter_topic[0] != '\0')
+		next = Min(next, not_before);
+	if (next == DT_NOEND)
+		return -1;
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
 }
 
 /* Closes the sink; copies without an answer are published again. */

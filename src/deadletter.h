@@ -14,6 +14,7 @@
 extern void outbox_deadletter_init(const char *relay,
 								   const OutboxSinkApi *api);
 extern void outbox_deadletter_added(void);
+extern void outbox_deadletter_reload(void);
 extern OutboxStoreStatus outbox_deadletter_run(const OutboxSinkConfig *config,
 											   bool *progress);
 extern long outbox_deadletter_timeout_ms(void);

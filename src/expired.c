@@ -14,6 +14,7 @@
 #include "deadletter.h"
 #include "expired.h"
 #include "parked.h"
+#include "parked_held.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -58,9 +59,10 @@ outbox_expired_bury(const char *relay)
 			   " WHERE relay = $1 AND id = ANY"
 			   " (ARRAY(SELECT id FROM outbox.parked WHERE relay = $1"
 			   "  AND state <> 'dead' AND expires_at IS NOT NULL"
-			   "  AND expires_at <= $2 FOR UPDATE SKIP LOCKED))",
-		.nargs = 2,
-		.types = {TEXTOID, TIMESTAMPTZOID}};
+			   "  AND expires_at <= $2 AND id <> ALL ($3)"
+			   "  FOR UPDATE SKIP LOCKED))",
+		.nargs = 3,
+		.types = {TEXTOID, TIMESTAMPTZOID, INT8ARRAYOID}};
 	static OutboxStatement look = {
 		.sql = "SELECT min(expires_at) FROM outbox.parked WHERE relay = $1"
 			   " AND state <> 'dead' AND expires_at IS NOT NULL",
@@ -69,13 +71,14 @@ outbox_expired_bury(const char *relay)
 	TimestampTz now = GetCurrentTimestamp();
 	OutboxStoreStatus status =
 		outbox_store_begin("outbox: looking for expired events");
-	Datum values[2];
+	Datum values[3];
 	uint64 buried;
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
 	values[0] = CStringGetTextDatum(relay);
 	values[1] = TimestampTzGetDatum(now);
+	values[2] = outbox_held_ids(OUTBOX_HELD_DELIVERED);
 	buried = outbox_store_execute(&bury, values, NULL);
 	outbox_store_execute(&look, values, NULL);
 	next = outbox_store_result(1);

@@ -12,6 +12,8 @@
  * Rows are complete copies: an event's segment may be emptied meanwhile.
  * outbox.requeue() and outbox.discard() change rows in sessions of their own;
  * the relay passes over rows that they have locked, and learns of it later.
+ * Rows of events that have been delivered, but that others had locked then,
+ * are as if they were gone (parked_held.c).
  *
  * So rows are locked first, by a query in ARRAY(), which runs once. As IN, it
  * may be run again for each row: a plan is made when next to nothing is parked,
@@ -24,7 +26,7 @@
 #include "catalog/pg_type.h"
 #include "page.h"
 #include "parked.h"
-#include "position.h"
+#include "parked_held.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -78,7 +80,7 @@ take_block(HeapTuple tuple, TupleDesc tupdesc, OutboxBlockConsumer consumer)
 /* Topics of which an event failed because of the topic: they are blocked */
 #define BLOCKED_TOPICS                                                      \
 	"ARRAY(SELECT DISTINCT t.topic FROM outbox.parked t WHERE t.relay = $1" \
-	" AND t.state = 'retrying' AND t.class = 'topic')"
+	" AND t.id <> ALL ($2) AND t.state = 'retrying' AND t.class = 'topic')"
 
 /*
  * Tells all that is blocked. A topic is, if an event of it failed because of
@@ -100,18 +102,20 @@ outbox_parked_load(const char *relay, OutboxBlockConsumer consumer)
 			"  FROM (SELECT CASE WHEN topic = ANY (" BLOCKED_TOPICS ") THEN 0"
 			"   WHEN blocking AND key IS NOT NULL THEN 1 ELSE 2 END AS scope,"
 			"   topic, key, next_attempt_at"
-			"   FROM outbox.parked WHERE relay = $1 AND state <> 'dead') p) q"
+			"   FROM outbox.parked WHERE relay = $1 AND state <> 'dead'"
+			"    AND id <> ALL ($2)) p) q"
 			" GROUP BY scope, topic, hash_0, hash_1",
 		.read_only = true,
-		.nargs = 1,
-		.types = {TEXTOID}};
+		.nargs = 2,
+		.types = {TEXTOID, INT8ARRAYOID}};
 	OutboxStoreStatus status =
 		outbox_store_begin("outbox: reading what is blocked");
-	Datum values[1];
+	Datum values[2];
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
 	values[0] = CStringGetTextDatum(relay);
+	values[1] = outbox_held_ids(OUTBOX_HELD_DELIVERED);
 	outbox_store_execute(&statement, values, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		take_block(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, consumer);
@@ -243,9 +247,9 @@ outbox_parked_add(const char *relay, uint64 id, const OutboxParkReason *reason)
 
 #define PARKED_EVENTS                                                    \
 	"SELECT id, event_id, emitted_at, topic, key, payload, headers,"     \
-	" expires_at, attempts, blocking, next_attempt_at IS NOT NULL FROM " \
-	"outbox.parked"                                                      \
-	" WHERE relay = $1 AND state <> 'dead'"
+	" expires_at, attempts, blocking, next_attempt_at IS NOT NULL, ctid" \
+	" FROM outbox.parked"                                                \
+	" WHERE relay = $1 AND state <> 'dead' AND id <> ALL ($2)"
 
 /*
  * Gives rows of a block, in order, to the consumer. Of a topic, only one that
@@ -259,30 +263,30 @@ outbox_parked_read(const char *relay, const OutboxBlock *block, uint64 upto,
 {
 	static OutboxStatement statements[] = {
 		[OUTBOX_BLOCK_TOPIC] = {.sql = PARKED_EVENTS
-								" AND topic = $2 AND $3 = 0 AND $4 = 0"
-								" AND $5 >= 0"
+								" AND topic = $3 AND $4 = 0 AND $5 = 0"
+								" AND $6 >= 0"
 								" AND state = 'retrying' AND class = 'topic'"
-								" ORDER BY id LIMIT $6"},
+								" ORDER BY id LIMIT $7"},
 		[OUTBOX_BLOCK_KEY] = {.sql = PARKED_EVENTS
-							  " AND topic = $2"
-							  " AND hashtextextended(key, 0) = $3"
-							  " AND hashtextextended(key, 1) = $4"
-							  " AND blocking AND $5 >= 0"
-							  " ORDER BY id LIMIT $6"},
+							  " AND topic = $3"
+							  " AND hashtextextended(key, 0) = $4"
+							  " AND hashtextextended(key, 1) = $5"
+							  " AND blocking AND $6 >= 0"
+							  " ORDER BY id LIMIT $7"},
 		[OUTBOX_BLOCK_EVENT] = {.sql = PARKED_EVENTS
-								" AND $2 = '' AND $3 = 0 AND $4 = 0"
+								" AND $3 = '' AND $4 = 0 AND $5 = 0"
 								" AND NOT (blocking AND key IS NOT NULL)"
 								" AND (next_attempt_at <= now()"
-								"  OR next_attempt_at IS NULL AND id <= $5)"
+								"  OR next_attempt_at IS NULL AND id <= $6)"
 								" AND topic <> ALL (" BLOCKED_TOPICS
-								") ORDER BY id LIMIT $6"},
+								") ORDER BY id LIMIT $7"},
 	};
-	static const Oid types[] = {TEXTOID, TEXTOID, INT8OID,
-								INT8OID, INT8OID, INT8OID};
+	static const Oid types[] = {TEXTOID, INT8ARRAYOID, TEXTOID, INT8OID,
+								INT8OID, INT8OID,      INT8OID};
 	OutboxStatement *statement = &statements[block->scope];
 	OutboxStoreStatus status =
 		outbox_store_begin("outbox: reading parked events");
-	Datum values[6];
+	Datum values[7];
 
 	*rows = 0;
 	if (status != OUTBOX_STORE_OK)
@@ -291,11 +295,12 @@ outbox_parked_read(const char *relay, const OutboxBlock *block, uint64 upto,
 	statement->nargs = lengthof(types);
 	memcpy(statement->types, types, sizeof(types));
 	values[0] = CStringGetTextDatum(relay);
-	values[1] = CStringGetTextDatum(block->topic);
-	values[2] = Int64GetDatum((int64) block->key_hash[0]);
-	values[3] = Int64GetDatum((int64) block->key_hash[1]);
-	values[4] = Int64GetDatum((int64) upto);
-	values[5] = Int64GetDatum(limit);
+	values[1] = outbox_held_ids(OUTBOX_HELD_DELIVERED);
+	values[2] = CStringGetTextDatum(block->topic);
+	values[3] = Int64GetDatum((int64) block->key_hash[0]);
+	values[4] = Int64GetDatum((int64) block->key_hash[1]);
+	values[5] = Int64GetDatum((int64) upto);
+	values[6] = Int64GetDatum(limit);
 	*rows = outbox_store_stream(statement, values, NULL, consumer, arg);
 	outbox_store_end();
 	return OUTBOX_STORE_OK;
@@ -310,15 +315,16 @@ outbox_parked_read_all(const char *relay, OutboxEventConsumer consumer,
 		.sql = PARKED_EVENTS " AND topic <> ALL (" BLOCKED_TOPICS ")"
 							 " ORDER BY id",
 		.read_only = true,
-		.nargs = 1,
-		.types = {TEXTOID}};
+		.nargs = 2,
+		.types = {TEXTOID, INT8ARRAYOID}};
 	OutboxStoreStatus status =
 		outbox_store_begin("outbox: reading parked events");
-	Datum values[1];
+	Datum values[2];
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
 	values[0] = CStringGetTextDatum(relay);
+	values[1] = outbox_held_ids(OUTBOX_HELD_DELIVERED);
 	outbox_store_stream(&statement, values, NULL, consumer, arg);
 	outbox_store_end();
 	return OUTBOX_STORE_OK;
@@ -344,35 +350,6 @@ outbox_parked_heal_topic(const char *relay, const char *topic)
 	values[0] = CStringGetTextDatum(relay);
 	values[1] = CStringGetTextDatum(topic);
 	outbox_store_execute(&statement, values, NULL);
-	outbox_store_end();
-	return OUTBOX_STORE_OK;
-}
-
-/*
- * Parked events have been acknowledged: removes them. The position is written
- * with it, unless its row is locked, so that a crash does not bring them back
- * into the stream.
- */
-OutboxStoreStatus
-outbox_parked_delivered(const char *relay, const uint64 *ids, int count,
-						uint64 position, uint64 *removed)
-{
-	static OutboxStatement statement = {
-		.sql = "DELETE FROM outbox.parked WHERE relay = $1 AND id = ANY"
-			   " (ARRAY(SELECT id FROM outbox.parked WHERE relay = $1"
-			   "  AND id = ANY ($2) FOR UPDATE SKIP LOCKED))",
-		.nargs = 2,
-		.types = {TEXTOID, INT8ARRAYOID}};
-	OutboxStoreStatus status =
-		outbox_store_begin("outbox: removing parked events");
-	Datum values[2];
-
-	if (status != OUTBOX_STORE_OK)
-		return status;
-	values[0] = CStringGetTextDatum(relay);
-	values[1] = outbox_store_ids(ids, count);
-	*removed = outbox_store_execute(&statement, values, NULL);
-	(void) outbox_position_set(relay, position);
 	outbox_store_end();
 	return OUTBOX_STORE_OK;
 }

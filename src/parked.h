@@ -61,10 +61,6 @@ extern OutboxStoreStatus outbox_parked_read_all(const char *relay,
 												void *arg);
 extern OutboxStoreStatus outbox_parked_heal_topic(const char *relay,
 												  const char *topic);
-extern OutboxStoreStatus outbox_parked_delivered(const char *relay,
-												 const uint64 *ids, int count,
-												 uint64 position,
-												 uint64 *removed);
 extern OutboxStoreStatus outbox_parked_failed(const char *relay, uint64 id,
 											  const OutboxParkReason *reason);
 extern OutboxStoreStatus outbox_parked_bury_topic(const char *relay,
@@ -77,7 +73,5 @@ extern OutboxStoreStatus
 outbox_parked_unannounced(const char *relay, const char *topic, int limit,
 						  OutboxEventConsumer consumer, void *arg,
 						  uint64 *rows);
-extern OutboxStoreStatus outbox_parked_announced(const char *relay,
-												 const uint64 *ids, int count);
 
 #endif /* OUTBOX_PARKED_H */

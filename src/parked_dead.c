@@ -11,6 +11,7 @@
 
 #include "catalog/pg_type.h"
 #include "parked.h"
+#include "parked_held.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -27,18 +28,19 @@ outbox_parked_bury_topic(const char *relay, const char *topic,
 			   "  last_failed_at = now()"
 			   " WHERE relay = $1 AND id = ANY"
 			   " (ARRAY(SELECT id FROM outbox.parked WHERE relay = $1"
-			   "  AND topic = $2 AND state <> 'dead'"
+			   "  AND topic = $2 AND state <> 'dead' AND id <> ALL ($4)"
 			   "  FOR UPDATE SKIP LOCKED))",
-		.nargs = 3,
-		.types = {TEXTOID, TEXTOID, TEXTOID}};
+		.nargs = 4,
+		.types = {TEXTOID, TEXTOID, TEXTOID, INT8ARRAYOID}};
 	OutboxStoreStatus status = outbox_store_begin("outbox: parking events");
-	Datum values[3];
+	Datum values[4];
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
 	values[0] = CStringGetTextDatum(relay);
 	values[1] = CStringGetTextDatum(topic);
 	values[2] = CStringGetTextDatum(error);
+	values[3] = outbox_held_ids(OUTBOX_HELD_DELIVERED);
 	*buried = outbox_store_execute(&statement, values, NULL);
 	outbox_store_end();
 	return OUTBOX_STORE_OK;
@@ -89,15 +91,16 @@ outbox_parked_unannounced(const char *relay, const char *topic, int limit,
 			"  COALESCE(headers, '{}') || jsonb_build_object("
 			"  'dead_letter_topic', topic, 'dead_letter_error', error,"
 			"  'dead_letter_class', class, 'dead_letter_attempts', attempts),"
-			"  NULL::timestamptz"
+			"  NULL::timestamptz, attempts, blocking, false, ctid"
 			" FROM outbox.parked WHERE relay = $1 AND state = 'dead'"
-			"  AND announced_at IS NULL ORDER BY id LIMIT $3",
+			"  AND announced_at IS NULL AND id <> ALL ($4)"
+			" ORDER BY id LIMIT $3",
 		.read_only = true,
-		.nargs = 3,
-		.types = {TEXTOID, TEXTOID, INT8OID}};
+		.nargs = 4,
+		.types = {TEXTOID, TEXTOID, INT8OID, INT8ARRAYOID}};
 	OutboxStoreStatus status =
 		outbox_store_begin("outbox: reading dead letters");
-	Datum values[3];
+	Datum values[4];
 
 	*rows = 0;
 	if (status != OUTBOX_STORE_OK)
@@ -105,31 +108,8 @@ outbox_parked_unannounced(const char *relay, const char *topic, int limit,
 	values[0] = CStringGetTextDatum(relay);
 	values[1] = CStringGetTextDatum(topic);
 	values[2] = Int64GetDatum(limit);
+	values[3] = outbox_held_ids(OUTBOX_HELD_ANNOUNCED);
 	*rows = outbox_store_stream(&statement, values, NULL, consumer, arg);
-	outbox_store_end();
-	return OUTBOX_STORE_OK;
-}
-
-/* Copies of dead letters have been published. */
-OutboxStoreStatus
-outbox_parked_announced(const char *relay, const uint64 *ids, int count)
-{
-	static OutboxStatement statement = {
-		.sql = "UPDATE outbox.parked SET announced_at = now()"
-			   " WHERE relay = $1 AND id = ANY"
-			   " (ARRAY(SELECT id FROM outbox.parked WHERE relay = $1"
-			   "  AND id = ANY ($2) FOR UPDATE SKIP LOCKED))",
-		.nargs = 2,
-		.types = {TEXTOID, INT8ARRAYOID}};
-	OutboxStoreStatus status =
-		outbox_store_begin("outbox: noting published dead letters");
-	Datum values[2];
-
-	if (status != OUTBOX_STORE_OK)
-		return status;
-	values[0] = CStringGetTextDatum(relay);
-	values[1] = outbox_store_ids(ids, count);
-	outbox_store_execute(&statement, values, NULL);
 	outbox_store_end();
 	return OUTBOX_STORE_OK;
 }

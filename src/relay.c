@@ -211,6 +211,7 @@ handle_interrupts(void)
 		}
 		outbox_reconfigure(&relay.stream);
 		outbox_storage_reload();
+		outbox_deadletter_reload();
 	}
 }
 

@@ -26,6 +26,7 @@
 
 #include "blocks.h"
 #include "expired.h"
+#include "parked_held.h"
 #include "retry.h"
 #include "round.h"
 #include "stop.h"
@@ -41,9 +42,19 @@
 /* how soon locked tables are tried again */
 #define BUSY_RETRY_MS    50
 
+/* how soon rows are looked at again that others had locked: of a topic or key
+ * twice as late each time; events that block no other look together */
+#define HELD_MIN_MS      100
+#define HELD_MAX_MS      10000
+#define HELD_EVENTS_MS   1000
+
 static const char *relay;
 static OutboxRoundKind last_kind = OUTBOX_ROUND_TOGETHER;
-static bool beyond = false; /* the last block's next event needs no solitude */
+/* What became of the rows that have been read */
+static int sent = 0;
+static bool beyond = false; /* the block's next event needs no solitude */
+static bool held = false;   /* others have locked some ... */
+static OutboxBlockEntry *held_events = NULL; /* ... that block no other */
 static TimestampTz not_before = 0;
 static TimestampTz next_due = 0; /* of all blocks; 0 = look */
 
@@ -111,6 +122,54 @@ find_due(OutboxBlockEntry **due, bool *together)
 	return count;
 }
 
+/*
+ * Must this event wait? If somebody has locked its row, perhaps to discard it,
+ * all behind it must, too, but for those that block no other. The same if it
+ * has expired and was locked when it should have become a dead letter.
+ */
+static bool
+must_wait(const OutboxEvent *event, OutboxBlockEntry *entry)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (event->expires_at > now && !outbox_held_by_others(event))
+	{
+		entry->held = 0;
+		return false;
+	}
+	held = true;
+	if (entry->block.scope == OUTBOX_BLOCK_EVENT)
+		held_events = entry;
+	else
+		entry->not_before = TimestampTzPlusMilliseconds(
+			now,
+			Min((int64) HELD_MIN_MS << Min(entry->held++, 16), HELD_MAX_MS));
+	return true;
+}
+
+static void
+begin_reading(void)
+{
+	sent = 0;
+	beyond = held = false;
+	held_events = NULL;
+}
+
+/* Nothing of what has been read can be sent, because others have locked it. */
+static bool
+is_all_held(void)
+{
+	if (sent > 0 || !held)
+		return false;
+	if (held_events != NULL)
+	{
+		held_events->held = 1;
+		held_events->not_before =
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HELD_EVENTS_MS);
+	}
+	return true;
+}
+
 /* Takes an event of a block that is tried alone. */
 static bool
 send_alone(const OutboxEvent *event, void *arg)
@@ -124,6 +183,9 @@ send_alone(const OutboxEvent *event, void *arg)
 		beyond = true;
 		return false;
 	}
+	if (must_wait(event, entry))
+		return entry->block.scope == OUTBOX_BLOCK_EVENT;
+	sent++;
 	return outbox_round_send(event, entry);
 }
 
@@ -137,15 +199,18 @@ begin_alone(OutboxBlockEntry **due, int count)
 		OutboxStoreStatus status;
 		uint64 rows;
 
-		beyond = false;
+		begin_reading();
 		if (!entry->open && entry->block.scope != OUTBOX_BLOCK_EVENT)
 			limit = 1;
 		status = outbox_parked_read(relay, &entry->block, entry->alone_upto,
 									limit, send_alone, entry, &rows);
 		if (status != OUTBOX_STORE_OK)
 			return status;
-		if (rows == 0 && !beyond && outbox_round_room() > 0)
+		if (!is_all_held() && rows == 0 && !beyond && outbox_round_room() > 0)
+		{
+			entry->alone_upto = 0;
 			outbox_blocks_reload();
+		}
 	}
 	return OUTBOX_STORE_OK;
 }
@@ -162,6 +227,9 @@ send_together(const OutboxEvent *event, void *arg)
 	if (entry->block.scope == OUTBOX_BLOCK_EVENT &&
 		(event->retrying || event->id <= entry->alone_upto))
 		return true;
+	if (must_wait(event, entry))
+		return true;
+	sent++;
 	return outbox_round_send(event, entry) && outbox_round_room() > 0;
 }
 
@@ -169,11 +237,12 @@ static OutboxStoreStatus
 begin_together(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	OutboxStoreStatus status =
-		outbox_parked_read_all(relay, send_together, &now);
+	OutboxStoreStatus status;
 
+	begin_reading();
+	status = outbox_parked_read_all(relay, send_together, &now);
 	/* nothing is left of what was open */
-	if (status == OUTBOX_STORE_OK && outbox_round_is_empty())
+	if (status == OUTBOX_STORE_OK && !is_all_held() && outbox_round_is_empty())
 		outbox_blocks_reload();
 	return status;
 }
@@ -224,6 +293,8 @@ step(const OutboxSinkConfig *config, uint64 position, bool *progress)
 		next_due = 0;
 		return outbox_blocks_load();
 	}
+	if (outbox_held_next(OUTBOX_HELD_DELIVERED) <= GetCurrentTimestamp())
+		return outbox_held_note_again(OUTBOX_HELD_DELIVERED, relay, position);
 	if (!outbox_blocks_any() || outbox_retry_timeout_ms() != 0)
 		return OUTBOX_STORE_OK;
 	if (outbox_expired_next() <= GetCurrentTimestamp())
@@ -282,13 +353,19 @@ outbox_retry_timeout_ms(void)
 	/* until it is known what is blocked, the stream waits, too */
 	if (!outbox_blocks_is_loaded())
 		next = not_before;
-	else if (!outbox_blocks_any())
-		return -1;
 	else
 	{
-		if (next_due == 0)
-			next_due = find_next_due();
-		next = Max(Min(next_due, outbox_expired_next()), not_before);
+		next = outbox_held_next(OUTBOX_HELD_DELIVERED);
+		/* no round begins that may have more to remember than there is room */
+		if (outbox_blocks_any() && outbox_held_room(OUTBOX_HELD_DELIVERED) > 0)
+		{
+			if (next_due == 0)
+				next_due = find_next_due();
+			next = Min(next, Min(next_due, outbox_expired_next()));
+		}
+		if (next == DT_NOEND)
+			return -1;
+		next = Max(next, not_before);
 	}
 	return (next <= now) ? 0 : TimestampDifferenceMilliseconds(now, next);
 }
@@ -309,17 +386,17 @@ outbox_retry_drain(uint64 position, long grace_ms)
 		long left;
 
 		outbox_round_poll();
-		if (outbox_round_is_answered())
-		{
-			(void) outbox_round_end(position, &sink_ended);
-			return;
-		}
+		/* tables may be locked for a moment */
+		if (outbox_round_is_answered() &&
+			outbox_round_end(position, &sink_ended) != OUTBOX_STORE_BUSY)
+			break;
 		left =
 			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 		if (left <= 0 || outbox_stop_cuts_short(grace_ms))
 			return;
 		outbox_wait_answers(Min(left, 100), OUTBOX_WAIT_RELAY_DRAIN);
 	}
+	(void) outbox_held_note_again(OUTBOX_HELD_DELIVERED, relay, position);
 }
 
 /* Closes the sinks. What has no answer stays parked. */

@@ -16,6 +16,7 @@
 
 #include "expired.h"
 #include "liblog.h"
+#include "parked_held.h"
 #include "record.h"
 #include "round.h"
 #include "utils/memutils.h"
@@ -84,6 +85,8 @@ outbox_round_begin(OutboxRoundKind round_kind, const OutboxSinkConfig *config)
 		round_context, ROUND_EVENTS * sizeof(OutboxAttempt));
 	attempt_count = 0;
 	attempt_limit = Min(ROUND_EVENTS, config->window_events);
+	attempt_limit =
+		Min(attempt_limit, outbox_held_room(OUTBOX_HELD_DELIVERED));
 	bytes_left = (int64) config->window_size_kb * 1024 / ROUND_SHARE;
 	unanswered = 0;
 	sink_ended = false;

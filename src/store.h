@@ -12,6 +12,7 @@
 
 #include "datatype/timestamp.h"
 #include "executor/spi.h"
+#include "storage/itemptr.h"
 #include "storage/lockdefs.h"
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
@@ -52,6 +53,7 @@ typedef struct OutboxEvent
 	int attempts;  /* so far */
 	bool blocking; /* later events of its key wait for it */
 	bool retrying; /* it has a time for its next attempt */
+	ItemPointerData tid;
 } OutboxEvent;
 
 /* Takes an event; false = not this one, and no more of the page */

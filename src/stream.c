@@ -62,6 +62,7 @@ outbox_store_fill_event(OutboxEvent *event, const Datum *values,
 	/* the extra columns of parked events */
 	event->attempts = 0;
 	event->blocking = event->retrying = false;
+	ItemPointerSetInvalid(&event->tid);
 }
 
 static bool
@@ -82,6 +83,7 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 		event.attempts = DatumGetInt32(extra[0]);
 		event.blocking = DatumGetBool(extra[1]);
 		event.retrying = DatumGetBool(extra[2]);
+		event.tid = *(ItemPointer) DatumGetPointer(extra[3]);
 	}
 
 	taken = receiver->consumer(&event, receiver->arg);
