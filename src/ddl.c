@@ -37,6 +37,7 @@
 #include "horizon.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "protect.h"
 #include "shmem.h"
 #include "subscription.h"
 #include "tcop/utility.h"
@@ -226,6 +227,7 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 			block(dbid);
 	}
 
+	outbox_protect_check(pstmt->utilityStmt);
 	outbox_drop_lock(pstmt->utilityStmt);
 
 	if (prev_process_utility_hook)

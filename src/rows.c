@@ -75,16 +75,16 @@ outbox_rows_check(Relation rel, TupleDesc ours)
 		outbox_rows_refuse(RelationGetRelationName(rel));
 }
 
-/* Is a trigger one of ours? No other can have its name. */
-static bool
-is_ours(const Trigger *trigger)
+/* Is a trigger of one of our tables our own? No other can have its name. */
+bool
+outbox_rows_is_our_trigger(const char *name)
 {
 	static const char *const names[] = {"loading", "merge", "replicated",
 										"replicated_truncate"};
 
 	for (size_t i = 0; i < lengthof(names); i++)
 	{
-		if (strcmp(trigger->tgname, names[i]) == 0)
+		if (strcmp(name, names[i]) == 0)
 			return true;
 	}
 	return false;
@@ -113,7 +113,7 @@ has_triggers(Relation rel)
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
 	{
 		if (is_fired(&triggers->triggers[i]) &&
-			!is_ours(&triggers->triggers[i]))
+			!outbox_rows_is_our_trigger(triggers->triggers[i].tgname))
 			return true;
 	}
 	return false;
@@ -133,7 +133,7 @@ make_rel_info(Relation rel, bool with_triggers)
 		{
 			Trigger *trigger = &rel_info->ri_TrigDesc->triggers[i];
 
-			if (is_ours(trigger))
+			if (outbox_rows_is_our_trigger(trigger->tgname))
 				trigger->tgenabled = TRIGGER_DISABLED;
 		}
 	}

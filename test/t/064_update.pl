@@ -159,6 +159,7 @@ sql(<<~'END');
 	CREATE TABLE later ();
 	BEGIN;
 	UPDATE pg_extension SET extversion = '9.9' WHERE extname = 'outbox';
+	SET allow_system_table_mods = on;
 	ALTER EXTENSION outbox ADD TABLE later;
 	COMMIT
 	END
@@ -175,6 +176,7 @@ ok( stays(1, sub { sql("SELECT outbox.wait_published('0 s')") eq 'f' }),
 sql(<<~END);
 	BEGIN;
 	UPDATE pg_extension SET extversion = '$version' WHERE extname = 'outbox';
+	SET allow_system_table_mods = on;
 	ALTER EXTENSION outbox DROP TABLE later;
 	COMMIT
 	END
@@ -200,7 +202,8 @@ for (
 	$node->safe_psql('other', 'CREATE EXTENSION outbox');
 	$node->safe_psql('other', "SELECT outbox_emit('t', 'k', 'x')");
 	ok(wait_published($node, 'other'), 'published');
-	$node->safe_psql('other', "ALTER TABLE outbox.event $change");
+	$node->safe_psql('other',
+		"SET allow_system_table_mods = on; ALTER TABLE outbox.event $change");
 	fails_with($node, 'other', "SELECT outbox_emit('t', 'k', 'x')", '55000',
 		qr/$message.*HINT:  Run ALTER EXTENSION outbox UPDATE/s, $change);
 	sql('DROP DATABASE other');
@@ -217,7 +220,7 @@ for my $change (
 {
 	sql('CREATE DATABASE other');
 	$node->safe_psql('other', 'CREATE EXTENSION outbox');
-	$node->safe_psql('other', "$change; UPDATE pg_extension SET extversion = '9.9' WHERE extname = 'outbox'");
+	$node->safe_psql('other', "SET allow_system_table_mods = on; $change; UPDATE pg_extension SET extversion = '9.9' WHERE extname = 'outbox'");
 	# the relay that is there may yet see the change
 	$node->stop;
 	$from = log_end($node);
