@@ -247,16 +247,22 @@ begin_batch(const OutboxSinkConfig *config)
 	return OUTBOX_STORE_OK;
 }
 
+/* Removes old dead letters, and what is known of discarded ones, if it is
+ * time. */
 static OutboxStoreStatus
 expire(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	OutboxStoreStatus status = OUTBOX_STORE_OK;
 
-	if (outbox_dead_letter_retention_s == 0 ||
-		!TimestampDifferenceExceeds(expired_at, now, EXPIRE_EVERY_MS))
+	if (!TimestampDifferenceExceeds(expired_at, now, EXPIRE_EVERY_MS))
 		return OUTBOX_STORE_OK;
 	expired_at = now;
-	return outbox_parked_expire(relay, outbox_dead_letter_retention_s);
+	if (outbox_dead_letter_retention_s > 0)
+		status = outbox_parked_expire(relay, outbox_dead_letter_retention_s);
+	if (status == OUTBOX_STORE_OK)
+		status = outbox_parked_forget_discarded(relay);
+	return status;
 }
 
 /* Goes on; does not wait. progress becomes true if there was anything. */

@@ -69,6 +69,7 @@ extern OutboxStoreStatus outbox_parked_bury_topic(const char *relay,
 												  uint64 *buried);
 extern OutboxStoreStatus outbox_parked_expire(const char *relay,
 											  int retention_s);
+extern OutboxStoreStatus outbox_parked_forget_discarded(const char *relay);
 extern OutboxStoreStatus
 outbox_parked_unannounced(const char *relay, const char *topic, int limit,
 						  OutboxEventConsumer consumer, void *arg,

@@ -12,6 +12,7 @@
 #include "catalog/pg_type.h"
 #include "parked.h"
 #include "parked_held.h"
+#include "segment.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -73,6 +74,39 @@ outbox_parked_expire(const char *relay, int retention_s)
 	{
 		values[0] = CStringGetTextDatum(relay);
 		values[1] = Float8GetDatum(retention_s);
+		outbox_store_execute(&statement, values, NULL);
+	}
+	outbox_store_end();
+	return status;
+}
+
+/*
+ * Removes what is known of discarded events that are not kept any more: their
+ * segments were emptied before they were discarded.
+ */
+OutboxStoreStatus
+outbox_parked_forget_discarded(const char *relay)
+{
+	static OutboxStatement statement = {
+		.sql = "DELETE FROM outbox.discarded WHERE relay = $1 AND id = ANY"
+			   " (ARRAY(SELECT id FROM outbox.discarded WHERE relay = $1"
+			   "  AND id < (SELECT min(id) FROM outbox.event)"
+			   "  LIMIT 100000 FOR UPDATE SKIP LOCKED))",
+		.nargs = 1,
+		.types = {TEXTOID}};
+	OutboxStoreStatus status =
+		outbox_store_begin("outbox: forgetting discarded events");
+	Datum values[1];
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	status = outbox_store_lock(OUTBOX_DISCARDED_TABLE, RowExclusiveLock);
+	if (status == OUTBOX_STORE_OK)
+		status =
+			outbox_store_lock_ring(OUTBOX_EVENT_TABLE, OUTBOX_SEGMENT_PREFIX);
+	if (status == OUTBOX_STORE_OK)
+	{
+		values[0] = CStringGetTextDatum(relay);
 		outbox_store_execute(&statement, values, NULL);
 	}
 	outbox_store_end();

@@ -3,7 +3,8 @@
 # want to know of every table.
 #
 # Catches: events that come to life, because it is forgotten that they were
-# discarded before they are gone; a relay that dies because it may not delete.
+# discarded before they are gone, or that are never forgotten, because they are
+# discarded after; a relay that dies because it may not delete.
 
 use strict;
 use warnings;
@@ -94,6 +95,29 @@ wait_until(undef,
 	'they are emptied in the end');
 $node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM outbox.discarded')
   or fail('what was discarded is forgotten');
+
+note 'dead letters that outlive their events';
+for my $key ('discarded', 'expiring')
+{
+	query("SELECT outbox_emit('t', '$key', 'x', expires_at => now() - interval '1 s')");
+}
+wait_until(undef,
+	sub { emit(); return query(q{SELECT count(*) FROM outbox.event WHERE key = 'expiring'}) == 0 },
+	'their events are gone');
+discard_one('kept');
+query(q{SELECT outbox.discard(key => 'discarded')});
+conf_reload($node, <<~'END');
+	outbox.retention = 1h
+	outbox.dead_letter_retention = 1s
+	END
+my $old = relay_pid($node);
+query("SELECT pg_terminate_backend($old)");
+$node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM outbox.dead_letter})
+  or fail('an old dead letter is removed');
+$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM outbox.discarded})
+  or fail('those whose events are gone are forgotten');
+is(status('kept'), 'discarded', 'one whose event is kept is not');
+conf_reload($node, 'outbox.dead_letter_retention = 1d');
 
 note 'the relay ends before the position has passed them';
 conf_reload($node, 'outbox.retention = 1h');
