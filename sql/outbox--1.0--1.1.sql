@@ -318,6 +318,21 @@ REVOKE ALL ON FUNCTION outbox.requeue(uuid, text, text, text, timestamptz, times
 COMMENT ON FUNCTION outbox.requeue(uuid, text, text, text, timestamptz, timestamptz, boolean) IS
     'publishes dead letters after all, in order; without an argument, all of them; with new_timestamp, with the time of the call instead of that of outbox_emit()';
 
+-- The old one goes further below, or stays under another name, if an object of
+-- the application is built on it.
+CREATE OR REPLACE FUNCTION outbox.requeue(
+        event_id uuid DEFAULT NULL, topic text DEFAULT NULL, key text DEFAULT NULL,
+        class text DEFAULT NULL, failed_since timestamptz DEFAULT NULL,
+        failed_before timestamptz DEFAULT NULL)
+    RETURNS TABLE (requeued_event_id uuid, requeued_topic text, requeued_key text)
+    LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY SELECT * FROM outbox.requeue($1, $2, $3, $4, $5, $6, false);
+END
+$$;
+
 CREATE OR REPLACE FUNCTION outbox.discard(
         event_id uuid DEFAULT NULL, topic text DEFAULT NULL, key text DEFAULT NULL,
         class text DEFAULT NULL, failed_since timestamptz DEFAULT NULL,

@@ -106,7 +106,10 @@ is(query('SELECT parked, dead_letters FROM outbox.stat_relay'),
 
 note 'a topic for copies that is not there';
 $mock->command('refuse late UNKNOWN_TOPIC_OR_PART');
-restart_with(q{outbox.dead_letter_topic = 'late'});
+restart_with(<<~'END');
+	outbox.dead_letter_topic = 'late'
+	outbox.retry_max_delay = 1h
+	END
 my $log = -s $node->logfile;
 $pid = relay_pid($node);
 my @late = map { bury("'late $_'", q{'x'}, 'NULL') } 1 .. 3;
@@ -116,7 +119,7 @@ wait_until(undef,
 query(q{SELECT outbox_emit('events', 'k', 'y')});
 ok(wait_published($node), 'events are published meanwhile');
 
-# It is tried every 200 ms, and librdkafka takes its time to be sure.
+# It is tried with growing delays, and librdkafka takes its time to be sure.
 my $tries = query('SELECT clock_timestamp()');
 $node->poll_query_until('postgres',
 	"SELECT clock_timestamp() > '$tries'::timestamptz + interval '9 s'");
@@ -133,7 +136,10 @@ is(scalar copies_of('copies', $id) + copies_of('late', $id),
 	1, 'older ones are not copied again');
 
 note 'retention';
-restart_with('outbox.dead_letter_retention = 1h');
+restart_with(<<~'END');
+	outbox.dead_letter_retention = 1h
+	outbox.retry_max_delay = 200ms
+	END
 query(<<~END);
 	UPDATE outbox.parked SET last_failed_at = now() - interval '2 h'
 	WHERE event_id IN ('$id', '$late[0]')

@@ -3,7 +3,7 @@
 # the requeueing session is slow to tell the relay after its commit.
 #
 # Catches a relay that learns of a requeue only after it has published an event
-# that came later.
+# that came later, and a requeued event that carries the wrong time.
 
 use strict;
 use warnings;
@@ -20,8 +20,7 @@ my $mock = OutboxTest::Mock->new(topics => { t => 2 });
 my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
 my $node = outbox_node('main',
 	bootstrap => $mock->bootstrap,
-	extension => 1,
-	conf => 'max_prepared_transactions = 5');
+	extension => 1);
 
 sub query { return $node->safe_psql('postgres', $_[0]); }
 
@@ -124,6 +123,24 @@ $of{ $_->{key} } .= " $_->{payload}" for $consumer->records;
 delete $of{slow};
 is(scalar keys %of, $keys, 'all keys');
 is_deeply([ grep { $of{$_} ne ' old new' } sort keys %of ], [], 'all in order');
+
+note 'timestamps';
+sub timestamps
+{
+	my ($key) = @_;
+
+	$consumer->drain or die 'cannot read';
+	return map { $_->{timestamp} } grep { $_->{key} eq $key } $consumer->records;
+}
+
+bury(qw(old new));
+my $since = query('SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint');
+query(q{SELECT outbox.requeue(key => 'old');
+	SELECT outbox.requeue(key => 'new', new_timestamp => true)});
+$node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM outbox.parked')
+  or die 'something is still parked';
+cmp_ok((timestamps('old'))[0], '<', $since, 'the time of outbox_emit()');
+cmp_ok((timestamps('new'))[0], '>=', $since, 'the time of the requeue, if asked for');
 
 $node->stop;
 done_testing();

@@ -53,6 +53,9 @@ sql(<<~'END');
 	CREATE VIEW emitting AS SELECT outbox_emit('t', 'view', 'from a view') AS event_id;
 	CREATE FUNCTION emitting() RETURNS uuid
 		BEGIN ATOMIC SELECT outbox_emit('t', 'atomic', 'from a function'); END;
+	GRANT EXECUTE ON FUNCTION outbox.requeue(uuid, text, text, text,
+		timestamptz, timestamptz) TO watcher;
+	CREATE VIEW requeued AS SELECT * FROM outbox.requeue(topic => 'nothing');
 	CREATE VIEW own_events AS SELECT event_id, topic FROM outbox.emitted();
 	CREATE VIEW lag AS SELECT relay, pending_events FROM outbox.stat_relay;
 	END
@@ -127,18 +130,22 @@ sql("SET ROLE app; SELECT outbox_emit('t', 'app', 'text'); SELECT outbox_emit('t
 	  . " SELECT outbox_emit('t', 'app', '{}'::jsonb); SELECT outbox_emit('t', 1, '{}'::jsonb);"
 	  . ' SELECT count(*) FROM outbox.emitted()');
 my $new = "jsonb,timestamptz,interval,timestamptz)";
-is(sql(<<~END), 'f|t|t|f|t|t|f', 'privileges');
+is(sql(<<~END), 'f|t|t|f|t|t|f|t|f', 'privileges');
 	SELECT has_function_privilege('public', 'outbox_emit(text,"any",text,$new', 'EXECUTE'),
 		has_function_privilege('app', 'outbox_emit(text,"any","any",$new', 'EXECUTE'),
 		has_function_privilege('Grantor''s', 'outbox_emit(text,"any",text,$new', 'EXECUTE WITH GRANT OPTION'),
 		has_function_privilege('Grantor''s', 'outbox_emit(text,text,text,$new', 'EXECUTE'),
 		has_function_privilege('watcher', 'outbox.emitted()', 'EXECUTE'),
 		has_table_privilege('watcher', 'outbox.stat_relay', 'SELECT'),
-		has_table_privilege('public', 'outbox.stat_relay', 'SELECT')
+		has_table_privilege('public', 'outbox.stat_relay', 'SELECT'),
+		has_function_privilege('watcher', 'outbox.requeue(uuid,text,text,text,timestamptz,timestamptz,boolean)', 'EXECUTE'),
+		has_function_privilege('public', 'outbox.requeue(uuid,text,text,text,timestamptz,timestamptz,boolean)', 'EXECUTE')
 	END
 is(sql('SET ROLE watcher; SELECT state FROM outbox.stat_relay'),
 	'publishing', 'stat_relay');
 is(sql('SELECT count(*) FROM lag'), 1, 'a view on stat_relay');
+is(sql('SELECT count(*) FROM requeued'), 0, 'a view on requeue()');
+is(sql(q{SELECT count(*) FROM outbox.requeue(topic => 'nothing')}), 0, 'requeue()');
 is(sql('BEGIN; SELECT count(*) FROM emitting; SELECT emitting() IS NOT NULL; SELECT count(*) FROM own_events; COMMIT'),
 	"1\nt\n2", 'objects built on the old functions');
 

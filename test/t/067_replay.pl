@@ -158,6 +158,18 @@ ok(wait_published($node), 'large events');
 $job = query(q{SELECT outbox.replay(key => 'large', rate => 100000)});
 is_replay_of($job, q{key = 'large'}, 'large events, more than a slice takes');
 
+note 'timestamps';
+sub timestamps { return map { $_->{timestamp} } copies($_[0]); }
+
+my $key_k1 = q{topic = 't' AND key = 'k1'};
+my ($since) = split /\|/, query('SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint');
+my $again = query(q{SELECT outbox.replay(topic => 't', key => 'k1')});
+is_replay_of($again, $key_k1, 'with the old time');
+is(scalar(grep { $_ >= $since } timestamps($again)), 0, 'it is older');
+$again = query(q{SELECT outbox.replay(topic => 't', key => 'k1', new_timestamp => true)});
+is_replay_of($again, $key_k1, 'with a new time');
+is(scalar(grep { $_ < $since } timestamps($again)), 0, 'it is newer');
+
 note 'rate and progress';
 my $rate = 400;
 my ($faster, $between, $backwards, $last) = (0, 0, 0, 0);
