@@ -17,6 +17,8 @@
 #include "access/xact.h"
 #include "candidate.h"
 #include "catalog/pg_database.h"
+#include "compat.h"
+#include "life.h"
 #include "pgstat.h"
 #include "shmem.h"
 #include "utils/memutils.h"
@@ -56,10 +58,13 @@ list_database(Form_pg_database form)
 	}
 	candidate->name = form->datname;
 	candidate->listed = true;
-	candidate->connectable = form->datallowconn && !form->datistemplate;
+	/* nobody can connect to one of which DROP DATABASE was interrupted */
+	candidate->connectable = form->datallowconn && !form->datistemplate &&
+							 form->datconnlimit != DATCONNLIMIT_INVALID_DB;
 }
 
-/* A database is gone: its entry in shared memory is free again. */
+/* A database is gone: its entry in shared memory is free again, and what its
+ * relay has left on disk is removed. */
 static void
 forget_database(Oid dbid)
 {
@@ -70,6 +75,7 @@ forget_database(Oid dbid)
 	if (db != NULL && db->relay.pid == 0)
 		outbox_shmem_forget(db);
 	LWLockRelease(outbox_shmem->lock);
+	outbox_life_forget(dbid);
 }
 
 /* Compares our list with pg_database. Entries with a handle are kept. */

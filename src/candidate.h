@@ -21,6 +21,7 @@ typedef struct OutboxCandidate
 	NameData name;
 	bool listed; /* found in pg_database this time */
 	bool connectable;
+	bool folded_told;               /* outbox.databases almost names it */
 	bool absent;                    /* the extension is not there */
 	bool known;                     /* it is there */
 	bool wanted;                    /* a relay is, and none runs */

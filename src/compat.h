@@ -9,6 +9,7 @@
 #ifndef OUTBOX_COMPAT_H
 #define OUTBOX_COMPAT_H
 
+#include "catalog/pg_database.h"
 #include "executor/executor.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
@@ -21,6 +22,11 @@
 /* PostgreSQL 19 lets DDL on databases interrupt such workers by itself */
 #ifndef BGWORKER_INTERRUPTIBLE
 #define BGWORKER_INTERRUPTIBLE 0
+#endif
+
+/* known to later minor releases only */
+#ifndef DATCONNLIMIT_INVALID_DB
+#define DATCONNLIMIT_INVALID_DB (-2)
 #endif
 
 #ifndef PG_MODULE_MAGIC_EXT

@@ -31,6 +31,7 @@
 #include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "ddl.h"
 #include "drop.h"
 #include "fmgr.h"
@@ -74,14 +75,12 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
 		database_changed = true;
 }
 
-/* Is our extension here, as this transaction sees it? */
+/* Is our extension here, as this transaction sees it? A schema that looks like
+ * ours can be made by anybody. */
 static bool
 find_extension(void)
 {
-	Oid schema = get_namespace_oid(OUTBOX_SCHEMA, true);
-
-	return OidIsValid(schema) &&
-		   OidIsValid(get_relname_relid(OUTBOX_SEQUENCE, schema));
+	return OidIsValid(get_extension_oid(OUTBOX_EXTENSION, true));
 }
 
 /* Lets a blocked database have its relay again. */

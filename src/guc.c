@@ -105,14 +105,18 @@ check_kafka_properties(char **newval, void **extra, GucSource source)
 	return true;
 }
 
-/* Is this database one of outbox.databases? An empty list means all. */
+/*
+ * Is this database one of outbox.databases? An empty list means all. folded,
+ * unless it is NULL, becomes whether it only would be if its name were quoted.
+ */
 bool
-outbox_guc_database_allowed(const char *database)
+outbox_guc_database_allowed(const char *database, bool *folded)
 {
 	char *copy = pstrdup(outbox_databases);
 	List *names;
 	ListCell *cell;
 	bool allowed = false;
+	bool almost = false;
 
 	/* the check hook has seen to the syntax */
 	if (SplitIdentifierString(copy, ',', &names))
@@ -122,10 +126,14 @@ outbox_guc_database_allowed(const char *database)
 		{
 			if (strcmp((char *) lfirst(cell), database) == 0)
 				allowed = true;
+			else if (pg_strcasecmp((char *) lfirst(cell), database) == 0)
+				almost = true;
 		}
 	}
 	list_free(names);
 	pfree(copy);
+	if (folded != NULL)
+		*folded = almost && !allowed;
 	return allowed;
 }
 

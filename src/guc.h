@@ -40,6 +40,6 @@ extern char *outbox_kafka_properties;
 extern char *outbox_kafka_properties_file;
 
 extern void outbox_guc_define(void);
-extern bool outbox_guc_database_allowed(const char *database);
+extern bool outbox_guc_database_allowed(const char *database, bool *folded);
 
 #endif /* OUTBOX_GUC_H */

@@ -26,6 +26,8 @@
  *									it keeps failing, until a reload
  *	pg_terminate_backend			starts again, after a short delay
  *	the launcher itself fails		goes on; the new launcher takes it over
+ *	the server crashes				starts with it; if that happens again and
+ *									again, late (crash.c)
  *
  * Relays are BGW_NEVER_RESTART: only the launcher knows whether one is still
  * wanted, and when to try again. A relay's registration and its result are
@@ -37,6 +39,7 @@
 
 #include "candidate.h"
 #include "compat.h"
+#include "crash.h"
 #include "guc.h"
 #include "launcher.h"
 #include "miscadmin.h"
@@ -44,7 +47,9 @@
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "relay.h"
+#include "session.h"
 #include "shmem.h"
+#include "status.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
@@ -65,7 +70,6 @@
 #define PROBES_MAX       2
 #define PROBE_MS         1000
 
-static bool worker_missing_told = false;
 static uint32 listed_ddl_count = 0; /* of the list of databases */
 
 /* Gives an entry back that reserve_launch() has reserved. */
@@ -149,6 +153,25 @@ reap_relays(void)
 	return outdated;
 }
 
+/* Is it one of outbox.databases? Says once if it almost is. */
+static bool
+is_allowed(OutboxCandidate *candidate)
+{
+	bool folded;
+
+	if (outbox_guc_database_allowed(NameStr(candidate->name), &folded))
+		return true;
+	if (folded && !candidate->folded_told)
+		ereport(WARNING,
+				(errmsg("outbox.databases does not name database \"%s\"",
+						NameStr(candidate->name)),
+				 errdetail("A name without double quotes is folded to lower "
+						   "case."),
+				 errhint("Write '\"%s\"' there.", NameStr(candidate->name))));
+	candidate->folded_told = folded;
+	return false;
+}
+
 /* Is a relay wanted there, and none running? Takes note of requests. */
 static bool
 is_wanted(OutboxCandidate *candidate)
@@ -176,8 +199,7 @@ is_wanted(OutboxCandidate *candidate)
 	LWLockRelease(outbox_shmem->lock);
 
 	return outbox_enabled && candidate->listed && candidate->connectable &&
-		   !candidate->absent && !blocked && !running &&
-		   outbox_guc_database_allowed(NameStr(candidate->name));
+		   !candidate->absent && !blocked && !running && is_allowed(candidate);
 }
 
 /* Reserves an entry by which the relay tells how it ends; -1 if all are used */
@@ -247,19 +269,18 @@ start_relay(OutboxCandidate *candidate)
 	{
 		candidate->launch = args.launch;
 		candidate->started_at = GetCurrentTimestamp();
-		worker_missing_told = false;
+		outbox_status_no_worker(false);
 		return true;
 	}
 
 	release_launch(args.launch);
-	if (!worker_missing_told)
+	if (outbox_status_no_worker(true))
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("no background worker is free for an outbox relay"),
 				 errdetail("It is tried again; events are kept meanwhile."),
 				 errhint("Raise max_worker_processes and restart the "
 						 "server.")));
-	worker_missing_told = true;
 	return false;
 }
 
@@ -290,7 +311,10 @@ start_relays(void)
 	TimestampTz now = GetCurrentTimestamp();
 	long timeout_ms = SAFETY_TICK_MS;
 	int probes = count_probes(now);
+	long wait_ms = outbox_crash_wait_ms();
 
+	if (wait_ms > 0)
+		return Min(timeout_ms, wait_ms);
 	/* a database that is not blocked any more may have been dropped: the count
 	 * has grown before that (ddl.c) */
 	if (pg_atomic_read_u32(&outbox_shmem->ddl_count) != listed_ddl_count)
@@ -361,9 +385,11 @@ outbox_launcher_main(Datum main_arg)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	outbox_session_pin();
 	MemoryContextSwitchTo(TopMemoryContext);
 	take_over();
 	tell_disabled();
+	outbox_crash_begin_wait();
 
 	/* a SIGHUP may have come before there was a handler */
 	ConfigReloadPending = true;

@@ -41,6 +41,7 @@
 #include "replay.h"
 #include "retry.h"
 #include "settle.h"
+#include "session.h"
 #include "status.h"
 #include "stop.h"
 #include "storage/ipc.h"
@@ -199,7 +200,7 @@ handle_interrupts(void)
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
 		if (!outbox_enabled ||
-			!outbox_guc_database_allowed(relay.stream.database))
+			!outbox_guc_database_allowed(relay.stream.database, NULL))
 		{
 			wind_up();
 			ereport(WARNING,
@@ -376,7 +377,7 @@ connect_database(void)
 	before_shmem_exit(before_exit_detach, (Datum) 0);
 	BackgroundWorkerInitializeConnectionByOid(relay.args.dbid, InvalidOid, 0);
 	before_shmem_exit(before_exit_close, (Datum) 0);
-	outbox_store_init();
+	outbox_session_pin();
 
 	StartTransactionCommand();
 	relay.stream.database =

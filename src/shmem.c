@@ -8,6 +8,7 @@
  */
 #include "outbox.h"
 
+#include "crash.h"
 #include "guc.h"
 #include "miscadmin.h"
 #include "shmem.h"
@@ -106,6 +107,7 @@ shmem_startup(void)
 		outbox_shmem->lock = &GetNamedLWLockTranche(OUTBOX_EXTENSION)->lock;
 		pg_atomic_init_u32(&outbox_shmem->launcher_proc, OUTBOX_NO_PROC);
 		pg_atomic_init_u32(&outbox_shmem->ddl_count, 0);
+		outbox_shmem->crashes = outbox_crash_count_start();
 		outbox_shmem->inflight_slots = MaxBackends;
 		outbox_shmem->inflight =
 			(OutboxInflight *) ((char *) outbox_shmem + inflight_offset());

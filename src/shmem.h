@@ -54,6 +54,7 @@ typedef struct OutboxRelayStatus
 	int pid; /* 0 = no process */
 	OutboxRelayState state;
 	TimestampTz state_since;
+	TimestampTz failing_since; /* 0 = no error is in the way: guard.c */
 	TimestampTz last_error_at;
 	char last_error[OUTBOX_ERROR_MAX];
 } OutboxRelayStatus;
@@ -132,6 +133,10 @@ typedef struct OutboxShmem
 	pg_atomic_uint32 launcher_proc; /* or OUTBOX_NO_PROC */
 	pg_atomic_uint32 ddl_count;     /* databases may have come or gone */
 	OutboxLaunch *launches;         /* outbox.max_databases of them */
+	int crashes;                    /* in a row, see crash.c */
+	/* guarded by the lock: */
+	TimestampTz relays_start_at; /* not before that; 0 = not known yet */
+	TimestampTz no_worker_at;    /* none was free for a relay; 0 = there is */
 	int inflight_slots;
 	OutboxInflight *inflight; /* by PGPROC number */
 	Oid *blocked;             /* likewise: the database on which this process

@@ -13,6 +13,7 @@
 #include "guc.h"
 #include "miscadmin.h"
 #include "shmem.h"
+#include "status.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "wait.h"
@@ -28,8 +29,8 @@ state_name(OutboxRelayState state)
 	switch (state)
 	{
 		case OUTBOX_RELAY_STOPPED:
-			if (!outbox_enabled ||
-				!outbox_guc_database_allowed(get_database_name(MyDatabaseId)))
+			if (!outbox_enabled || !outbox_guc_database_allowed(
+									   get_database_name(MyDatabaseId), NULL))
 				return "disabled";
 			return "stopped";
 		case OUTBOX_RELAY_STARTING:
@@ -73,6 +74,8 @@ outbox_relay_status_1_0(PG_FUNCTION_ARGS)
 	uint64 position = 0;
 	uint64 horizon = 0;
 	uint64 published = 0;
+	TimestampTz since;
+	char *why;
 
 	outbox_shmem_require();
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
@@ -91,8 +94,11 @@ outbox_relay_status_1_0(PG_FUNCTION_ARGS)
 		published = pg_atomic_read_u64(&db->published);
 	}
 
-	values[0] = CStringGetTextDatum(state_name(status.state));
-	set_time(values, nulls, 1, status.state_since);
+	values[0] = CStringGetTextDatum(
+		status.failing_since != 0 ? "failing" : state_name(status.state));
+	set_time(values, nulls, 1,
+			 status.failing_since != 0 ? status.failing_since
+									   : status.state_since);
 	nulls[2] = (status.pid == 0);
 	values[2] = Int32GetDatum(status.pid);
 	nulls[3] = !ready;
@@ -100,6 +106,12 @@ outbox_relay_status_1_0(PG_FUNCTION_ARGS)
 	nulls[4] = !ready || horizon == 0;
 	values[4] = Int64GetDatum((int64) horizon);
 	values[5] = Int64GetDatum((int64) published);
+	if (status.pid == 0 && (why = outbox_status_why_none(
+								get_database_name(MyDatabaseId), &since)))
+	{
+		strlcpy(status.last_error, why, sizeof(status.last_error));
+		status.last_error_at = since;
+	}
 	nulls[6] = (status.last_error_at == 0);
 	values[6] = CStringGetTextDatum(status.last_error);
 	set_time(values, nulls, 7, status.last_error_at);

@@ -9,6 +9,7 @@
  */
 #include "outbox.h"
 
+#include "guc.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "status.h"
@@ -62,6 +63,7 @@ outbox_status_detach(OutboxDatabase *db)
 		db->relay.pid = 0;
 		db->relay.state = OUTBOX_RELAY_STOPPED;
 		db->relay.state_since = GetCurrentTimestamp();
+		db->relay.failing_since = 0;
 		pg_atomic_write_u32(&db->relay_proc, OUTBOX_NO_PROC);
 		pg_atomic_write_u32(&db->relay_sleeping, 0);
 	}
@@ -95,6 +97,19 @@ outbox_status_set(OutboxDatabase *db, OutboxRelayState state)
 	LWLockRelease(outbox_shmem->lock);
 }
 
+/* Shows whether an error is in the way. */
+void
+outbox_status_failing(OutboxDatabase *db, bool failing)
+{
+	/* nobody else writes it while we are the relay */
+	if ((db->relay.failing_since != 0) == failing)
+		return;
+
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	db->relay.failing_since = failing ? GetCurrentTimestamp() : 0;
+	LWLockRelease(outbox_shmem->lock);
+}
+
 /* Shows an error, in as many whole characters as there is room for. */
 void
 outbox_status_error(OutboxDatabase *db, const char *message)
@@ -107,4 +122,54 @@ outbox_status_error(OutboxDatabase *db, const char *message)
 	db->relay.last_error[len] = '\0';
 	db->relay.last_error_at = GetCurrentTimestamp();
 	LWLockRelease(outbox_shmem->lock);
+}
+
+/* Notes whether a worker is missing for a relay. Returns whether that is new. */
+bool
+outbox_status_no_worker(bool missing)
+{
+	bool is_new = (outbox_shmem->no_worker_at != 0) != missing;
+
+	if (!is_new)
+		return false;
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	outbox_shmem->no_worker_at = missing ? GetCurrentTimestamp() : 0;
+	LWLockRelease(outbox_shmem->lock);
+	return true;
+}
+
+/*
+ * Why a database has no relay, palloc'd, if that is not the relay's own
+ * affair; else NULL. since becomes when that was found out.
+ */
+char *
+outbox_status_why_none(const char *database, TimestampTz *since)
+{
+	TimestampTz start_at;
+	TimestampTz no_worker_at;
+	bool folded;
+
+	LWLockAcquire(outbox_shmem->lock, LW_SHARED);
+	start_at = outbox_shmem->relays_start_at;
+	no_worker_at = outbox_shmem->no_worker_at;
+	LWLockRelease(outbox_shmem->lock);
+
+	*since = GetCurrentTimestamp();
+	if (!outbox_enabled)
+		return NULL;
+	if (!outbox_guc_database_allowed(database, &folded))
+		return folded ? psprintf("outbox.databases does not name this "
+								 "database: a name without double quotes is "
+								 "folded to lower case; write '\"%s\"'",
+								 database)
+					  : NULL;
+	if (start_at > *since)
+		return psprintf("the server has crashed %d times in a row: relays "
+						"start at %s",
+						outbox_shmem->crashes, timestamptz_to_str(start_at));
+	if (no_worker_at == 0)
+		return NULL;
+	*since = no_worker_at;
+	return pstrdup("no background worker is free for an outbox relay: raise "
+				   "max_worker_processes and restart the server");
 }

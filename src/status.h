@@ -18,6 +18,9 @@ extern void outbox_status_detach(OutboxDatabase *db);
 extern void outbox_status_launch(const OutboxRelayArgs *args,
 								 OutboxLaunchState state);
 extern void outbox_status_set(OutboxDatabase *db, OutboxRelayState state);
+extern bool outbox_status_no_worker(bool missing);
+extern char *outbox_status_why_none(const char *database, TimestampTz *since);
+extern void outbox_status_failing(OutboxDatabase *db, bool failing);
 extern void outbox_status_error(OutboxDatabase *db, const char *message);
 
 #endif /* OUTBOX_STATUS_H */

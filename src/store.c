@@ -41,38 +41,6 @@
 /* the sequence that we have attached to; another one means another life */
 static Oid attached_sequence = InvalidOid;
 
-/*
- * Settings of the relay's session. Plans must use indexes whatever the
- * statistics say: our tables are empty most of the time, so they mislead.
- */
-void
-outbox_store_init(void)
-{
-	static const char *const settings[][2] = {
-		{"search_path", "pg_catalog, pg_temp"},
-		{"synchronous_commit", "off"},
-		{"default_transaction_read_only", "off"},
-		{"default_transaction_isolation", "read committed"},
-		{"statement_timeout", "0"},
-		{"lock_timeout", "0"},
-		{"idle_in_transaction_session_timeout", "0"},
-		{"row_security", "off"},
-		/* no triggers: neither our own, see restore.c, nor anybody's else */
-		{"session_replication_role", "replica"},
-		{"jit", "off"},
-		{"plan_cache_mode", "force_generic_plan"},
-		{"enable_seqscan", "off"},
-		{"enable_bitmapscan", "off"},
-		{"enable_sort", "off"},
-		{"enable_incremental_sort", "off"},
-		{"max_parallel_workers_per_gather", "0"},
-	};
-
-	for (size_t i = 0; i < lengthof(settings); i++)
-		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET,
-						PGC_S_OVERRIDE);
-}
-
 /* Locks a relation of the schema, if it is there and free at once. */
 static OutboxStoreStatus
 lock_relation(Oid schema, const char *name, LOCKMODE mode, Oid *relation)

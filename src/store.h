@@ -59,7 +59,6 @@ typedef struct OutboxEvent
 /* Takes an event; false = not this one, and no more of the page */
 typedef bool (*OutboxEventConsumer)(const OutboxEvent *event, void *arg);
 
-extern void outbox_store_init(void);
 extern OutboxStoreStatus outbox_store_version(char *version, int size);
 extern void outbox_store_leave_subscriptions(void);
 
