@@ -128,7 +128,7 @@ CREATE OR REPLACE VIEW outbox.stat_relay AS
              FROM outbox.position p WHERE p.relay = r.name) w ON true;
 COMMENT ON VIEW outbox.stat_relay IS 'each relay: what it is doing and how far it is';
 COMMENT ON COLUMN outbox.stat_relay.state IS
-    'publishing, unavailable (no broker answers), unauthenticated (credentials refused), halted (outbox.on_failure), unconfigured (settings are missing or refused), incompatible (library and extension are of different versions), starting, stopped, disabled';
+    'publishing, unavailable (no broker answers), unauthenticated (credentials refused), halted (outbox.on_failure), failing (an error is in the way, see last_error; it is tried again), unconfigured (settings are missing or refused), incompatible (library and extension are of different versions), starting, stopped, disabled';
 COMMENT ON COLUMN outbox.stat_relay.position IS
     'every event with an id up to here is acknowledged by Kafka, or parked';
 COMMENT ON COLUMN outbox.stat_relay.written_position IS 'where a relay goes on after a crash';
@@ -256,6 +256,11 @@ COMMENT ON COLUMN outbox.stat_replay.percent IS 'how much of the range of ids ha
 
 ALTER TABLE outbox.parked ADD COLUMN expires_at timestamptz;
 COMMENT ON COLUMN outbox.parked.expires_at IS 'not published after this time';
+ALTER TABLE outbox.parked ADD COLUMN whole boolean NOT NULL DEFAULT true;
+COMMENT ON COLUMN outbox.parked.whole IS
+    'false for a dead letter of which not all could be read: it cannot be requeued';
+COMMENT ON COLUMN outbox.parked.announced_at IS
+    'when a copy went to outbox.dead_letter_topic; infinity if none can';
 
 -- While something is blocked, rows are added all the time. What tells them
 -- apart comes first: a key by its hash, because it may be too long for an
@@ -303,7 +308,7 @@ BEGIN
                         AND current_setting('outbox.on_failure', true) IS DISTINCT FROM 'skip'),
                 emitted_at = CASE WHEN requeue.new_timestamp THEN clock_timestamp()
                                   ELSE p.emitted_at END
-            WHERE p.state = 'dead'
+            WHERE p.state = 'dead' AND p.whole
               AND (requeue.event_id IS NULL OR p.event_id = requeue.event_id)
               AND (requeue.topic IS NULL OR p.topic = requeue.topic)
               AND (requeue.key IS NULL OR p.key = requeue.key)

@@ -49,6 +49,7 @@ typedef enum ParkedColumn
 	PARKED_NEXT_ATTEMPT_AT,
 	PARKED_ANNOUNCED_AT,
 	PARKED_EXPIRES_AT,
+	PARKED_WHOLE,
 	PARKED_COLUMNS
 } ParkedColumn;
 
@@ -61,7 +62,7 @@ parked_tupdesc(void)
 		TEXTOID,        TEXTOID,        BYTEAOID,       JSONBOID,
 		TEXTOID,        BOOLOID,        TEXTOID,        TEXTOID,
 		INT4OID,        TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-		TIMESTAMPTZOID, TIMESTAMPTZOID};
+		TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID};
 	static TupleDesc tupdesc = NULL;
 
 	if (tupdesc == NULL)
@@ -115,6 +116,7 @@ add_event(OutboxAside *aside, const OutboxEvent *event, const char *state,
 	values[PARKED_ATTEMPTS] = Int32GetDatum(0);
 	values[PARKED_EXPIRES_AT] = TimestampTzGetDatum(event->expires_at);
 	nulls[PARKED_EXPIRES_AT] = (event->expires_at == DT_NOEND);
+	values[PARKED_WHOLE] = BoolGetDatum(true);
 	nulls[PARKED_NEXT_ATTEMPT_AT] = nulls[PARKED_ANNOUNCED_AT] = true;
 	add_row(aside, heap_form_tuple(parked_tupdesc(), values, nulls));
 }

@@ -15,7 +15,9 @@
 #include "outbox.h"
 
 #include "backoff.h"
+#include "bury.h"
 #include "deadletter.h"
+#include "guard.h"
 #include "guc.h"
 #include "liblog.h"
 #include "parked.h"
@@ -39,7 +41,8 @@ static OutboxSink *sink = NULL;
 static bool added = true; /* at the start, nobody knows */
 static uint64 ids[BATCH_EVENTS];
 static bool delivered[BATCH_EVENTS];
-static int count = 0; /* 0 = no batch under way */
+static int batch_limit = BATCH_EVENTS; /* less after an error */
+static int count = 0;                  /* 0 = no batch under way */
 static int unanswered = 0;
 static int64 bytes_left = 0; /* of memory for the copies of the batch */
 static uint64 first_tag = 0;
@@ -214,7 +217,8 @@ begin_batch(const OutboxSinkConfig *config)
 	OutboxSinkConfig alone = *config;
 	char error[OUTBOX_SINK_ERROR_MAX];
 	OutboxStoreStatus status;
-	int limit = Min(BATCH_EVENTS, outbox_held_room(OUTBOX_HELD_ANNOUNCED));
+	int limit;
+	const char *raised;
 	uint64 rows;
 
 	if (sink == NULL)
@@ -226,12 +230,25 @@ begin_batch(const OutboxSinkConfig *config)
 					(errcode(ERRCODE_CONNECTION_FAILURE),
 					 errmsg("could not open a Kafka producer: %s", error)));
 	}
+	if (outbox_guard_condemned(OUTBOX_TASK_DEAD_LETTERS, &raised) != 0)
+	{
+		status = outbox_bury_copy(relay, raised);
+		if (status != OUTBOX_STORE_OK)
+			return status;
+		outbox_guard_acquit(OUTBOX_TASK_DEAD_LETTERS);
+	}
+	if (outbox_guard_suspect(OUTBOX_TASK_DEAD_LETTERS) != 0)
+		batch_limit = 1;
+	limit = Min(batch_limit, outbox_held_room(OUTBOX_HELD_ANNOUNCED));
 	failed = false;
 	held = (limit == 0);
 	unanswered = 0;
 	bytes_left = (int64) config->window_size_kb * 1024 / BATCH_SHARE;
+	outbox_guard_in_hand = OUTBOX_GUARD_UNKNOWN;
 	status = outbox_parked_unannounced(relay, outbox_dead_letter_topic, limit,
 									   send, NULL, &rows);
+	outbox_guard_acquit(OUTBOX_TASK_DEAD_LETTERS);
+	batch_limit = Min(batch_limit * 2, BATCH_EVENTS);
 	if (status != OUTBOX_STORE_OK || count > 0)
 		return status;
 	if (failed)

@@ -21,10 +21,12 @@
  */
 #include "outbox.h"
 
+#include "bury.h"
 #include "catalog/pg_type.h"
 #include "commit.h"
 #include "delayed.h"
 #include "event.h"
+#include "guard.h"
 #include "utils/timestamp.h"
 
 /* what one transaction moves at most; bytes only as far as they are alike */
@@ -106,7 +108,8 @@ outbox_delayed_open(OutboxDatabase *db)
 typedef struct Batch
 {
 	int columns;
-	int64 bytes; /* of their payloads */
+	int64 bytes;    /* of their payloads */
+	uint64 last_id; /* taken */
 } Batch;
 
 static bool
@@ -117,6 +120,7 @@ emit_event(const OutboxEvent *event, void *arg)
 	if (event->payload != NULL)
 		batch->bytes += VARSIZE_ANY(event->payload);
 	outbox_event_emit_again(event, batch->columns);
+	batch->last_id = event->id;
 	return true;
 }
 
@@ -140,12 +144,16 @@ move_events(Place from, TimestampTz now)
 			   "  headers, expires_at FROM moved ORDER BY deliver_at, id",
 		.nargs = 4,
 		.types = {TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID}};
+	uint64 suspect = outbox_guard_suspect(OUTBOX_TASK_DELAYED);
+	int64 limit = (suspect != 0) ? 1 : move_rows;
 	Datum values[] = {TimestampTzGetDatum(from.due), Int64GetDatum(from.id),
-					  TimestampTzGetDatum(now), Int64GetDatum(move_rows)};
+					  TimestampTzGetDatum(now), Int64GetDatum(limit)};
 	Batch batch = {.columns = outbox_commit_join(true)};
 	uint64 moved;
 
 	moved = outbox_store_stream(&statement, values, NULL, emit_event, &batch);
+	if (moved == 0 || batch.last_id == suspect)
+		outbox_guard_acquit(OUTBOX_TASK_DELAYED);
 	if (batch.bytes > MOVE_BYTES)
 		move_rows = Max(move_rows / 2, 1);
 	else if (batch.bytes < MOVE_BYTES / 2)
@@ -153,9 +161,34 @@ move_events(Place from, TimestampTz now)
 	return moved;
 }
 
+/* An error has been raised by outbox_delayed_run(): the next one looks at all
+ * events. */
+void
+outbox_delayed_undone(OutboxDatabase *db)
+{
+	first_left.due = OUTBOX_NEVER_DUE;
+	pg_atomic_write_u64(&db->next_due, (uint64) DT_NOBEGIN);
+}
+
+/* Makes a dead letter of an event that has raised errors again and again. */
+static OutboxStoreStatus
+bury_condemned(const char *relay)
+{
+	const char *error;
+	uint64 id = outbox_guard_condemned(OUTBOX_TASK_DELAYED, &error);
+	OutboxStoreStatus status;
+
+	if (id == 0)
+		return OUTBOX_STORE_OK;
+	status = outbox_bury(relay, OUTBOX_DELAYED_TABLE, id, error, false);
+	if (status == OUTBOX_STORE_OK)
+		outbox_guard_acquit(OUTBOX_TASK_DELAYED);
+	return status;
+}
+
 /* Emits events that are due; progress becomes true if there were any. */
 OutboxStoreStatus
-outbox_delayed_run(OutboxDatabase *db, bool *progress)
+outbox_delayed_run(OutboxDatabase *db, const char *relay, bool *progress)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	Place from = {.due = (TimestampTz) pg_atomic_read_u64(&db->next_due)};
@@ -164,8 +197,10 @@ outbox_delayed_run(OutboxDatabase *db, bool *progress)
 
 	if (from.due >= now || retry_at > now)
 		return OUTBOX_STORE_OK;
-	status = outbox_store_begin_emit("outbox: moving events that are due",
-									 OUTBOX_DELAYED_TABLE);
+	status = bury_condemned(relay);
+	if (status == OUTBOX_STORE_OK)
+		status = outbox_store_begin_emit("outbox: moving events that are due",
+										 OUTBOX_DELAYED_TABLE);
 	if (status != OUTBOX_STORE_OK)
 	{
 		retry_at = TimestampTzPlusMilliseconds(now, BUSY_RETRY_MS);

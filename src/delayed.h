@@ -16,8 +16,9 @@
 
 extern void outbox_delayed_tell(OutboxDatabase *db, TimestampTz due);
 extern OutboxStoreStatus outbox_delayed_open(OutboxDatabase *db);
+extern void outbox_delayed_undone(OutboxDatabase *db);
 extern OutboxStoreStatus outbox_delayed_run(OutboxDatabase *db,
-											bool *progress);
+											const char *relay, bool *progress);
 extern long outbox_delayed_timeout_ms(OutboxDatabase *db);
 
 #endif /* OUTBOX_DELAYED_H */

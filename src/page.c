@@ -24,6 +24,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "event.h"
+#include "guard.h"
 #include "miscadmin.h"
 #include "page.h"
 #include "rows.h"
@@ -146,14 +147,18 @@ next_scan(EventPage *page)
 /* Gives an event to the consumer; false if it does not take it. */
 static bool
 give(EventPage *page, const SegmentScan *scan, OutboxEventConsumer consumer,
-	 void *arg)
+	 OutboxIdConsumer pass, void *arg)
 {
-	MemoryContext old_context = MemoryContextSwitchTo(page->event_context);
+	MemoryContext old_context;
 	Datum values[OUTBOX_EVENT_COLUMNS];
 	bool nulls[OUTBOX_EVENT_COLUMNS];
 	OutboxEvent event;
 	bool taken;
 
+	outbox_guard_in_hand = (uint64) scan->id;
+	if (pass != NULL && pass((uint64) scan->id, arg))
+		return true;
+	old_context = MemoryContextSwitchTo(page->event_context);
 	heap_deform_tuple(scan->tuple, RelationGetDescr(scan->rel), values, nulls);
 	outbox_store_fill_event(&event, values, nulls);
 	taken = consumer(&event, arg);
@@ -164,13 +169,15 @@ give(EventPage *page, const SegmentScan *scan, OutboxEventConsumer consumer,
 
 /*
  * Gives the events with position < id < horizon, in order and at most limit
- * of them, to the consumer. rows becomes how many it has taken. The horizon
+ * of them, to the consumer; but those that pass, unless it is NULL, takes by
+ * their id are not looked at: one may be unreadable. rows becomes how many it has taken. The horizon
  * must have been read before, and the WAL flushed. If the answer is OK, the
  * transaction goes on: the caller may write, and ends it.
  */
 OutboxStoreStatus
 outbox_page_read(uint64 position, uint64 horizon, int limit,
-				 OutboxEventConsumer consumer, void *arg, uint64 *rows)
+				 OutboxEventConsumer consumer, OutboxIdConsumer pass,
+				 void *arg, uint64 *rows)
 {
 	OutboxStoreStatus status = outbox_store_begin("outbox: reading events");
 	EventPage page = {0};
@@ -194,10 +201,11 @@ outbox_page_read(uint64 position, uint64 horizon, int limit,
 		 * taken is not forgotten; there is no lock to wait for any more */
 		HOLD_INTERRUPTS();
 		while (*rows < (uint64) limit && (scan = next_scan(&page)) != NULL &&
-			   give(&page, scan, consumer, arg))
+			   give(&page, scan, consumer, pass, arg))
 		{
-			(*rows)++;
-			advance(scan);
+			/* the row behind the last one is not looked at: see guard.c */
+			if (++*rows < (uint64) limit)
+				advance(scan);
 		}
 		RESUME_INTERRUPTS();
 	}

@@ -238,7 +238,7 @@ outbox_parked_add(const char *relay, uint64 id, const OutboxParkReason *reason)
 	Parking parking = {.relay = relay, .reason = reason};
 	uint64 rows;
 	OutboxStoreStatus status =
-		outbox_page_read(id - 1, id + 1, 1, add_event, &parking, &rows);
+		outbox_page_read(id - 1, id + 1, 1, add_event, NULL, &parking, &rows);
 
 	if (status == OUTBOX_STORE_OK)
 		outbox_store_end();

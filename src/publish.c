@@ -9,8 +9,9 @@
  *				window less one, or read_upto if the window is empty
  *
  * Reading goes on while earlier pages are in flight, until the window is
- * full. The functions do not wait, but for outbox_publish_drain(); an error
- * ends the process, and the next one goes on from the written position.
+ * full. The functions do not wait, but for outbox_publish_drain(). After an
+ * error in outbox_publish_page() what it has handed to the sink stays in the
+ * window, and it goes on behind that: outbox_publish_undo().
  *
  *-------------------------------------------------------------------------
  */
@@ -19,9 +20,12 @@
 #include "access/xlog.h"
 #include "aside.h"
 #include "blocks.h"
+#include "bury.h"
+#include "guard.h"
 #include "guc.h"
 #include "horizon.h"
 #include "liblog.h"
+#include "life.h"
 #include "miscadmin.h"
 #include "page.h"
 #include "publish.h"
@@ -130,6 +134,9 @@ outbox_publish_poll(OutboxStream *stream)
 	return any;
 }
 
+/* the sink is being given this event, which is not in the window yet */
+static uint64 handing_over = 0;
+
 /* What outbox_page_read() left off at */
 typedef struct PageState
 {
@@ -155,21 +162,38 @@ is_done(OutboxStream *stream, uint64 id)
 	return true;
 }
 
-/*
- * An event that is not sent. If the transaction that reads the page, and parks
- * it, fails, the process ends with all that it believes.
- */
+/* An event has its place in the window. */
 static void
-pass_over(PageState *page, uint64 id)
+taken(PageState *page, uint64 id)
 {
+	page->last_id = id;
+	page->stream->read_upto = id;
+}
+
+/* Passes over an event that is done already. */
+static bool
+pass_done(uint64 id, void *arg)
+{
+	PageState *page = arg;
 	OutboxWindow *window = page->stream->window;
 	uint64 tag = outbox_window_next_tag(window);
 
+	if (!is_done(page->stream, id))
+		return false;
 	/* it has a place in the window, too, until the position passes it: so no
 	 * more than a window is remembered when this sink ends */
 	outbox_window_add(window, id, 0);
 	outbox_window_done(window, tag);
-	page->last_id = id;
+	taken(page, id);
+	return true;
+}
+
+/* An event that is not sent, but parked: done with the page's transaction. */
+static void
+set_aside(PageState *page, uint64 id)
+{
+	outbox_window_set_aside(page->stream->window, id);
+	taken(page, id);
 }
 
 /* Events that must not be sent are refused here, others by the sink. */
@@ -177,6 +201,8 @@ static OutboxSinkAnswer
 send(OutboxStream *stream, OutboxRecord *record, const OutboxEvent *event,
 	 OutboxFailure *failure, char *error)
 {
+	OutboxSinkAnswer answer;
+
 	record->tag = outbox_window_next_tag(stream->window);
 	record->bytes = 0;
 	if (!outbox_record_from_event(record, event, error))
@@ -186,7 +212,11 @@ send(OutboxStream *stream, OutboxRecord *record, const OutboxEvent *event,
 	}
 	if (!outbox_window_has_room(stream->window, record->bytes))
 		return OUTBOX_SINK_FULL;
-	return stream->api->publish(stream->sink, record, failure, error);
+	outbox_life_note(OUTBOX_LANE_STREAM, event->id);
+	handing_over = event->id;
+	answer = stream->api->publish(stream->sink, record, failure, error);
+	handing_over = 0;
+	return answer;
 }
 
 /* Hands one event to the sink; false if it must wait. */
@@ -204,21 +234,16 @@ publish_event(const OutboxEvent *event, void *arg)
 		page->stopped = true;
 		return false;
 	}
-	if (is_done(stream, event->id))
-	{
-		pass_over(page, event->id);
-		return true;
-	}
 	if (event->expires_at <= page->now)
 	{
 		outbox_aside_expired(&page->aside, event);
-		pass_over(page, event->id);
+		set_aside(page, event->id);
 		return true;
 	}
 	if (outbox_blocks_has(event))
 	{
 		outbox_aside_queue(&page->aside, event);
-		pass_over(page, event->id);
+		set_aside(page, event->id);
 		return true;
 	}
 
@@ -245,7 +270,7 @@ publish_event(const OutboxEvent *event, void *arg)
 		case OUTBOX_SINK_REFUSED:
 			outbox_window_add(stream->window, event->id, record.bytes);
 			outbox_settle_failed(stream, record.tag, failure, error);
-			page->last_id = event->id;
+			taken(page, event->id);
 			/* nothing of its key may overtake it */
 			page->stopped = true;
 			return false;
@@ -257,7 +282,7 @@ publish_event(const OutboxEvent *event, void *arg)
 	}
 	stream->expires_first = Min(stream->expires_first, event->expires_at);
 	outbox_window_add(stream->window, event->id, record.bytes);
-	page->last_id = event->id;
+	taken(page, event->id);
 	return true;
 }
 
@@ -289,6 +314,50 @@ busy(OutboxStream *stream, OutboxStoreStatus status)
 }
 
 /*
+ * How many events a page may have. One, until the suspect has been handled;
+ * 0 if there is no room.
+ */
+static int
+page_limit(const OutboxStream *stream)
+{
+	int room = outbox_window_room(stream->window);
+
+	if (outbox_guard_suspect(OUTBOX_TASK_PAGE) > stream->read_upto)
+		return Min(room, 1);
+	if (outbox_life_is_careful())
+		return Min(room, outbox_life_limit(stream->read_upto));
+	return Min(room, PAGE_ROWS);
+}
+
+/* Makes a dead letter of an event that has raised errors again and again; it
+ * is passed over when its turn comes. */
+static OutboxStoreStatus
+bury_condemned(OutboxStream *stream)
+{
+	const char *error;
+	uint64 id = outbox_life_condemned(OUTBOX_LANE_STREAM);
+	bool by_signal = (id != 0);
+	OutboxStoreStatus status;
+
+	if (by_signal)
+		error = OUTBOX_LIFE_ERROR;
+	else
+		id = outbox_guard_condemned(OUTBOX_TASK_PAGE, &error);
+	if (id == 0)
+		return OUTBOX_STORE_OK;
+	status =
+		outbox_bury(stream->relay, OUTBOX_EVENT_TABLE, id, error, by_signal);
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	if (by_signal)
+		outbox_life_acquit();
+	else
+		outbox_guard_acquit(OUTBOX_TASK_PAGE);
+	outbox_settle_skip(stream, id);
+	return OUTBOX_STORE_OK;
+}
+
+/*
  * Reads a page below the horizon and hands it to the sink; progress becomes
  * whether there was anything. The order of the steps is that of horizon.c.
  */
@@ -307,9 +376,12 @@ outbox_publish_page(OutboxStream *stream, bool *progress)
 	*progress = false;
 	if (!can_read(stream))
 		return OUTBOX_STORE_OK;
-	limit = Min(PAGE_ROWS, outbox_window_room(stream->window));
+	limit = page_limit(stream);
 	if (limit == 0 || page.now < stream->busy_until)
 		return OUTBOX_STORE_OK;
+	status = bury_condemned(stream);
+	if (status != OUTBOX_STORE_OK)
+		return busy(stream, status);
 
 	if (!stream->more)
 		outbox_horizon_sleep(stream->db);
@@ -331,13 +403,14 @@ outbox_publish_page(OutboxStream *stream, bool *progress)
 
 	XLogFlush(commit_lsn);
 	status = outbox_page_read(stream->read_upto, horizon, limit, publish_event,
-							  &page, &rows);
+							  pass_done, &page, &rows);
 	if (status != OUTBOX_STORE_OK)
 		return busy(stream, status);
 	/* as for the page itself: a request to end waits for what belongs to it */
 	HOLD_INTERRUPTS();
 	outbox_aside_write(&page.aside);
 	outbox_store_end();
+	outbox_window_aside_done(stream->window);
 	RESUME_INTERRUPTS();
 	outbox_aside_tell(&page.aside);
 
@@ -348,9 +421,28 @@ outbox_publish_page(OutboxStream *stream, bool *progress)
 	stream->more = page.stopped || rows == (uint64) limit;
 	if (!stream->more)
 		stream->read_upto = horizon - 1;
-	else if (page.last_id != 0)
-		stream->read_upto = page.last_id;
+	if (outbox_guard_suspect(OUTBOX_TASK_PAGE) <= stream->read_upto)
+		outbox_guard_acquit(OUTBOX_TASK_PAGE);
 	return OUTBOX_STORE_OK;
+}
+
+/*
+ * An error has been raised by outbox_publish_page(), and its transaction has
+ * been undone. What was to be parked is read again, once it is known what
+ * becomes of that which has been handed to the sink.
+ */
+void
+outbox_publish_undo(OutboxStream *stream)
+{
+	if (stream->sink == NULL)
+		return;
+	stream->more = true;
+	/* perhaps it has been, perhaps not: its tag is not used again */
+	if (handing_over != 0)
+		outbox_window_add(stream->window, handing_over, 0);
+	if (handing_over != 0 || outbox_window_has_aside(stream->window))
+		outbox_settle_begin(stream);
+	handing_over = 0;
 }
 
 /*

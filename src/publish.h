@@ -70,6 +70,7 @@ extern bool outbox_publish_is_pending(const OutboxStream *stream);
 extern bool outbox_publish_poll(OutboxStream *stream);
 extern OutboxStoreStatus outbox_publish_page(OutboxStream *stream,
 											 bool *progress);
+extern void outbox_publish_undo(OutboxStream *stream);
 extern bool outbox_publish_drain(OutboxStream *stream, long grace_ms);
 extern void outbox_publish_open(OutboxStream *stream, OutboxSink *sink,
 								const OutboxSinkConfig *config);

@@ -203,7 +203,8 @@ outbox_record_from_event(OutboxRecord *record, const OutboxEvent *event,
 	}
 	set_event_id(header, event->event_id);
 	record->headers = headers;
-	record->header_count = count + 1;
+	/* fewer, if somebody has written a row by hand */
+	record->header_count = (int) (header - headers) + 1;
 	record->bytes = bytes;
 	return true;
 }

@@ -4,16 +4,17 @@
  *	  The process that publishes one database's events: its life, its
  *	  settings and its loop.
  *
- * One round of the loop takes in what the broker has answered, publishes a
- * page of events (publish.c), and writes the position now and then. When a
+ * One round of the loop (work.c) takes in what the broker has answered,
+ * publishes a page of events, and writes the position now and then. When a
  * round has done nothing, the process waits for its latch, which a committing
  * backend sets, and for the sink's pipe, both at once; there is no polling.
  *
  * No transaction, snapshot or lock is held while waiting: each function of
  * store.c ends its own.
  *
- * Any error ends the process; the launcher starts another one, which goes on
- * from the position. SIGTERM cancels what is under way, but for the page that
+ * An error in one of the tasks of a round is undone, and tried again (guard.c);
+ * any other ends the process, and the launcher starts another one, which goes
+ * on from the position. SIGTERM cancels what is under way, but for the page that
  * is being read (stop.c). Then the process gives the broker a moment to answer
  * and writes its position, so that an orderly restart repeats nothing.
  *
@@ -27,9 +28,10 @@
 #include "attach.h"
 #include "commands/dbcommands.h"
 #include "deadletter.h"
-#include "delayed.h"
 #include "fmgr.h"
+#include "guard.h"
 #include "guc.h"
+#include "life.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "pgstat.h"
@@ -38,9 +40,7 @@
 #include "publish.h"
 #include "reconfigure.h"
 #include "relay.h"
-#include "replay.h"
 #include "retry.h"
-#include "settle.h"
 #include "session.h"
 #include "status.h"
 #include "stop.h"
@@ -48,22 +48,18 @@
 #include "storage/proc.h"
 #include "storage.h"
 #include "tcop/tcopprot.h"
-#include "trouble.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "wait.h"
+#include "work.h"
 
-#define POSITION_EVERY_MS 1000
-#define BUSY_RETRY_MS     50
-#define SAFETY_TICK_MS    60000
+#define BUSY_RETRY_MS 50
 
 typedef struct Relay
 {
 	OutboxRelayArgs args;
 	OutboxStream stream;
-	uint64 written; /* position in the table */
-	TimestampTz written_at;
 	uint32 extension_changes; /* of the database, that we have looked at */
 } Relay;
 
@@ -77,8 +73,9 @@ finish(OutboxLaunchState state)
 	proc_exit(0);
 }
 
-static void
-end_if_absent(OutboxStoreStatus status)
+/* Ends the process if the extension is not there (any more). */
+void
+outbox_relay_end_if_absent(OutboxStoreStatus status)
 {
 	if (status != OUTBOX_STORE_ABSENT)
 		return;
@@ -88,69 +85,25 @@ end_if_absent(OutboxStoreStatus status)
 	finish(OUTBOX_LAUNCH_ABSENT);
 }
 
-/* Has the position moved since it was written? */
-static bool
-needs_writing(void)
-{
-	return relay.stream.used &&
-		   outbox_publish_position(&relay.stream) != relay.written;
-}
-
-/*
- * Writes the position if it has moved; not while others lock the table, and
- * not before there have been events: it may be a restore that has brought the
- * sequence, and has yet to bring events and position.
- */
-static void
-write_position(void)
-{
-	uint64 position = outbox_publish_position(&relay.stream);
-	OutboxStoreStatus status;
-
-	if (!needs_writing())
-		return;
-	status = outbox_position_write(relay.stream.relay, position);
-	relay.written_at = GetCurrentTimestamp();
-	if (status == OUTBOX_STORE_OK)
-	{
-		relay.written = position;
-		outbox_storage_used();
-	}
-	end_if_absent(status);
-}
-
-/*
- * Waits a moment for answers and writes down what has been published. If locks
- * of others are in the way, that is an error, which ends the process, too.
- */
-static void
-wind_up(void)
-{
-	outbox_publish_drain(&relay.stream, OUTBOX_STOP_GRACE_MS);
-	outbox_store_limit_waits(OUTBOX_STOP_GRACE_MS);
-	write_position();
-	outbox_retry_drain(outbox_publish_position(&relay.stream),
-					   OUTBOX_STOP_GRACE_MS);
-}
-
 /* Ends the process, as SIGTERM has asked for, with core's message. */
 static void
 end_as_asked(void)
 {
 	QueryCancelPending = false;
-	wind_up();
+	outbox_work_wind_up();
 	ereport(FATAL, (errcode(ERRCODE_ADMIN_SHUTDOWN),
 					errmsg("terminating background worker \"%s\" due to "
 						   "administrator command",
 						   MyBgworkerEntry->bgw_type)));
 }
 
-/* SIGTERM has met a transaction: undoes it. What it was to write down is
- * written again before the process ends. */
+/* SIGTERM or an error has met a transaction: undoes it. What it was to write
+ * down is written again before the process ends. */
 static void
-undo_cancelled(void)
+undo_transaction(void)
 {
 	FlushErrorState();
+	LWLockReleaseAll();
 	AbortOutOfAnyTransaction();
 	MemoryContextSwitchTo(TopMemoryContext);
 	outbox_position_forget();
@@ -171,7 +124,7 @@ check_extension(void)
 	if (changes == relay.extension_changes)
 		return;
 	status = outbox_store_version(version, sizeof(version));
-	end_if_absent(status);
+	outbox_relay_end_if_absent(status);
 	if (status != OUTBOX_STORE_OK)
 	{
 		relay.stream.busy_until =
@@ -181,7 +134,7 @@ check_extension(void)
 	relay.extension_changes = changes;
 	if (strcmp(version, OUTBOX_VERSION) == 0)
 		return;
-	wind_up();
+	outbox_work_wind_up();
 	ereport(LOG, (errmsg("outbox relay for database \"%s\" ends: the "
 						 "extension has become one of version %s",
 						 relay.stream.database, version)));
@@ -202,7 +155,7 @@ handle_interrupts(void)
 		if (!outbox_enabled ||
 			!outbox_guc_database_allowed(relay.stream.database, NULL))
 		{
-			wind_up();
+			outbox_work_wind_up();
 			ereport(WARNING,
 					(errmsg("outbox relay for database \"%s\" ends: "
 							"publishing is turned off",
@@ -210,85 +163,11 @@ handle_interrupts(void)
 					 errdetail("Events are kept, and no space is freed.")));
 			finish(OUTBOX_LAUNCH_FINISHED);
 		}
+		outbox_guard_forget();
 		outbox_reconfigure(&relay.stream);
 		outbox_storage_reload();
 		outbox_deadletter_reload();
 	}
-}
-
-/* How long there will be nothing to do unless somebody wakes us */
-static long
-next_timeout(void)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	long timeout_ms = SAFETY_TICK_MS;
-	const long others[] = {outbox_trouble_patience_ms(&relay.stream),
-						   outbox_delayed_timeout_ms(relay.stream.db),
-						   outbox_replay_timeout_ms(relay.stream.db),
-						   outbox_storage_timeout_ms()};
-
-	if (needs_writing())
-		timeout_ms = TimestampDifferenceMilliseconds(
-			now,
-			TimestampTzPlusMilliseconds(relay.written_at, POSITION_EVERY_MS));
-	if (relay.stream.busy_until > now)
-		timeout_ms = Min(timeout_ms, BUSY_RETRY_MS);
-	if (outbox_reconfigure_running() != NULL)
-	{
-		long retry_ms = outbox_retry_timeout_ms();
-		long settle_ms = outbox_settle_timeout_ms(&relay.stream);
-		long dead_ms = outbox_deadletter_timeout_ms();
-
-		if (retry_ms >= 0)
-			timeout_ms = Min(timeout_ms, retry_ms);
-		if (dead_ms >= 0)
-			timeout_ms = Min(timeout_ms, dead_ms);
-		if (settle_ms >= 0)
-			timeout_ms = Min(timeout_ms, settle_ms);
-	}
-	for (size_t i = 0; i < lengthof(others); i++)
-	{
-		if (others[i] >= 0)
-			timeout_ms = Min(timeout_ms, others[i]);
-	}
-	return timeout_ms;
-}
-
-/* One round; true if anything was done. */
-static bool
-round_of_work(void)
-{
-	OutboxStream *stream = &relay.stream;
-	const OutboxSinkConfig *config = outbox_reconfigure_running();
-	bool progress = outbox_publish_poll(stream);
-	bool page = false;
-	uint64 published = pg_atomic_read_u64(&stream->db->published);
-	TimestampTz now;
-
-	if (config != NULL)
-	{
-		end_if_absent(outbox_settle_run(stream, &progress));
-		outbox_reconfigure_reopen(stream);
-		end_if_absent(outbox_retry_run(config, outbox_publish_position(stream),
-									   &progress));
-		/* an outage may end while the stream itself has nothing to send */
-		if (stream->trouble_since != 0 && !outbox_publish_is_pending(stream) &&
-			pg_atomic_read_u64(&stream->db->published) != published)
-			outbox_trouble_over(stream);
-		end_if_absent(outbox_deadletter_run(config, &progress));
-		end_if_absent(outbox_publish_page(stream, &page));
-	}
-	outbox_publish_show_position(stream);
-	now = GetCurrentTimestamp();
-	/* the clock may have been set back */
-	relay.written_at = Min(relay.written_at, now);
-	if (TimestampDifferenceExceeds(relay.written_at, now, POSITION_EVERY_MS))
-		write_position();
-	end_if_absent(outbox_delayed_run(stream->db, &progress));
-	end_if_absent(outbox_replay_run(stream->db, &progress));
-	end_if_absent(
-		outbox_storage_run(stream->db, relay.stream.relay, relay.written));
-	return progress || page;
 }
 
 static void
@@ -301,8 +180,8 @@ run(void)
 		check_extension();
 		/* the latch tells of SIGTERM, unless a wait in the round has reset it
 		 * and the cancelled transaction was one that may fail */
-		if (!round_of_work() && !outbox_stop_is_requested())
-			outbox_wait(next_timeout(),
+		if (!outbox_work_round() && !outbox_stop_is_requested())
+			outbox_wait(outbox_work_timeout_ms(),
 						outbox_publish_is_pending(&relay.stream)
 							? OUTBOX_WAIT_RELAY_ACK
 							: OUTBOX_WAIT_RELAY_IDLE);
@@ -317,8 +196,6 @@ attach(void)
 
 	if (state != OUTBOX_LAUNCH_STARTED)
 		finish(state);
-	relay.written = relay.stream.read_upto;
-	relay.written_at = GetCurrentTimestamp();
 	/* the first round looks: it may have changed since then */
 	relay.extension_changes =
 		pg_atomic_read_u32(&relay.stream.db->extension_changes) - 1;
@@ -332,6 +209,7 @@ before_exit_close(int code, Datum arg)
 	outbox_publish_close(&relay.stream);
 	outbox_retry_close();
 	outbox_deadletter_close();
+	outbox_life_end();
 }
 
 static void
@@ -355,18 +233,33 @@ on_exit_leave(int code, Datum arg)
 		_exit(code);
 }
 
-/* Keeps the message of an unexpected error for outbox.stat_relay. */
+/*
+ * Ends the process by the error that has been caught: shows it, and writes
+ * down what has been published, if that is possible.
+ */
 static void
-show_error(void)
+fail(void)
 {
 	ErrorData *error;
 
-	if (relay.stream.db == NULL)
-		return;
 	MemoryContextSwitchTo(TopMemoryContext);
 	error = CopyErrorData();
-	outbox_status_error(relay.stream.db, error->message);
-	FreeErrorData(error);
+	undo_transaction();
+	outbox_status_launch(&relay.args, OUTBOX_LAUNCH_FAILED);
+	if (relay.stream.db != NULL)
+		outbox_status_error(relay.stream.db, error->message);
+	PG_TRY();
+	{
+		if (relay.stream.api != NULL)
+			outbox_work_wind_up();
+	}
+	PG_CATCH();
+	{
+		EmitErrorReport();
+		undo_transaction();
+	}
+	PG_END_TRY();
+	ReThrowError(error);
 }
 
 static void
@@ -411,6 +304,7 @@ outbox_relay_main(Datum main_arg)
 	PG_TRY();
 	{
 		attach();
+		outbox_work_init(&relay.stream);
 		/* before that there is nothing to be written */
 		outbox_stop_install();
 		sink_api = (OutboxSinkApiFunction) load_external_function(
@@ -430,12 +324,10 @@ outbox_relay_main(Datum main_arg)
 	{
 		if (outbox_stop_is_reason(geterrcode()))
 		{
-			undo_cancelled();
+			undo_transaction();
 			end_as_asked();
 		}
-		outbox_status_launch(&relay.args, OUTBOX_LAUNCH_FAILED);
-		show_error();
-		PG_RE_THROW();
+		fail();
 	}
 	PG_END_TRY();
 }

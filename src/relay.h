@@ -8,7 +8,7 @@
 #ifndef OUTBOX_RELAY_H
 #define OUTBOX_RELAY_H
 
-#include "outbox.h"
+#include "store.h"
 
 /* What the launcher hands over, in bgw_extra: plain values only */
 typedef struct OutboxRelayArgs
@@ -18,6 +18,7 @@ typedef struct OutboxRelayArgs
 	uint32 generation; /* of that launch */
 } OutboxRelayArgs;
 
+extern void outbox_relay_end_if_absent(OutboxStoreStatus status);
 extern PGDLLEXPORT void outbox_relay_main(Datum main_arg);
 
 #endif /* OUTBOX_RELAY_H */

@@ -19,6 +19,7 @@
 #include "catalog/pg_type.h"
 #include "commit.h"
 #include "event.h"
+#include "guard.h"
 #include "replay.h"
 #include "utils/timestamp.h"
 
@@ -53,7 +54,8 @@ typedef struct Slice
 /* the longest rest: of one event at the lowest rate, one a second */
 #define REST_MAX_MS   1000
 
-static bool any_running = true; /* as far as we know */
+static int64 slice_ids = SLICE_IDS; /* less after an error */
+static bool any_running = true;     /* as far as we know */
 static uint32 changes_seen = 0;
 static TimestampTz next_at = 0;
 
@@ -202,6 +204,33 @@ write_progress(const ReplayJob *job, int64 next_id, uint64 count,
 	outbox_store_execute(&statement, values, NULL);
 }
 
+/*
+ * After an error: smaller slices, down to a single id, and if that raises it
+ * again and again, it is passed over. Returns whether the next one is to be.
+ */
+static bool
+narrow(const ReplayJob *job)
+{
+	const char *error;
+
+	if (outbox_guard_suspect(OUTBOX_TASK_REPLAY) == 0)
+	{
+		slice_ids = Min(slice_ids * 2, SLICE_IDS);
+		return false;
+	}
+	if (slice_ids > 1)
+	{
+		slice_ids = Max(slice_ids / 32, 1);
+		outbox_guard_acquit(OUTBOX_TASK_REPLAY);
+		return false;
+	}
+	if (outbox_guard_condemned(OUTBOX_TASK_REPLAY, &error) == 0)
+		return false;
+	ereport(WARNING, (errmsg("outbox: event %lld is not replayed: %s",
+							 (long long) job->next_id, error)));
+	return true;
+}
+
 /* Emits one slice of a job. */
 static void
 run_slice(const ReplayJob *job, TimestampTz now)
@@ -213,11 +242,14 @@ run_slice(const ReplayJob *job, TimestampTz now)
 
 	limit = Max(limit, 1);
 	limit = Min(limit, SLICE_EVENTS);
+	if (narrow(job))
+		upto = job->next_id;
 	/* ids may be as large as they can be */
-	if (job->next_id <= job->last_id)
+	else if (job->next_id <= job->last_id)
 	{
-		if (job->last_id - job->next_id >= SLICE_IDS)
-			upto = job->next_id + SLICE_IDS - 1;
+		if (job->last_id - job->next_id >= slice_ids)
+			upto = job->next_id + slice_ids - 1;
+		outbox_guard_in_hand = OUTBOX_GUARD_UNKNOWN;
 		count = emit_slice(job, upto, limit, &slice);
 		if (slice.full)
 			upto = (int64) slice.last_id;
@@ -273,6 +305,7 @@ outbox_replay_run(OutboxDatabase *db, bool *progress)
 	else
 		next_at = TimestampTzPlusMilliseconds(now, BUSY_RETRY_MS);
 	outbox_store_end();
+	outbox_guard_acquit(OUTBOX_TASK_REPLAY);
 	return OUTBOX_STORE_OK;
 }
 

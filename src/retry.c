@@ -25,7 +25,10 @@
 #include "outbox.h"
 
 #include "blocks.h"
+#include "bury.h"
 #include "expired.h"
+#include "guard.h"
+#include "life.h"
 #include "parked_held.h"
 #include "retry.h"
 #include "round.h"
@@ -267,6 +270,32 @@ begin_round(const OutboxSinkConfig *config)
 										   : begin_together();
 }
 
+/* Makes a dead letter of an event that has raised errors again and again. */
+static OutboxStoreStatus
+bury_condemned(void)
+{
+	const char *error;
+	uint64 id = outbox_life_condemned(OUTBOX_LANE_PARKED);
+	bool by_signal = (id != 0);
+	OutboxStoreStatus status;
+
+	if (by_signal)
+		error = OUTBOX_LIFE_ERROR;
+	else
+		id = outbox_guard_condemned(OUTBOX_TASK_RETRY, &error);
+	if (id == 0)
+		return OUTBOX_STORE_OK;
+	status = outbox_bury_parked(relay, id, error, by_signal);
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	if (by_signal)
+		outbox_life_acquit();
+	else
+		outbox_guard_acquit(OUTBOX_TASK_RETRY);
+	outbox_blocks_reload();
+	return OUTBOX_STORE_OK;
+}
+
 static OutboxStoreStatus
 step(const OutboxSinkConfig *config, uint64 position, bool *progress)
 {
@@ -287,6 +316,9 @@ step(const OutboxSinkConfig *config, uint64 position, bool *progress)
 			not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													 AFTER_REFUSAL_MS);
 	}
+	status = bury_condemned();
+	if (status != OUTBOX_STORE_OK)
+		return status;
 	if (!outbox_blocks_is_loaded())
 	{
 		*progress = true;

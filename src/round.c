@@ -16,6 +16,7 @@
 
 #include "expired.h"
 #include "liblog.h"
+#include "life.h"
 #include "parked_held.h"
 #include "record.h"
 #include "round.h"
@@ -84,7 +85,9 @@ outbox_round_begin(OutboxRoundKind round_kind, const OutboxSinkConfig *config)
 	attempts_made = MemoryContextAllocZero(
 		round_context, ROUND_EVENTS * sizeof(OutboxAttempt));
 	attempt_count = 0;
-	attempt_limit = Min(ROUND_EVENTS, config->window_events);
+	attempt_limit = outbox_life_is_careful()
+						? 1
+						: Min(ROUND_EVENTS, config->window_events);
 	attempt_limit =
 		Min(attempt_limit, outbox_held_room(OUTBOX_HELD_DELIVERED));
 	bytes_left = (int64) config->window_size_kb * 1024 / ROUND_SHARE;
@@ -127,6 +130,7 @@ send(OutboxRecord *record, const OutboxEvent *event, OutboxFailure *failure,
 	if (record->bytes > bytes_left && unanswered > 0)
 		return OUTBOX_SINK_FULL;
 	bytes_left -= record->bytes;
+	outbox_life_note(OUTBOX_LANE_PARKED, event->id);
 	return api->publish(sinks[kind], record, failure, error);
 }
 
@@ -333,7 +337,8 @@ outbox_round_is_waiting(void)
 long
 outbox_round_timeout_ms(void)
 {
-	return sink_ended ? PURGE_EVERY_MS : STUCK_MS;
+	/* after an error, or locked tables, it is to be ended soon */
+	return sink_ended || unanswered == 0 ? PURGE_EVERY_MS : STUCK_MS;
 }
 
 static void

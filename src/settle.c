@@ -27,7 +27,9 @@
 
 #include "backoff.h"
 #include "blocks.h"
+#include "bury.h"
 #include "deadletter.h"
+#include "guard.h"
 #include "guc.h"
 #include "liblog.h"
 #include "page.h"
@@ -190,6 +192,29 @@ outbox_settle_remember(OutboxStream *stream)
 	stream->more = true;
 }
 
+/* An event that has not been read yet is done, too. */
+void
+outbox_settle_skip(OutboxStream *stream, uint64 id)
+{
+	MemoryContext context =
+		stream->skip ? GetMemoryChunkContext(stream->skip) : TopMemoryContext;
+	uint64 *skip = MemoryContextAllocHuge(context, (stream->skip_count + 1) *
+													   sizeof(uint64));
+	int count = 0;
+	int i = stream->skip_next;
+
+	while (i < stream->skip_count && stream->skip[i] < id)
+		skip[count++] = stream->skip[i++];
+	skip[count++] = id;
+	while (i < stream->skip_count)
+		skip[count++] = stream->skip[i++];
+	if (stream->skip != NULL)
+		pfree(stream->skip);
+	stream->skip = skip;
+	stream->skip_count = count;
+	stream->skip_next = 0;
+}
+
 /*
  * How small batches must be, if it is unclear which event of a refused batch
  * is the culprit; else 0. Events that have failed because of their topic have
@@ -236,6 +261,7 @@ park(OutboxStream *stream, OutboxFailedEvent *failed)
 	OutboxParkReason reason = {
 		.failure = failed->failure, .error = failed->error, .attempts = 1};
 	OutboxStoreStatus status;
+	const char *raised;
 
 	reason.blocking = (outbox_on_failure != OUTBOX_ON_FAILURE_SKIP);
 	/* a topic's others queue behind it; all are given up together, later */
@@ -244,7 +270,15 @@ park(OutboxStream *stream, OutboxFailedEvent *failed)
 							(failed->failure == OUTBOX_FAILURE_EVENT &&
 							 outbox_backoff_is_last(1)));
 	reason.next_attempt = outbox_backoff_next(1);
-	status = outbox_parked_add(stream->relay, id, &reason);
+	/* its row may be one that cannot be copied */
+	if (outbox_guard_condemned(OUTBOX_TASK_SETTLE, &raised) == id)
+	{
+		status = outbox_bury(stream->relay, OUTBOX_EVENT_TABLE, id,
+							 failed->error, false);
+		outbox_guard_acquit(OUTBOX_TASK_SETTLE);
+	}
+	else
+		status = outbox_parked_add(stream->relay, id, &reason);
 	if (status != OUTBOX_STORE_OK)
 		return status;
 
@@ -311,7 +345,7 @@ check_topic(OutboxStream *stream)
 	uint64 rows;
 	OutboxStoreStatus status =
 		outbox_page_read(stream->stuck_id - 1, stream->stuck_id + 1, 1,
-						 copy_topic, topic, &rows);
+						 copy_topic, NULL, topic, &rows);
 
 	if (status == OUTBOX_STORE_OK)
 		outbox_store_end();

@@ -18,6 +18,7 @@ extern void outbox_settle_topic(OutboxStream *stream,
 								const OutboxSinkEvent *answer);
 extern void outbox_settle_login(OutboxStream *stream);
 extern void outbox_settle_remember(OutboxStream *stream);
+extern void outbox_settle_skip(OutboxStream *stream, uint64 id);
 extern OutboxStoreStatus outbox_settle_run(OutboxStream *stream,
 										   bool *progress);
 extern long outbox_settle_timeout_ms(const OutboxStream *stream);

@@ -1,5 +1,6 @@
 #include "outbox.h"
 
+#include "guard.h"
 #include "miscadmin.h"
 #include "store.h"
 #include "tcop/dest.h"
@@ -71,10 +72,13 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	PageReceiver *receiver = (PageReceiver *) self;
 	MemoryContext old_context;
 	OutboxEvent event;
+	uint64 outer = outbox_guard_in_hand;
 	bool taken;
 
 	slot_getallattrs(slot);
 	old_context = MemoryContextSwitchTo(receiver->row_context);
+	outbox_guard_in_hand =
+		(uint64) DatumGetInt64(slot->tts_values[OUTBOX_EVENT_ID]);
 	outbox_store_fill_event(&event, slot->tts_values, slot->tts_isnull);
 	if (slot->tts_tupleDescriptor->natts > OUTBOX_EVENT_COLUMNS)
 	{
@@ -91,6 +95,8 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 		receiver->rows++;
 	MemoryContextSwitchTo(old_context);
 	MemoryContextReset(receiver->row_context);
+	/* an error in reading the next one is not this one's */
+	outbox_guard_in_hand = outer;
 	return taken;
 }
 

@@ -23,6 +23,7 @@ typedef struct WindowEntry
 	uint64 id;
 	int64 bytes;   /* 0 = done */
 	bool answered; /* not done, but the sink has given it back */
+	bool aside;    /* not done, but about to be parked */
 } WindowEntry;
 
 struct OutboxWindow
@@ -32,6 +33,8 @@ struct OutboxWindow
 	int64 bytes;
 	int64 max_bytes;
 	int unanswered;
+	int aside;
+	uint64 aside_first; /* tag of the first of them */
 	int max_events;
 	WindowEntry entries[FLEXIBLE_ARRAY_MEMBER];
 };
@@ -101,7 +104,7 @@ outbox_window_add(OutboxWindow *window, uint64 id, int64 bytes)
 	Assert(window->next - window->first <= (uint64) window->max_events);
 	entry->id = id;
 	entry->bytes = bytes + EVENT_OVERHEAD;
-	entry->answered = false;
+	entry->answered = entry->aside = false;
 	window->bytes += entry->bytes;
 	window->unanswered++;
 }
@@ -118,6 +121,42 @@ outbox_window_answered(OutboxWindow *window, uint64 tag)
 		return;
 	entry->answered = true;
 	window->unanswered--;
+}
+
+/* Adds an event that is not sent, but will be parked. */
+void
+outbox_window_set_aside(OutboxWindow *window, uint64 id)
+{
+	uint64 tag = window->next;
+
+	outbox_window_add(window, id, 0);
+	outbox_window_answered(window, tag);
+	entry_of(window, tag)->aside = true;
+	if (window->aside++ == 0)
+		window->aside_first = tag;
+}
+
+/* Are there such events? */
+bool
+outbox_window_has_aside(const OutboxWindow *window)
+{
+	return window->aside > 0;
+}
+
+/* They have been parked. */
+void
+outbox_window_aside_done(OutboxWindow *window)
+{
+	for (uint64 tag = window->aside_first; window->aside > 0; tag++)
+	{
+		WindowEntry *entry = entry_of(window, tag);
+
+		if (!entry->aside)
+			continue;
+		entry->aside = false;
+		window->aside--;
+		outbox_window_done(window, tag);
+	}
 }
 
 /* An event is acknowledged or parked. */
@@ -199,5 +238,6 @@ outbox_window_take_done(OutboxWindow *window, uint64 *ids)
 	window->first = window->next;
 	window->bytes = 0;
 	window->unanswered = 0;
+	window->aside = 0;
 	return count;
 }
