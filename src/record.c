@@ -66,13 +66,16 @@ static void
 format_uuid(const pg_uuid_t *uuid, char *out)
 {
 	static const char hex[] = "0123456789abcdef";
+	static const uint8 places[UUID_LEN] = {0,  2,  4,  6,  9,  11, 14, 16,
+										   19, 21, 24, 26, 28, 30, 32, 34};
 
+	out[8] = out[13] = out[18] = out[23] = '-';
 	for (int i = 0; i < UUID_LEN; i++)
 	{
-		if (i == 4 || i == 6 || i == 8 || i == 10)
-			*out++ = '-';
-		*out++ = hex[uuid->data[i] >> 4];
-		*out++ = hex[uuid->data[i] & 0x0f];
+		char *place = out + places[i];
+
+		place[0] = hex[uuid->data[i] >> 4];
+		place[1] = hex[uuid->data[i] & 0x0f];
 	}
 }
 
@@ -139,12 +142,11 @@ add_headers(OutboxHeader *header, Jsonb *headers, int64 *bytes)
 	return header;
 }
 
-/* The name of the event, which outbox_emit() has returned */
+/* The name of the event, which outbox_emit() has returned; text is where its
+ * text goes. */
 static void
-set_event_id(OutboxHeader *header, const pg_uuid_t *event_id)
+set_event_id(OutboxHeader *header, const pg_uuid_t *event_id, char *text)
 {
-	char *text = palloc(OUTBOX_RECORD_UUID_BYTES);
-
 	format_uuid(event_id, text);
 	header->name = OUTBOX_HEADER_EVENT_ID;
 	header->name_bytes = (int) strlen(OUTBOX_HEADER_EVENT_ID);
@@ -163,10 +165,19 @@ outbox_record_from_event(OutboxRecord *record, const OutboxEvent *event,
 {
 	int count = event->headers ? (int) JB_ROOT_COUNT(event->headers) : 0;
 	int64 bytes = (int64) count * HEADER_OVERHEAD;
+	int topic_bytes = VARSIZE_ANY_EXHDR(event->topic);
 	OutboxHeader *headers = NULL;
 	OutboxHeader *header = NULL;
+	char *event_id;
+	char *topic;
 
-	record->topic = text_to_cstring(event->topic);
+	/* most events need no more memory than this and one header's */
+	event_id = palloc(OUTBOX_RECORD_UUID_BYTES + topic_bytes + 1);
+	topic = event_id + OUTBOX_RECORD_UUID_BYTES;
+	memcpy(topic, VARDATA_ANY(event->topic), topic_bytes);
+	topic[topic_bytes] = '\0';
+
+	record->topic = topic;
 	record->key = NULL;
 	record->key_bytes = 0;
 	if (event->key)
@@ -201,7 +212,7 @@ outbox_record_from_event(OutboxRecord *record, const OutboxEvent *event,
 				 (long long) (RECORD_MAX_BYTES / (1024 * 1024)));
 		return false;
 	}
-	set_event_id(header, event->event_id);
+	set_event_id(header, event->event_id, event_id);
 	record->headers = headers;
 	/* fewer, if somebody has written a row by hand */
 	record->header_count = (int) (header - headers) + 1;
