@@ -14,7 +14,7 @@ use OutboxTest::Server;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $mock = OutboxTest::Mock->new(topics => { events => 1, copies => 1 });
+my $mock = OutboxTest::Mock->new(topics => { events => 1, copies => 1, refused => 1 });
 my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
 my $node = outbox_node('main',
 	bootstrap => $mock->bootstrap,
@@ -73,12 +73,18 @@ query(<<~END);
 	SELECT outbox_emit('events', 'k', 'old 4');
 	END
 ok(wait_published($node), 'published as long as it can be');
+$mock->command('refuse refused UNKNOWN_TOPIC_OR_PART');
+query("SELECT outbox_emit('refused', 'r', 'wait 1')");
+wait_until(undef, sub { query('SELECT parked FROM outbox.stat_relay') == 1 },
+	'a topic is blocked');
 conf_reload($node, "outbox.enabled = 'off'");
 wait_until(undef, sub { relay_state($node) eq 'disabled' }, 'disabled');
 my ($bad, $bad_headers) = split /\n/, query(<<~END);
 	SELECT outbox_emit('events', 'k', 'new ' || n) FROM generate_series(1, 3) n
 		\\g /dev/null
+	SELECT outbox_emit('refused', 'r', 'wait 2') \\g /dev/null
 	SELECT outbox_emit('events', 'k', $big);
+	SELECT outbox_emit('refused', 'r', 'wait 3') \\g /dev/null
 	SELECT outbox_emit('events', 'k', 'new 4') \\g /dev/null
 	SELECT outbox_emit('events', 'k', 'new, bad headers',
 		jsonb_build_object('h', $big));
@@ -122,6 +128,16 @@ is_deeply(
 is(relay_pid($node), $pid, 'by the same process');
 wait_until(undef, sub { relay_state($node) eq 'publishing' },
 	'nothing is in the way any more');
+
+note 'what was to be parked beside it';
+is(query("SELECT string_agg(convert_from(payload, 'UTF8'), ', ' ORDER BY id)"
+	  . " FROM outbox.parked WHERE topic = 'refused'"),
+	'wait 1, wait 2, wait 3', 'is parked');
+$mock->command('allow refused');
+wait_until(undef, sub { query('SELECT parked FROM outbox.stat_relay') == 0 },
+	'and goes on');
+is_deeply(arrived(qr/^wait/), { map { ("wait $_" => 1) } 1 .. 3 },
+	'and is published once');
 
 note 'a replay of it';
 conf_reload($node, "outbox.dead_letter_topic = 'copies'");
