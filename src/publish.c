@@ -329,8 +329,8 @@ page_limit(const OutboxStream *stream)
 	return Min(room, PAGE_ROWS);
 }
 
-/* Makes a dead letter of an event that has raised errors again and again; it
- * is passed over when its turn comes. */
+/* Makes a dead letter of an event that has raised errors again and again, or
+ * crashed the process; it is passed over when its turn comes. */
 static OutboxStoreStatus
 bury_condemned(OutboxStream *stream)
 {
@@ -341,7 +341,8 @@ bury_condemned(OutboxStream *stream)
 
 	if (by_signal)
 		error = OUTBOX_LIFE_ERROR;
-	else
+	/* else the stream stops there, and tries again and again */
+	else if (outbox_on_failure != OUTBOX_ON_FAILURE_HALT)
 		id = outbox_guard_condemned(OUTBOX_TASK_PAGE, &error);
 	if (id == 0)
 		return OUTBOX_STORE_OK;

@@ -28,6 +28,7 @@
 #include "bury.h"
 #include "expired.h"
 #include "guard.h"
+#include "guc.h"
 #include "life.h"
 #include "parked_held.h"
 #include "retry.h"
@@ -281,7 +282,7 @@ bury_condemned(void)
 
 	if (by_signal)
 		error = OUTBOX_LIFE_ERROR;
-	else
+	else if (outbox_on_failure != OUTBOX_ON_FAILURE_HALT)
 		id = outbox_guard_condemned(OUTBOX_TASK_RETRY, &error);
 	if (id == 0)
 		return OUTBOX_STORE_OK;
