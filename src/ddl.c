@@ -38,6 +38,7 @@
 #include "horizon.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "prepare.h"
 #include "protect.h"
 #include "shmem.h"
 #include "subscription.h"
@@ -59,6 +60,15 @@ static Oid blocked_dbid = InvalidOid;
 PG_FUNCTION_INFO_V1(outbox_first_id_1_0);
 PG_FUNCTION_INFO_V1(outbox_parked_changed_1_0);
 
+/* An extension is created, altered or dropped. */
+static void
+note_extension(const char *name)
+{
+	if (name != NULL && strcmp(name, OUTBOX_EXTENSION) == 0)
+		outbox_prepare_refuse(
+			"created, altered or dropped extension \"" OUTBOX_EXTENSION "\"");
+}
+
 static void
 object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
 			  void *arg)
@@ -70,7 +80,11 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
 		access != OAT_POST_ALTER)
 		return;
 	if (class_id == ExtensionRelationId)
+	{
 		extension_changed = true;
+		/* one that is being created has no name yet, see below */
+		note_extension(get_extension_name(object_id));
+	}
 	else if (class_id == DatabaseRelationId)
 		database_changed = true;
 }
@@ -90,7 +104,7 @@ unblock(void)
 	OutboxDatabase *db;
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	outbox_shmem->blocked[outbox_shmem_my_proc()] = InvalidOid;
+	outbox_shmem->kept_away[outbox_shmem_my_proc()].for_ddl = InvalidOid;
 	db = outbox_shmem_find(blocked_dbid);
 	if (db != NULL)
 		db->start_wanted = true;
@@ -111,9 +125,10 @@ block(Oid dbid)
 
 	if (OidIsValid(blocked_dbid))
 		unblock();
+	outbox_prepare_refuse("renamed a database");
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	outbox_shmem->blocked[outbox_shmem_my_proc()] = dbid;
+	outbox_shmem->kept_away[outbox_shmem_my_proc()].for_ddl = dbid;
 	db = outbox_shmem_find(dbid);
 	if (db != NULL && db->relay.pid != 0)
 		kill(db->relay.pid, SIGTERM);
@@ -227,6 +242,8 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 	}
 
 	outbox_protect_check(pstmt->utilityStmt);
+	if (IsA(pstmt->utilityStmt, CreateExtensionStmt))
+		note_extension(((CreateExtensionStmt *) pstmt->utilityStmt)->extname);
 	outbox_drop_lock(pstmt->utilityStmt);
 
 	if (prev_process_utility_hook)
@@ -297,6 +314,7 @@ xact_callback(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE: /* of what is left of it: prepare.c */
 			/* before it is unblocked: the launcher looks at it afterwards */
 			if (database_changed || OidIsValid(blocked_dbid))
 				pg_atomic_fetch_add_u32(&outbox_shmem->ddl_count, 1);
@@ -350,6 +368,7 @@ outbox_parked_changed_1_0(PG_FUNCTION_ARGS)
 	if (outbox_shmem != NULL)
 	{
 		outbox_shmem_my_database();
+		outbox_prepare_refuse("requeued, discarded or replayed events");
 		parked_changed = true;
 	}
 	PG_RETURN_VOID();

@@ -19,6 +19,7 @@
 #include "guc.h"
 #include "launcher.h"
 #include "miscadmin.h"
+#include "prepare.h"
 #include "shmem.h"
 
 PG_MODULE_MAGIC_EXT(.name = "outbox", .version = OUTBOX_VERSION);
@@ -35,6 +36,7 @@ _PG_init(void)
 	outbox_shmem_install_hooks();
 	outbox_commit_install_hooks();
 	outbox_ddl_install_hooks();
+	outbox_prepare_install_hooks();
 
 	/* nothing is published while pg_upgrade moves the data */
 	if (!IsBinaryUpgrade)

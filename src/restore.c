@@ -25,6 +25,7 @@
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "prepare.h"
 #include "restore.h"
 #include "shmem.h"
 #include "storage/ipc.h"
@@ -73,7 +74,7 @@ let_relay_start(int code, Datum arg)
 	(void) code;
 	(void) arg;
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	outbox_shmem->blocked[outbox_shmem_my_proc()] = InvalidOid;
+	outbox_shmem->kept_away[outbox_shmem_my_proc()].for_restore = InvalidOid;
 	db = outbox_shmem_find(MyDatabaseId);
 	if (db != NULL)
 	{
@@ -110,9 +111,10 @@ keep_relay_away(bool loads_ids)
 	if (!registered)
 		before_shmem_exit(let_relay_start, (Datum) 0);
 	registered = true;
+	outbox_prepare_refuse("loaded rows into the outbox");
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	outbox_shmem->blocked[outbox_shmem_my_proc()] = MyDatabaseId;
+	outbox_shmem->kept_away[outbox_shmem_my_proc()].for_restore = MyDatabaseId;
 	if (db->relay.pid != 0)
 		ended = (kill(db->relay.pid, SIGTERM) == 0 && !told);
 	told = told || ended;

@@ -44,7 +44,7 @@ launches_offset(void)
 }
 
 static Size
-blocked_offset(void)
+kept_away_offset(void)
 {
 	return add_size(launches_offset(),
 					mul_size(outbox_max_databases, sizeof(OutboxLaunch)));
@@ -53,7 +53,8 @@ blocked_offset(void)
 static Size
 total_size(void)
 {
-	return add_size(blocked_offset(), mul_size(MaxBackends, sizeof(Oid)));
+	return add_size(kept_away_offset(),
+					mul_size(MaxBackends, sizeof(OutboxKeptAway)));
 }
 
 static void
@@ -113,8 +114,8 @@ shmem_startup(void)
 			(OutboxInflight *) ((char *) outbox_shmem + inflight_offset());
 		outbox_shmem->launches =
 			(OutboxLaunch *) ((char *) outbox_shmem + launches_offset());
-		outbox_shmem->blocked =
-			(Oid *) ((char *) outbox_shmem + blocked_offset());
+		outbox_shmem->kept_away =
+			(OutboxKeptAway *) ((char *) outbox_shmem + kept_away_offset());
 
 		for (int i = 0; i < outbox_max_databases; i++)
 			init_database(&outbox_shmem->databases[i]);
@@ -219,7 +220,7 @@ outbox_shmem_forget(OutboxDatabase *db)
 }
 
 /*
- * Is DDL on the database under way, so that it must have no relay? Also for
+ * Is something under way, for which the database must have no relay? Also for
  * databases without an entry. The caller holds the lock, in any mode.
  */
 bool
@@ -229,7 +230,8 @@ outbox_shmem_is_blocked(Oid dbid)
 
 	for (int i = 0; i < outbox_shmem->inflight_slots; i++)
 	{
-		if (outbox_shmem->blocked[i] == dbid)
+		if (outbox_shmem->kept_away[i].for_ddl == dbid ||
+			outbox_shmem->kept_away[i].for_restore == dbid)
 			return true;
 	}
 	return false;

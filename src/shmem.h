@@ -127,6 +127,14 @@ typedef struct OutboxLaunch
 	uint32 generation; /* so that a late process knows it is too late */
 } OutboxLaunch;
 
+/* Databases that a process needs without a relay, each for its own reason and
+ * time; InvalidOid = none */
+typedef struct OutboxKeptAway
+{
+	Oid for_ddl;     /* until the transaction ends: ddl.c */
+	Oid for_restore; /* until the session ends: restore.c */
+} OutboxKeptAway;
+
 typedef struct OutboxShmem
 {
 	LWLock *lock;
@@ -138,10 +146,8 @@ typedef struct OutboxShmem
 	TimestampTz relays_start_at; /* not before that; 0 = not known yet */
 	TimestampTz no_worker_at;    /* none was free for a relay; 0 = there is */
 	int inflight_slots;
-	OutboxInflight *inflight; /* by PGPROC number */
-	Oid *blocked;             /* likewise: the database on which this process
-							   * has DDL under way, that needs it without a
-							   * relay; guarded by the lock */
+	OutboxInflight *inflight;  /* by PGPROC number */
+	OutboxKeptAway *kept_away; /* likewise; guarded by the lock */
 	OutboxDatabase databases[FLEXIBLE_ARRAY_MEMBER];
 } OutboxShmem;
 

@@ -1,0 +1,16 @@
+/*-------------------------------------------------------------------------
+ *
+ * prepare.h
+ *	  What cannot be part of a prepared transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_PREPARE_H
+#define OUTBOX_PREPARE_H
+
+#include "outbox.h"
+
+extern void outbox_prepare_refuse(const char *deed);
+extern void outbox_prepare_install_hooks(void);
+
+#endif /* OUTBOX_PREPARE_H */
