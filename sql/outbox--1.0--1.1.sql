@@ -6,6 +6,9 @@
 -- the schema of outbox_emit() may be one in which others can create operators
 SET LOCAL search_path = pg_catalog, pg_temp;
 
+-- until the end, as in 1.0: default privileges must not reach what is born here
+UPDATE pg_default_acl SET defaclrole = 0 WHERE defaclrole = current_user::regrole;
+
 -- 1.1: storage for years. Segments are used in turn and emptied, positions are
 -- appended instead of updated, events can be delayed, expire and be replayed,
 -- and a dump has all that is needed to go on.
@@ -693,3 +696,7 @@ BEGIN
     END LOOP;
 END
 $$;
+
+
+-- what was set aside
+UPDATE pg_default_acl SET defaclrole = current_user::regrole WHERE defaclrole = 0;

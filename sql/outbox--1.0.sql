@@ -7,7 +7,10 @@
 SET LOCAL search_path = pg_catalog, pg_temp;
 
 -- What is born here belongs to nobody but the owner: each object's privileges
--- are revoked from PUBLIC where it is created.
+-- are revoked from PUBLIC where it is created, and what ALTER DEFAULT PRIVILEGES
+-- would grant to others is set aside while the script runs.
+
+UPDATE pg_default_acl SET defaclrole = 0 WHERE defaclrole = current_user::regrole;
 
 CREATE SCHEMA outbox;
 REVOKE ALL ON SCHEMA outbox FROM PUBLIC;
@@ -352,3 +355,7 @@ $$;
 REVOKE ALL ON FUNCTION outbox.discard(uuid, text, text, text, timestamptz, timestamptz, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION outbox.discard(uuid, text, text, text, timestamptz, timestamptz, boolean) IS
     'removes dead letters for good; with retrying, also events that are still tried or wait behind one';
+
+
+-- what was set aside
+UPDATE pg_default_acl SET defaclrole = current_user::regrole WHERE defaclrole = 0;

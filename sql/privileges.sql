@@ -66,3 +66,56 @@ DROP OWNED BY outbox_regress_nobody, outbox_regress_app;
 DROP ROLE outbox_regress_nobody;
 DROP ROLE outbox_regress_app;
 DROP ROLE outbox_regress_monitor;
+
+-- ALTER DEFAULT PRIVILEGES does not open anything, in no version and no update
+\set VERBOSITY terse
+\set database :DBNAME
+CREATE ROLE outbox_regress_default;
+CREATE ROLE outbox_regress_granted;
+CREATE DATABASE outbox_regress_defaults;
+\c outbox_regress_defaults
+ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO outbox_regress_default, pg_monitor;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON SEQUENCES TO outbox_regress_default;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO outbox_regress_default;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON TYPES TO outbox_regress_default;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO outbox_regress_default;
+ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON FUNCTIONS TO PUBLIC;
+SELECT count(*) FROM pg_default_acl WHERE defaclrole = current_user::regrole;
+CREATE VIEW opened AS
+    WITH members AS (
+        SELECT d.classid, d.objid FROM pg_depend d
+        JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+        WHERE e.extname = 'outbox' AND d.deptype = 'e'),
+    acls AS (
+        SELECT 'relation' AS kind, c.oid::regclass::text AS name, c.relkind, c.relacl AS acl, c.relowner AS owner
+            FROM pg_class c JOIN members m ON m.classid = 'pg_class'::regclass AND m.objid = c.oid
+        UNION ALL SELECT 'function', p.proname, NULL, COALESCE(p.proacl, acldefault('f', p.proowner)), p.proowner
+            FROM pg_proc p JOIN members m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
+        UNION ALL SELECT 'schema', n.nspname, NULL, n.nspacl, n.nspowner
+            FROM pg_namespace n JOIN members m ON m.classid = 'pg_namespace'::regclass AND m.objid = n.oid)
+    SELECT kind, name, CASE WHEN a.grantee = 0 THEN 'public' ELSE a.grantee::regrole::text END AS grantee, privilege_type
+    FROM acls, aclexplode(acl) a
+    WHERE a.grantee <> owner
+      -- what monitors may see
+      AND NOT (pg_get_userbyid(a.grantee) = 'pg_monitor'
+               AND (kind = 'relation' AND relkind = 'v' AND privilege_type = 'SELECT'
+                    OR kind = 'function' AND privilege_type = 'EXECUTE'
+                    OR kind = 'schema' AND privilege_type = 'USAGE'));
+CREATE EXTENSION outbox;
+SELECT * FROM opened ORDER BY 1, 2, 3, 4;
+DROP EXTENSION outbox;
+CREATE EXTENSION outbox VERSION '1.0';
+SELECT * FROM opened ORDER BY 1, 2, 3, 4;
+GRANT SELECT ON outbox.event TO outbox_regress_granted;
+GRANT EXECUTE ON FUNCTION outbox_emit(text, text, text, jsonb) TO outbox_regress_granted;
+ALTER EXTENSION outbox UPDATE;
+-- what somebody has granted stays
+SELECT * FROM opened ORDER BY 1, 2, 3, 4;
+-- and so do the default privileges
+SELECT count(*) FROM pg_default_acl WHERE defaclrole = current_user::regrole;
+CREATE TABLE ordinary ();
+SELECT has_table_privilege('outbox_regress_default', 'ordinary', 'TRUNCATE');
+\c :database
+DROP DATABASE outbox_regress_defaults;
+DROP ROLE outbox_regress_default;
+DROP ROLE outbox_regress_granted;
