@@ -114,6 +114,13 @@ is(sql("SELECT count(*) FROM outbox.event WHERE topic = 'own'"), 40, 'nothing is
 sql('ALTER SUBSCRIPTION sub REFRESH PUBLICATION');
 is(sql('SELECT srrelid::regclass FROM pg_subscription_rel'), 'orders', 'REFRESH leaves them out, too');
 
+is( sql(<<~'END'), 0, 'all tables have the triggers');
+	SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+	WHERE n.nspname = 'outbox' AND c.relkind = 'r'
+		AND 2 <> (SELECT count(*) FROM pg_trigger t WHERE t.tgrelid = c.oid
+			AND t.tgname IN ('replicated', 'replicated_truncate') AND t.tgenabled = 'R')
+	END
+
 note 'a subscription that is older than outbox';
 sql(<<~'END');
 	INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate)
