@@ -16,7 +16,7 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 my $mock = OutboxTest::Mock->new(
-	topics => { lk => 1, gone => 1, keys => 2, many => 2, single => 1, copies => 1 });
+	topics => { lk => 1, keys => 2, many => 2, single => 1, copies => 1 });
 my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
 my $node = outbox_node('main',
 	bootstrap => $mock->bootstrap,
@@ -68,29 +68,6 @@ sub arrives
 	return is(arrived(@where), $what, $name);
 }
 
-# Parks events of a topic that cannot be written to.
-sub park_topic
-{
-	my ($topic, @keys) = @_;
-
-	$mock->command("refuse $topic UNKNOWN_TOPIC_OR_PART");
-	emit($topic, $_, 1, 2) for @keys;
-	wait_parked("topic = '$topic'", 2 * @keys);
-	return;
-}
-
-# A discard that is not committed: it begins between two attempts.
-sub discard_all
-{
-	my ($topic) = @_;
-	my $attempts = "SELECT sum(attempts) FROM outbox.parked WHERE topic = '$topic'";
-	my $before = query($attempts);
-
-	$node->poll_query_until('postgres', "SELECT ($attempts) > $before") or die 'no attempt';
-	$session->query_safe("BEGIN; SELECT * FROM outbox.discard(topic => '$topic', retrying => true)");
-	return;
-}
-
 # Parks an event of each key, by a refusal of whatever is sent.
 sub refuse_keys
 {
@@ -105,9 +82,15 @@ sub refuse_keys
 emit('single', 'first', 0);
 $consumer->wait_for(1) or die 'it does not work';
 
-note 'a discard that is rolled back, or committed, later';
-park_topic(qw(lk a b));
-discard_all('lk');
+note 'a discard that is rolled back';
+$mock->command('refuse lk UNKNOWN_TOPIC_OR_PART');
+emit('lk', $_, 1, 2) for qw(a b);
+wait_parked("topic = 'lk'", 4);
+# between two attempts, so that none is under way
+my $attempts = 'SELECT sum(attempts) FROM outbox.parked';
+my $before = query($attempts);
+$node->poll_query_until('postgres', "SELECT ($attempts) > $before") or die 'no attempt';
+$session->query_safe(q{BEGIN; SELECT * FROM outbox.discard(topic => 'lk', retrying => true)});
 $mock->command('allow lk');
 ok(stays(2, sub { arrived('lk') eq '' }), 'what may be discarded is not published');
 my $relay = relay_pid($node);
@@ -121,32 +104,25 @@ my $took = took(sub { wait_parked('true', 0) });
 cmp_ok($took, '<', 10, 'rolled back, they go on soon');
 arrives('a 1, a 2, b 1, b 2', 'in order, once', 'lk');
 
-park_topic(qw(gone c));
-discard_all('gone');
-$mock->command('allow gone');
-usleep(300_000);
-$session->query_safe('COMMIT');
-emit('gone', 'd', 1);
-ok(wait_published($node), 'published');
-arrives('d 1', 'committed, they are gone', 'gone');
-
-note 'keys, by locks of each strength';
+note 'keys, by locks of each strength, and a discard that is committed';
 my %strength = (u => 'UPDATE', n => 'NO KEY UPDATE', s => 'SHARE', k => 'KEY SHARE');
 my @locked = sort keys %strength;
-refuse_keys('keys', @locked, 'e');
+refuse_keys('keys', @locked, qw(d e));
 for my $key (@locked)
 {
 	$session->query_safe(($key eq $locked[0] ? 'BEGIN;' : '')
 		. "SELECT FROM outbox.parked WHERE key = '$key' FOR $strength{$key}");
 }
-emit('keys', $_, 2) for @locked, 'e';
+$session->query_safe(q{SELECT * FROM outbox.discard(key => 'd', retrying => true)});
+emit('keys', $_, 2) for @locked, qw(d e);
 $mock->command('clear Produce');
 arrives('e 1, e 2', 'another key goes on', 'keys', 'e');
-ok(stays(1, sub { !grep { arrived('keys', $_) ne '' } @locked }), 'locked ones wait, in order');
+ok(stays(1, sub { !grep { arrived('keys', $_) ne '' } @locked, 'd' }), 'locked ones wait, in order');
 $session->query_safe('COMMIT');
 # or it would wait for as long again
 query('SELECT outbox.parked_changed()');
 arrives("$_ 1, $_ 2", "then it goes on: $strength{$_}", 'keys', $_) for @locked;
+arrives('d 2', 'what was discarded does not come', 'keys', 'd');
 wait_parked('true', 0);
 
 note 'locks that come and go while events are under way';
