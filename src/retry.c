@@ -190,7 +190,7 @@ send_alone(const OutboxEvent *event, void *arg)
 	if (must_wait(event, entry))
 		return entry->block.scope == OUTBOX_BLOCK_EVENT;
 	sent++;
-	return outbox_round_send(event, entry);
+	return outbox_round_send(event, entry) && outbox_round_room() > 0;
 }
 
 static OutboxStoreStatus
@@ -204,7 +204,10 @@ begin_alone(OutboxBlockEntry **due, int count)
 		uint64 rows;
 
 		begin_reading();
-		if (!entry->open && entry->block.scope != OUTBOX_BLOCK_EVENT)
+		/* of those that block no other, locked ones hide none behind them */
+		if (entry->block.scope == OUTBOX_BLOCK_EVENT)
+			limit = PG_INT32_MAX;
+		else if (!entry->open)
 			limit = 1;
 		status = outbox_parked_read(relay, &entry->block, entry->alone_upto,
 									limit, send_alone, entry, &rows);
