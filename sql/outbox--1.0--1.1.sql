@@ -131,7 +131,7 @@ CREATE OR REPLACE VIEW outbox.stat_relay AS
              FROM outbox.position p WHERE p.relay = r.name) w ON true;
 COMMENT ON VIEW outbox.stat_relay IS 'each relay: what it is doing and how far it is';
 COMMENT ON COLUMN outbox.stat_relay.state IS
-    'publishing, unavailable (no broker answers), unauthenticated (credentials refused), halted (outbox.on_failure), failing (an error is in the way, see last_error; it is tried again), unconfigured (settings are missing or refused), incompatible (library and extension are of different versions), starting, stopped, disabled';
+    'publishing, unavailable (no broker answers), untrusted (a certificate of theirs), unauthenticated (credentials refused), halted (outbox.on_failure), failing (an error is in the way, see last_error; it is tried again), unconfigured (settings are missing or refused), incompatible (library and extension are of different versions), starting, stopped, disabled';
 COMMENT ON COLUMN outbox.stat_relay.position IS
     'every event with an id up to here is acknowledged by Kafka, or parked';
 COMMENT ON COLUMN outbox.stat_relay.written_position IS 'where a relay goes on after a crash';

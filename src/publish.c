@@ -114,11 +114,11 @@ outbox_publish_poll(OutboxStream *stream)
 				outbox_settle_topic(stream, &event);
 				break;
 			case OUTBOX_SINK_LOST:
-				outbox_trouble_lost(stream, event.message);
+				outbox_trouble_lost(stream, event.trouble, event.message);
 				break;
 			case OUTBOX_SINK_UNREACHABLE:
 				outbox_trouble_unreachable(stream, event.failure,
-										   event.message);
+										   event.trouble, event.message);
 				break;
 			case OUTBOX_SINK_LOG:
 				outbox_trouble_complaint(stream, event.log_level,
@@ -489,6 +489,8 @@ outbox_publish_open(OutboxStream *stream, OutboxSink *sink,
 	stream->window = outbox_window_create(
 		config->window_events, (int64) config->window_size_kb * 1024);
 	stream->complaint[0] = '\0';
+	if (stream->trouble_since == 0)
+		stream->trouble = OUTBOX_TROUBLE_AWAY;
 	stream->complaint_untold = false;
 	stream->more = true;
 	stream->expires_first = DT_NOEND;

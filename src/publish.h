@@ -40,6 +40,7 @@ typedef struct OutboxStream
 	TimestampTz answered_at;       /* or when something to answer came */
 	char complaint[OUTBOX_SINK_ERROR_MAX]; /* of the sink, since then */
 	bool complaint_untold;                 /* in the log */
+	OutboxTrouble trouble;                 /* what it tells of */
 
 	TimestampTz expires_first; /* of the window's events */
 

@@ -44,6 +44,7 @@ typedef enum OutboxRelayState
 	OUTBOX_RELAY_UNCONFIGURED, /* settings missing or refused: waits */
 	OUTBOX_RELAY_PUBLISHING,
 	OUTBOX_RELAY_UNAVAILABLE,     /* no broker can be reached */
+	OUTBOX_RELAY_UNTRUSTED,       /* we do not trust their certificate */
 	OUTBOX_RELAY_UNAUTHENTICATED, /* brokers refuse our credentials */
 	OUTBOX_RELAY_HALTED,          /* by outbox.on_failure = 'halt' */
 } OutboxRelayState;

@@ -105,6 +105,18 @@ typedef enum OutboxSinkEventType
 	OUTBOX_SINK_LOG,         /* a message of the library */
 } OutboxSinkEventType;
 
+/* Why brokers cannot be reached, as far as it is known */
+typedef enum OutboxTrouble
+{
+	OUTBOX_TROUBLE_AWAY = 0,
+	OUTBOX_TROUBLE_UNTRUSTED,   /* we do not know who has signed for them */
+	OUTBOX_TROUBLE_HOST,        /* their certificate is of another host */
+	OUTBOX_TROUBLE_EXPIRED,     /* it is not valid now */
+	OUTBOX_TROUBLE_TLS,         /* another problem of TLS */
+	OUTBOX_TROUBLE_CERTIFICATE, /* they refuse ours */
+	OUTBOX_TROUBLE_LOGIN,       /* they refuse our login */
+} OutboxTrouble;
+
 /* What brokers say about a topic */
 typedef enum OutboxTopicState
 {
@@ -120,6 +132,7 @@ typedef struct OutboxSinkEvent
 	uint64 tag;
 	OutboxFailure failure;
 	OutboxTopicState state; /* of OUTBOX_SINK_TOPIC */
+	OutboxTrouble trouble;  /* of OUTBOX_SINK_LOST and _UNREACHABLE */
 	int log_level;          /* of syslog(3), 0 = worst, for OUTBOX_SINK_LOG */
 	const char *topic;      /* of OUTBOX_SINK_FAILED and OUTBOX_SINK_TOPIC */
 	const char *message;    /* both valid until the next poll */

@@ -43,6 +43,8 @@ state_name(OutboxRelayState state)
 			return "publishing";
 		case OUTBOX_RELAY_UNAVAILABLE:
 			return "unavailable";
+		case OUTBOX_RELAY_UNTRUSTED:
+			return "untrusted";
 		case OUTBOX_RELAY_UNAUTHENTICATED:
 			return "unauthenticated";
 		case OUTBOX_RELAY_HALTED:

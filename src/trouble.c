@@ -33,35 +33,77 @@
 /* answers so soon after a lost connection do not end an outage */
 #define ECHO_MS    1000
 
-static void
-begin(OutboxStream *stream, bool login, const char *reason)
+/* What is said of each trouble, and what can be done about it */
+typedef struct Words
 {
+	OutboxRelayState state;
+	const char *what;
+	const char *hint; /* or NULL */
+} Words;
+
+static const Words words[] = {
+	[OUTBOX_TROUBLE_AWAY] = {OUTBOX_RELAY_UNAVAILABLE, "Kafka is unavailable",
+							 NULL},
+	[OUTBOX_TROUBLE_UNTRUSTED] =
+		{OUTBOX_RELAY_UNTRUSTED, "we do not trust Kafka's certificate",
+		 "Let ssl.ca.location name the certificate of the authority that has "
+		 "signed it, and reload."},
+	[OUTBOX_TROUBLE_HOST] =
+		{OUTBOX_RELAY_UNTRUSTED, "Kafka's certificate is of another host",
+		 "Use the certificate's names in outbox.bootstrap_servers and in the "
+		 "brokers' advertised.listeners."},
+	[OUTBOX_TROUBLE_EXPIRED] =
+		{OUTBOX_RELAY_UNTRUSTED, "Kafka's certificate is not valid now",
+		 "Renew the brokers' certificate, or set this machine's clock."},
+	[OUTBOX_TROUBLE_TLS] =
+		{OUTBOX_RELAY_UNAVAILABLE, "Kafka and we do not agree about TLS",
+		 "Compare security.protocol, and the properties that begin with ssl, "
+		 "with the brokers' listener."},
+	[OUTBOX_TROUBLE_CERTIFICATE] =
+		{OUTBOX_RELAY_UNAUTHENTICATED, "Kafka refuses our certificate",
+		 "Let ssl.certificate.location and ssl.key.location name one that the "
+		 "brokers trust, and reload."},
+	[OUTBOX_TROUBLE_LOGIN] =
+		{OUTBOX_RELAY_UNAUTHENTICATED, "Kafka refuses our credentials",
+		 "Correct the properties that begin with sasl, and reload."},
+};
+
+static void
+begin(OutboxStream *stream, const char *reason)
+{
+	const Words *said = &words[stream->trouble];
+
 	if (stream->trouble_since == 0)
 		stream->trouble_since = GetCurrentTimestamp();
 	stream->complaint_untold = false;
 	outbox_status_error(stream->db, reason);
-	outbox_status_set(stream->db, login ? OUTBOX_RELAY_UNAUTHENTICATED
-										: OUTBOX_RELAY_UNAVAILABLE);
-	ereport(
-		LOG,
-		(errmsg("outbox relay for database \"%s\": Kafka %s: %s",
-				stream->database,
-				login ? "refuses our credentials" : "is unavailable", reason),
-		 errdetail("Events are kept, and published when it is back.")));
+	outbox_status_set(stream->db, said->state);
+	ereport(LOG, (errmsg("outbox relay for database \"%s\": %s: %s",
+						 stream->database, said->what, reason),
+				  errdetail("Events are kept, and published when it is back."),
+				  said->hint ? errhint("%s", said->hint) : 0));
+}
+
+static void
+complain(OutboxStream *stream, OutboxTrouble trouble, const char *reason)
+{
+	stream->trouble = trouble;
+	strlcpy(stream->complaint, reason, sizeof(stream->complaint));
 }
 
 /* No broker can be reached, or they refuse our credentials. */
 void
 outbox_trouble_unreachable(OutboxStream *stream, OutboxFailure failure,
-						   const char *reason)
+						   OutboxTrouble trouble, const char *reason)
 {
 	if (failure == OUTBOX_FAILURE_LOGIN)
 	{
-		strlcpy(stream->complaint, reason, sizeof(stream->complaint));
+		bool news = stream->trouble_since == 0 || stream->trouble != trouble;
+
+		complain(stream, trouble, reason);
 		outbox_settle_login(stream);
-		if (stream->trouble_since == 0 ||
-			stream->db->relay.state != OUTBOX_RELAY_UNAUTHENTICATED)
-			begin(stream, true, reason);
+		if (news)
+			begin(stream, reason);
 	}
 	/* a connection lost while there is nothing to send is no outage */
 	else if (outbox_publish_is_pending(stream) &&
@@ -83,12 +125,22 @@ same_reason(const char *a, const char *b)
  * not, because others answer, it is told then.
  */
 void
-outbox_trouble_lost(OutboxStream *stream, const char *reason)
+outbox_trouble_lost(OutboxStream *stream, OutboxTrouble trouble,
+					const char *reason)
 {
+	/* in an outage that has been told: only if that explains it better */
+	if (stream->trouble_since != 0 && stream->trouble != trouble)
+	{
+		if (trouble == OUTBOX_TROUBLE_AWAY)
+			return;
+		complain(stream, trouble, reason);
+		begin(stream, reason);
+		return;
+	}
 	if (stream->trouble_since == 0 && outbox_publish_is_pending(stream) &&
 		!same_reason(stream->complaint, reason))
 		stream->complaint_untold = true;
-	strlcpy(stream->complaint, reason, sizeof(stream->complaint));
+	complain(stream, trouble, reason);
 	outbox_liblog(LOG_INFO, reason);
 }
 
@@ -97,8 +149,8 @@ void
 outbox_trouble_complaint(OutboxStream *stream, int log_level,
 						 const char *message)
 {
-	if (log_level <= LOG_WARNING)
-		strlcpy(stream->complaint, message, sizeof(stream->complaint));
+	if (log_level <= LOG_WARNING && stream->trouble == OUTBOX_TROUBLE_AWAY)
+		complain(stream, OUTBOX_TROUBLE_AWAY, message);
 }
 
 /*
@@ -128,7 +180,7 @@ void
 outbox_trouble_check(OutboxStream *stream)
 {
 	if (outbox_trouble_patience_ms(stream) == 0)
-		begin(stream, false,
+		begin(stream,
 			  stream->complaint[0] ? stream->complaint : "no broker answers");
 }
 
@@ -148,6 +200,7 @@ outbox_trouble_over(OutboxStream *stream)
 		outbox_liblog(LOG_WARNING, stream->complaint);
 	stream->complaint_untold = false;
 	stream->complaint[0] = '\0';
+	stream->trouble = OUTBOX_TROUBLE_AWAY;
 	stream->unreachable_since = 0;
 	if (stream->trouble_since == 0)
 		return;

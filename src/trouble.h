@@ -12,8 +12,10 @@
 
 extern void outbox_trouble_unreachable(OutboxStream *stream,
 									   OutboxFailure failure,
+									   OutboxTrouble trouble,
 									   const char *reason);
-extern void outbox_trouble_lost(OutboxStream *stream, const char *reason);
+extern void outbox_trouble_lost(OutboxStream *stream, OutboxTrouble trouble,
+								const char *reason);
 extern void outbox_trouble_complaint(OutboxStream *stream, int log_level,
 									 const char *message);
 extern void outbox_trouble_check(OutboxStream *stream);

@@ -104,6 +104,7 @@ struct OutboxSink
 	bool stalled;               /* the library had no room for one of them */
 	OutboxKafkaQueue returning; /* to be told */
 	OutboxKafkaHeld *returned;  /* told last */
+	char certificate[OUTBOX_SINK_ERROR_MAX]; /* of a broker: see tls.c */
 	char message[OUTBOX_SINK_ERROR_MAX];
 };
 
@@ -121,6 +122,13 @@ extern void outbox_kafka_end(void (*end)(void *), void *arg);
 extern int outbox_kafka_ending(void);
 
 /* errors.c */
+extern void outbox_kafka_tls_init(rd_kafka_conf_t *conf);
+extern void outbox_kafka_tls_log(OutboxSink *sink, const char *facility,
+								 const char *text);
+extern OutboxTrouble outbox_kafka_trouble(OutboxSink *sink,
+										  rd_kafka_resp_err_t code,
+										  const char **message);
+
 extern OutboxFailure outbox_kafka_failure(rd_kafka_resp_err_t code);
 extern void outbox_kafka_message(rd_kafka_resp_err_t code, char *message);
 

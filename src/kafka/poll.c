@@ -77,6 +77,11 @@ tell_error(OutboxSink *sink, OutboxSinkEvent *event)
 {
 	rd_kafka_resp_err_t code = rd_kafka_event_error(sink->event);
 
+	event->message = rd_kafka_event_error_string(sink->event);
+	event->trouble = outbox_kafka_trouble(sink, code, &event->message);
+	event->failure = event->trouble == OUTBOX_TROUBLE_CERTIFICATE
+						 ? OUTBOX_FAILURE_LOGIN
+						 : outbox_kafka_failure(code);
 	if (code == RD_KAFKA_RESP_ERR__FATAL)
 	{
 		event->type = OUTBOX_SINK_FATAL;
@@ -85,22 +90,14 @@ tell_error(OutboxSink *sink, OutboxSinkEvent *event)
 		event->message = sink->message;
 	}
 	else if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
-			 outbox_kafka_failure(code) == OUTBOX_FAILURE_LOGIN)
-	{
+			 event->failure == OUTBOX_FAILURE_LOGIN)
 		event->type = OUTBOX_SINK_UNREACHABLE;
-		event->failure = outbox_kafka_failure(code);
-		event->message = rd_kafka_event_error_string(sink->event);
-	}
-	else if (outbox_kafka_failure(code) == OUTBOX_FAILURE_CLUSTER)
-	{
+	else if (event->failure == OUTBOX_FAILURE_CLUSTER)
 		event->type = OUTBOX_SINK_LOST;
-		event->message = rd_kafka_event_error_string(sink->event);
-	}
 	else
 	{
 		event->type = OUTBOX_SINK_LOG;
 		event->log_level = LOG_WARNING;
-		event->message = rd_kafka_event_error_string(sink->event);
 	}
 }
 
@@ -114,8 +111,9 @@ tell_log(OutboxSink *sink, OutboxSinkEvent *event)
 	/* what the library thinks of our settings is known here; and what fails
 	 * comes as an error, too */
 	if (strcmp(facility, "CONFWARN") == 0 || strcmp(facility, "FAIL") == 0 ||
-		strcmp(facility, "FATAL") == 0)
+		strcmp(facility, "FATAL") == 0 || strncmp(facility, "SSL", 3) == 0)
 		event->log_level = LOG_DEBUG;
+	outbox_kafka_tls_log(sink, facility, text);
 	snprintf(sink->message, sizeof(sink->message), "%s: %s", facility, text);
 	event->type = OUTBOX_SINK_LOG;
 	event->message = sink->message;

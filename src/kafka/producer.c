@@ -4,13 +4,13 @@
  *	  The sink that publishes to Kafka: an idempotent producer of librdkafka.
  *
  * librdkafka works in threads of its own. Nothing of ours runs in them, but
- * for what connect.c does and the partitioner of topics.c: delivery reports,
+ * for connect.c, tls.c and the partitioner of topics.c: delivery reports,
  * errors and log lines are events of one queue, which poll() reads in the
  * relay's thread. When that queue becomes non-empty, librdkafka writes a byte
  * into the relay's pipe.
  *
  * librdkafka blocks all signals in its threads, unless
- * internal.termination.signal is set, which properties.c refuses.
+ * internal.termination.signal is set, which forbidden.c refuses.
  *
  *-------------------------------------------------------------------------
  */

@@ -245,6 +245,7 @@ outbox_kafka_conf(const OutboxSinkConfig *config, char *error)
 		set(conf, "bootstrap.servers", config->bootstrap_servers, error) &&
 		set_all(conf, fixed, lengthof(fixed), error) && check(conf, error))
 	{
+		outbox_kafka_tls_init(conf);
 		/* everything comes as an event of the queue: no callback at all */
 		rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR |
 										   RD_KAFKA_EVENT_ERROR |

@@ -1,0 +1,152 @@
+/*-------------------------------------------------------------------------
+ *
+ * tls.c
+ *	  Why a connection is refused: whether we do not trust a broker's
+ *	  certificate, and why not, or it refuses ours, or our login.
+ *
+ * The library tells only that the certificate could not be verified. So it is
+ * given a function that is asked about each certificate. It allows nothing that
+ * OpenSSL does not; what it says why comes as a log line, right before the
+ * error.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kafka.h"
+
+#define ALERT    "SSL alert number "
+#define VERIFIED " verification callback failed: "
+
+typedef struct Reason
+{
+	int code; /* X509_V_ERR_... of OpenSSL */
+	OutboxTrouble trouble;
+	const char *text;
+} Reason;
+
+static const Reason reasons[] = {
+	{2, OUTBOX_TROUBLE_UNTRUSTED, "its authority is unknown"},
+	{9, OUTBOX_TROUBLE_EXPIRED, "it is not valid yet"},
+	{10, OUTBOX_TROUBLE_EXPIRED, "it has expired"},
+	{18, OUTBOX_TROUBLE_UNTRUSTED, "it is self-signed, and unknown"},
+	{19, OUTBOX_TROUBLE_UNTRUSTED,
+	 "its authority is self-signed, and unknown"},
+	{20, OUTBOX_TROUBLE_UNTRUSTED, "its authority is unknown"},
+	{21, OUTBOX_TROUBLE_UNTRUSTED, "its authority is unknown"},
+	{23, OUTBOX_TROUBLE_UNTRUSTED, "it has been revoked"},
+	{62, OUTBOX_TROUBLE_HOST, "it is of another host"},
+	{64, OUTBOX_TROUBLE_HOST, "it is of another address"},
+	/* all others */
+	{0, OUTBOX_TROUBLE_UNTRUSTED, "it cannot be verified"},
+};
+
+/* Is called in a thread of the library. */
+static int
+verify(rd_kafka_t *rk, const char *broker_name, int32_t broker_id,
+	   int *x509_error, int depth, const char *certificate, size_t size,
+	   char *error, size_t error_size, void *opaque)
+{
+	const Reason *reason = reasons;
+
+	(void) rk;
+	(void) broker_name;
+	(void) broker_id;
+	(void) depth;
+	(void) certificate;
+	(void) size;
+	(void) opaque;
+	if (*x509_error == 0)
+		return 1;
+	while (reason->code != 0 && reason->code != *x509_error)
+		reason++;
+	if (strlen(reason->text) < error_size)
+		strcpy(error, reason->text);
+	return 0;
+}
+
+/* A library that was built without TLS does not take it, nor needs it. */
+void
+outbox_kafka_tls_init(rd_kafka_conf_t *conf)
+{
+	(void) rd_kafka_conf_set_ssl_cert_verify_cb(conf, verify);
+}
+
+/* Keeps what verify() has said, until the error comes. */
+void
+outbox_kafka_tls_log(OutboxSink *sink, const char *facility, const char *text)
+{
+	const char *certificate = strstr(text, "Certificate (");
+
+	if (strcmp(facility, "SSLCERTVRFY") == 0 && certificate != NULL)
+		strlcpy(sink->certificate, certificate, sizeof(sink->certificate));
+}
+
+/* Alerts by which a broker says that it does not take our certificate */
+static bool
+is_about_our_certificate(const char *message)
+{
+	const char *alert = strstr(message, ALERT);
+
+	switch (alert ? atoi(alert + strlen(ALERT)) : 0)
+	{
+		case 42:  /* bad */
+		case 43:  /* unsupported */
+		case 44:  /* revoked */
+		case 45:  /* expired */
+		case 46:  /* unknown */
+		case 48:  /* of an unknown authority */
+		case 49:  /* access denied */
+		case 116: /* required */
+			return true;
+	}
+	return false;
+}
+
+/* The broker's name, what is wrong with its certificate, and which it is */
+static OutboxTrouble
+tell_certificate(OutboxSink *sink, const char *message)
+{
+	const char *handshake = strstr(message, ": SSL handshake");
+	const char *name_end = handshake ? handshake : strstr(message, ": error:");
+	char *text = strstr(sink->certificate, VERIFIED);
+	const Reason *reason = reasons;
+
+	if (text == NULL)
+		return OUTBOX_TROUBLE_UNTRUSTED;
+	*text = '\0';
+	text += strlen(VERIFIED);
+	while (reason->code != 0 && strcmp(reason->text, text) != 0)
+		reason++;
+	snprintf(sink->message, sizeof(sink->message), "%.*s: %s: %s",
+			 name_end ? (int) (name_end - message) : 0, message,
+			 sink->certificate, reason->text);
+	sink->certificate[0] = '\0';
+	return reason->trouble;
+}
+
+/*
+ * Why an error has come. Its message becomes a better one, in sink->message, if
+ * there is one; else *message is left as it is.
+ */
+OutboxTrouble
+outbox_kafka_trouble(OutboxSink *sink, rd_kafka_resp_err_t code,
+					 const char **message)
+{
+	OutboxTrouble trouble;
+
+	if (is_about_our_certificate(*message))
+		return OUTBOX_TROUBLE_CERTIFICATE;
+	if (strstr(*message, "certificate verify failed") != NULL)
+	{
+		sink->message[0] = '\0';
+		trouble = tell_certificate(sink, *message);
+		if (sink->message[0] != '\0')
+			*message = sink->message;
+		return trouble;
+	}
+	if (code == RD_KAFKA_RESP_ERR__SSL ||
+		strstr(*message, "SSL routines") != NULL)
+		return OUTBOX_TROUBLE_TLS;
+	if (outbox_kafka_failure(code) == OUTBOX_FAILURE_LOGIN)
+		return OUTBOX_TROUBLE_LOGIN;
+	return OUTBOX_TROUBLE_AWAY;
+}

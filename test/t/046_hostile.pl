@@ -1,0 +1,170 @@
+# A broker that answers wrongly, in each way of test/mock/hostile: counts,
+# lengths, ids, codes, bytes that come slowly or never, and what is no Kafka at
+# all.  Whatever it says, the server lives, the relay's memory, its log and its
+# connections are bounded, and it ends within seconds when it is told to.
+#
+# Catches: a relay that waits for the client library's threads, which do not
+# end ("partitions_stuck"); a producer that is given up for a wrong answer, and
+# opened again at once, 300 times a second; a thread for each of ever more
+# brokers; a crash, and a crash of the server again and again.
+
+use strict;
+use warnings;
+
+use OutboxTest;
+use OutboxTest::Server;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $side_by_side = 6;      # servers
+my $max_end = 5;           # seconds that a relay may take to end
+my $max_connections = 120; # of a mode, which has a second or two
+my $max_memory_mb = 400;
+my $max_threads = 4000;
+my $max_log = 20_000;      # bytes
+
+# What ends librdkafka 2.0 by a signal, and with it the server's sessions.
+my %deadly = map { $_ => 1 } qw(partitions_negative);
+
+sub status_of
+{
+	my ($pid, $field) = @_;
+	my $status = eval { slurp_file("/proc/$pid/status") } // '';
+
+	return $status =~ /^$field:\s+(\d+)/m ? $1 : 0;
+}
+
+# A server with a hostile broker of its own, and what it has to go through.
+sub victim
+{
+	my ($number) = @_;
+	my $broker = OutboxTest::Hostile->new;
+
+	return {
+		name => "victim$number",
+		broker => $broker,
+		node => outbox_node("victim$number", bootstrap => $broker->bootstrap,
+			extension => 1)
+	};
+}
+
+# Begins a mode: with a new relay, and something to publish to a new topic.
+sub begin
+{
+	my ($victim, $mode) = @_;
+	my $node = $victim->{node};
+	my $pid = outbox_pid($node, 'postgres');
+
+	$victim->{mode} = $mode;
+	$victim->{log} = log_end($node);
+	$victim->{broker}->mode($mode);
+	$victim->{old} = $pid;
+	$victim->{pid} = undef;
+	$victim->{told} = time;
+	$node->safe_psql('postgres', <<~END);
+		SELECT pg_terminate_backend(pid) FROM outbox.stat_relay;
+		SELECT count(outbox_emit('$mode', i % 3, 'x')) FROM generate_series(1, 20) i
+		END
+	return;
+}
+
+sub wrong
+{
+	my ($victim, $what) = @_;
+
+	push @{ $victim->{wrong} }, "$victim->{mode}: $what";
+	return;
+}
+
+# Goes on with a mode; true when it is over: the broker has had its say.
+sub is_over
+{
+	my ($victim) = @_;
+	my ($node, $broker) = @{$victim}{qw(node broker)};
+
+	if (!$victim->{pid})
+	{
+		if ($victim->{old} && kill 0, $victim->{old})
+		{
+			wrong($victim, 'does not end') if time > $victim->{told} + $max_end;
+			return time > $victim->{told} + $max_end;
+		}
+		$victim->{pid} = outbox_pid($node, 'postgres');
+		$victim->{since} = time if $victim->{pid};
+		die "$victim->{mode}: no relay" if time > $victim->{told} + 60;
+		return 0;
+	}
+
+	my $pid = $victim->{pid};
+	my $mb = status_of($pid, 'VmRSS') / 1024;
+	wrong($victim, "$mb MB") if $mb > $max_memory_mb;
+	wrong($victim, status_of($pid, 'Threads') . ' threads')
+	  if status_of($pid, 'Threads') > $max_threads;
+	return 0
+	  if time < $victim->{since} + 0.5
+	  || $broker->connections == 0 && time < $victim->{since} + 10;
+
+	my $log = log_end($node) - $victim->{log};
+	wrong($victim, $broker->connections . ' connections')
+	  if $broker->connections > $max_connections;
+	wrong($victim, "$log bytes of log") if $log > $max_log;
+	wrong($victim, 'a crash') if log_lines($node, $victim->{log}, qr/terminated by signal/);
+	return 1;
+}
+
+my @victims = map { victim($_) } 1 .. $side_by_side;
+my @modes = grep { !$deadly{$_} && $_ ne 'ok' } $victims[0]->{broker}->modes;
+my $modes = @modes;
+my %pending = map { $_->{name} => $_ } @victims;
+
+while (%pending)
+{
+	for my $victim (@victims)
+	{
+		next unless $pending{ $victim->{name} } && (!$victim->{mode} || is_over($victim));
+		my $mode = shift @modes;
+
+		delete $pending{ $victim->{name} } unless $mode;
+		begin($victim, $mode) if $mode;
+	}
+	Time::HiRes::usleep(20_000);
+}
+is_deeply([ map { @{ $_->{wrong} // [] } } @victims ], [], "$modes ways to answer wrongly");
+
+# A server that is told to end, while the library's threads do not
+my $victim = $victims[0];
+begin($victim, 'partitions_stuck');
+wait_until(undef, sub { is_over($victim) }, 'partitions_stuck');
+cmp_ok(took(sub { $victim->{node}->stop('fast') }), '<', 10, 'a fast shutdown');
+
+# ... an extension that is dropped
+$victim = $victims[1];
+begin($victim, 'partitions_stuck');
+wait_until(undef, sub { is_over($victim) }, 'partitions_stuck');
+$victim->{node}->safe_psql('postgres', 'DROP EXTENSION outbox');
+ok( wait_until(
+		10, sub { outbox_pid($victim->{node}, 'postgres') eq '' }, 'the relay ends'),
+	'DROP EXTENSION');
+
+# ... and sinks that are closed one after another: by reloads
+$victim = $victims[2];
+begin($victim, 'partitions_stuck');
+wait_until(undef, sub { is_over($victim) }, 'partitions_stuck');
+conf_reload($victim->{node}, "outbox.window_events = $_") for 1000, 1001;
+is_deeply($victim->{wrong} // [], [], 'reloads');
+
+# All others publish as soon as the broker comes to its senses.
+for my $victim (@victims[ 2 .. $#victims ])
+{
+	$victim->{broker}->mode('ok');
+	my $node = $victim->{node};
+	$node->safe_psql('postgres',
+		'SELECT pg_terminate_backend(pid) FROM outbox.stat_relay;'
+		  . q{SELECT outbox_emit('fine', 'k', 'x')});
+	ok( $node->poll_query_until('postgres',
+			q{SELECT outbox.wait_published('1 s') FROM outbox.stat_relay}),
+		"$victim->{name}: it goes on");
+}
+$_->{node}->stop('fast') for @victims[ 1 .. $#victims ];
+done_testing();
