@@ -80,6 +80,25 @@ outbox_parked_expire(const char *relay, int retention_s)
 	return status;
 }
 
+/* The lowest id of the events that are kept; 0 = none are. Not by min(id): the
+ * relay's plans do not sort, and would read them all for that. */
+static OutboxStoreStatus
+first_kept(uint64 *first_id)
+{
+	*first_id = 0;
+	for (int i = 0; i < OUTBOX_SEGMENTS; i++)
+	{
+		OutboxSegmentBounds bounds;
+
+		if (!outbox_segment_bounds(i, &bounds))
+			return OUTBOX_STORE_BUSY;
+		if (bounds.first_id != 0 &&
+			(*first_id == 0 || bounds.first_id < *first_id))
+			*first_id = bounds.first_id;
+	}
+	return OUTBOX_STORE_OK;
+}
+
 /*
  * Removes what is known of discarded events that are not kept any more: their
  * segments were emptied before they were discarded.
@@ -90,13 +109,13 @@ outbox_parked_forget_discarded(const char *relay)
 	static OutboxStatement statement = {
 		.sql = "DELETE FROM outbox.discarded WHERE relay = $1 AND id = ANY"
 			   " (ARRAY(SELECT id FROM outbox.discarded WHERE relay = $1"
-			   "  AND id < (SELECT min(id) FROM outbox.event)"
-			   "  LIMIT 100000 FOR UPDATE SKIP LOCKED))",
-		.nargs = 1,
-		.types = {TEXTOID}};
+			   "  AND id < $2 LIMIT 100000 FOR UPDATE SKIP LOCKED))",
+		.nargs = 2,
+		.types = {TEXTOID, INT8OID}};
 	OutboxStoreStatus status =
 		outbox_store_begin("outbox: forgetting discarded events");
-	Datum values[1];
+	Datum values[2];
+	uint64 first_id = 0;
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
@@ -105,8 +124,11 @@ outbox_parked_forget_discarded(const char *relay)
 		status =
 			outbox_store_lock_ring(OUTBOX_EVENT_TABLE, OUTBOX_SEGMENT_PREFIX);
 	if (status == OUTBOX_STORE_OK)
+		status = first_kept(&first_id);
+	if (status == OUTBOX_STORE_OK && first_id != 0)
 	{
 		values[0] = CStringGetTextDatum(relay);
+		values[1] = Int64GetDatum((int64) first_id);
 		outbox_store_execute(&statement, values, NULL);
 	}
 	outbox_store_end();
