@@ -1,6 +1,6 @@
 # Failures of a real Apache Kafka: events too large for a topic among thousands
-# of good ones, a topic that does not exist, one that we may not write to, and
-# a partition count that changes.  Catches what the mock cannot show: a refused
+# of good ones, a topic that does not exist, one that we may not write to,
+# timestamps that are refused for now, and a partition count that changes.  Catches what the mock cannot show: a refused
 # batch that takes good events along or lets them overtake each other, a
 # producer that hears nothing of a topic it may not see, an event published
 # twice because the producer began anew.
@@ -25,7 +25,7 @@ my $kafka = OutboxTest::Kafka->new(
 	});
 my @acl = ('org.apache.kafka.tools.AclCommand',
 	'--bootstrap-server', $kafka->bootstrap, '--force');
-my @allowed = qw(narrow free changing late);
+my @allowed = qw(narrow free changing late stamped);
 $kafka->create_topic('narrow', 2, 'max.message.bytes=20000');
 $kafka->create_topic($_, 4) for qw(free secret);
 $kafka->create_topic('changing', 1);
@@ -84,6 +84,19 @@ query(q{SELECT outbox_emit('late', n % 5, n::text) FROM generate_series(501, 600
 $kafka->create_topic('late', 4);
 poll('SELECT parked = 0 FROM outbox.stat_relay',
 	'published by itself when it appears');
+
+note 'a timestamp that the topic does not take, for now';
+query(q{SELECT outbox_emit('stamped', 'k', n::text) FROM generate_series(1, 3) n});
+poll(q{SELECT emitted_at < now() - interval '3 s' FROM outbox.parked LIMIT 1}, 'it waits');
+$kafka->create_topic('stamped', 1, 'message.timestamp.before.max.ms=2000');
+poll(q{SELECT class = 'event' AND state = 'retrying' FROM outbox.parked ORDER BY id LIMIT 1},
+	'it is refused for now');
+like(query('SELECT error FROM outbox.blocked'), qr/INVALID_TIMESTAMP/, 'because of it');
+$kafka->run('kafka.admin.ConfigCommand', '--bootstrap-server', $kafka->bootstrap,
+	qw(--alter --entity-type topics --entity-name stamped --add-config),
+	'message.timestamp.before.max.ms=86400000');
+poll('SELECT parked + dead_letters = 0 FROM outbox.stat_relay',
+	'published by itself when it does');
 
 note 'a topic that we may not write to, and then may';
 $kafka->run(@acl, qw(--add --deny-principal User:ANONYMOUS --operation All
