@@ -544,6 +544,65 @@ BEGIN
 END
 $$;
 
+-- The same functions under the schema outbox, where nobody else can define a
+-- closer one, and which goes with nothing but the extension.
+DO $$
+DECLARE
+    twin record;
+    acl record;
+BEGIN
+    FOR twin IN
+        SELECT p.proowner, p.proacl, p.probin,
+               pg_catalog.pg_get_function_arguments(p.oid) AS arguments,
+               pg_catalog.obj_description(p.oid, 'pg_proc') AS comment,
+               pg_catalog.format('outbox.emit(text, %s, %s, jsonb, timestamptz, interval, timestamptz)',
+                   p.proargtypes[1]::regtype, p.proargtypes[2]::regtype) AS signature
+        FROM pg_catalog.pg_proc p
+        JOIN pg_catalog.pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+            AND d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass
+        JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'outbox'
+        WHERE p.proname = 'outbox_emit' AND p.pronargs = 7
+    LOOP
+        EXECUTE pg_catalog.format(
+            'CREATE FUNCTION outbox.emit(%s) RETURNS uuid'
+            ' LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS %L, ''outbox_emit''',
+            twin.arguments, twin.probin);
+        EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', twin.signature);
+        EXECUTE pg_catalog.format('COMMENT ON FUNCTION %s IS %L', twin.signature, twin.comment);
+        FOR acl IN
+            SELECT a.grantee, a.is_grantable FROM pg_catalog.aclexplode(twin.proacl) a
+            WHERE a.grantee <> twin.proowner
+        LOOP
+            EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO %s%s', twin.signature,
+                CASE WHEN acl.grantee = 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END,
+                CASE WHEN acl.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END);
+        END LOOP;
+    END LOOP;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION outbox.grant_emit(role regrole) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    signature regprocedure;
+BEGIN
+    FOR signature IN
+        SELECT d.objid::regprocedure
+        FROM pg_depend d
+        JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+        JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+        WHERE e.extname = 'outbox' AND p.proname IN ('outbox_emit', 'emit', 'emitted')
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', signature, role);
+    END LOOP;
+    EXECUTE format('GRANT USAGE ON SCHEMA outbox TO %s', role);
+END
+$$;
+COMMENT ON FUNCTION outbox.grant_emit(regrole) IS
+    'lets a role call outbox_emit() and outbox.emit(), under all their signatures, and outbox.emitted()';
+
 CREATE FUNCTION outbox.cancel_delayed(event_id uuid) RETURNS boolean
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp

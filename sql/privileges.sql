@@ -7,6 +7,7 @@ CREATE ROLE outbox_regress_monitor IN ROLE pg_monitor;
 SET ROLE outbox_regress_nobody;
 SELECT outbox_emit('t', 'k', 'p');
 SELECT outbox_emit('t', 1, '{}'::jsonb);
+SELECT outbox.emit('t', 'k', 'p');
 SELECT * FROM outbox.emitted();
 SELECT * FROM outbox.event;
 SELECT * FROM outbox.stat_relay;
@@ -28,6 +29,10 @@ SELECT outbox_emit('priv', 1, '{}'::jsonb) IS NOT NULL AS ok;
 SELECT outbox_emit('priv', 'k', '{}'::jsonb) IS NOT NULL AS ok;
 SELECT outbox_emit('priv', 1, 'p') IS NOT NULL AS ok;
 SELECT outbox_emit('priv', 1, 'p', deliver_at => '2100-01-01', expires_at => '2100-01-02') IS NOT NULL AS ok;
+SELECT outbox.emit('priv', 'k', 'p') IS NOT NULL AS ok;
+SELECT outbox.emit('priv', 1, '{}'::jsonb) IS NOT NULL AS ok;
+SELECT outbox.emit('priv', 'k', '{}'::jsonb) IS NOT NULL AS ok;
+SELECT outbox.emit(topic => 'priv', key => 1, payload => 'p', headers => '{"a": 1}') IS NOT NULL AS ok;
 SELECT topic, key, deliver_at IS NOT NULL AS delayed, expires_at IS NOT NULL AS expires FROM outbox.emitted();
 COMMIT;
 -- writing is all it may do

@@ -11,7 +11,13 @@
  * one event and for a million.
  *
  * Everything belongs to the top transaction, its memory context and its
- * resource owner, and ends with it.
+ * resource owner, and ends with it. The file has a context and an owner of its
+ * own below these: so it can be thrown away at any time, without being
+ * written to once more, which may fail.
+ *
+ * An error while the file is written to, for want of space say, leaves nobody
+ * knows what in it. If it was caught in a subtransaction, the buffer can only
+ * be rolled back from then on: to nothing, or with the transaction.
  *
  *-------------------------------------------------------------------------
  */
@@ -39,6 +45,9 @@ typedef struct Mark
 } Mark;
 
 static BufFile *file = NULL;
+static MemoryContext file_context = NULL;
+static ResourceOwner file_owner = NULL;
+static bool broken = false;  /* what is in the file is not to be trusted */
 static int64 file_bytes = 0; /* of the stream, in the file */
 static char *memory = NULL;  /* the rest of it */
 static Size memory_bytes = 0;
@@ -74,6 +83,71 @@ mark_subtransaction(void)
 	mark_count++;
 }
 
+static void
+create_file(void)
+{
+	ResourceOwner old_owner = CurrentResourceOwner;
+	MemoryContext old_context;
+
+	if (file_context == NULL)
+		file_context = AllocSetContextCreate(
+			TopTransactionContext, "outbox buffer", ALLOCSET_DEFAULT_SIZES);
+	if (file_owner == NULL)
+		file_owner =
+			ResourceOwnerCreate(TopTransactionResourceOwner, "outbox buffer");
+	old_context = MemoryContextSwitchTo(file_context);
+	CurrentResourceOwner = file_owner;
+	file = BufFileCreateTemp(false);
+	CurrentResourceOwner = old_owner;
+	MemoryContextSwitchTo(old_context);
+}
+
+/* Throws the file away, which nobody needs any more. Cannot fail. */
+static void
+drop_file(void)
+{
+	if (file_owner != NULL)
+	{
+		ResourceOwnerRelease(file_owner, RESOURCE_RELEASE_BEFORE_LOCKS, false,
+							 false);
+		ResourceOwnerRelease(file_owner, RESOURCE_RELEASE_LOCKS, false, false);
+		ResourceOwnerRelease(file_owner, RESOURCE_RELEASE_AFTER_LOCKS, false,
+							 false);
+		ResourceOwnerDelete(file_owner);
+	}
+	if (file_context != NULL)
+		MemoryContextDelete(file_context);
+	file = NULL;
+	file_owner = NULL;
+	file_context = NULL;
+	broken = false;
+}
+
+static void
+check_usable(void)
+{
+	if (broken)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("events of this transaction are lost"),
+				 errdetail("They could not be written to a temporary file, "
+						   "and that error was caught."),
+				 errhint("Roll the transaction back, or to a savepoint before "
+						 "its first event, and repeat it.")));
+}
+
+/* Goes to a place in the file; writes what is before it, if need be. */
+static void
+seek_file(int64 offset)
+{
+	broken = true;
+	if (BufFileSeek(file, 0, offset, SEEK_SET) != 0)
+		ereport(ERROR, (errcode_for_file_access(),
+						errmsg("could not seek in the temporary file of "
+							   "emitted events")));
+	broken = false;
+}
+
 /* Moves what is in memory to the end of the file. */
 static void
 spill(void)
@@ -82,23 +156,12 @@ spill(void)
 		return;
 
 	if (file == NULL)
-	{
-		ResourceOwner old_owner = CurrentResourceOwner;
-		MemoryContext old_context =
-			MemoryContextSwitchTo(TopTransactionContext);
-
-		CurrentResourceOwner = TopTransactionResourceOwner;
-		file = BufFileCreateTemp(false);
-		CurrentResourceOwner = old_owner;
-		MemoryContextSwitchTo(old_context);
-	}
-
+		create_file();
 	/* the file may be longer than the stream: a cut leaves it as it is */
-	if (BufFileSeek(file, 0, file_bytes, SEEK_SET) != 0)
-		ereport(ERROR, (errcode_for_file_access(),
-						errmsg("could not seek in the temporary file of "
-							   "emitted events")));
+	seek_file(file_bytes);
+	broken = true;
 	BufFileWrite(file, memory, memory_bytes);
+	broken = false;
 	file_bytes += memory_bytes;
 	memory_bytes = 0;
 }
@@ -126,7 +189,7 @@ reserve(Size bytes)
 
 /*
  * Adds an event to the current (sub)transaction. Raises an error if it must
- * go to disk and cannot; the buffer is as before then.
+ * go to disk and cannot; and 25000 if that has happened before.
  */
 void
 outbox_buffer_append(HeapTuple tuple)
@@ -134,6 +197,7 @@ outbox_buffer_append(HeapTuple tuple)
 	Size bytes = RECORD_HEADER + MAXALIGN(tuple->t_len);
 	char *record;
 
+	check_usable();
 	reserve(bytes);
 	mark_subtransaction();
 
@@ -183,14 +247,15 @@ outbox_buffer_abort_sub(int nest_level)
 			memory_bytes = 0;
 		}
 	}
+	if (outbox_buffer_is_empty())
+		drop_file();
 }
 
 /* The transaction commits: nothing is read or appended any more. */
 void
 outbox_buffer_close(void)
 {
-	if (file != NULL)
-		BufFileClose(file);
+	drop_file();
 	outbox_buffer_forget();
 }
 
@@ -199,6 +264,9 @@ void
 outbox_buffer_forget(void)
 {
 	file = NULL;
+	file_context = NULL;
+	file_owner = NULL;
+	broken = false;
 	file_bytes = 0;
 	memory = NULL;
 	memory_bytes = 0;
@@ -208,10 +276,11 @@ outbox_buffer_forget(void)
 	mark_capacity = 0;
 }
 
-/* Begins to read at the first event. */
+/* Begins to read at the first event. Raises 25000 if the file is broken. */
 void
 outbox_buffer_rewind(OutboxBufferReader *reader)
 {
+	check_usable();
 	memset(reader, 0, sizeof(*reader));
 }
 
@@ -246,10 +315,8 @@ outbox_buffer_next(OutboxBufferReader *reader)
 	}
 	else
 	{
-		if (reader->offset == 0 && BufFileSeek(file, 0, 0, SEEK_SET) != 0)
-			ereport(ERROR, (errcode_for_file_access(),
-							errmsg("could not seek in the temporary file of "
-								   "emitted events")));
+		if (reader->offset == 0)
+			seek_file(0);
 		read_file(header, RECORD_HEADER);
 		memcpy(&reader->tuple.t_len, header, sizeof(uint32));
 		if (MAXALIGN(reader->tuple.t_len) > reader->scratch_size)

@@ -4,7 +4,9 @@
  *	  Events that are not due yet. They wait in outbox.delayed, and cost
  *	  nothing there; when they are due, the relay emits them in a transaction
  *	  of its own: it takes them out of the table and puts them into the order
- *	  like those of any other transaction, in one commit.
+ *	  like those of any other transaction, in one commit. The time when they
+ *	  were due becomes that of the event and of its record: a topic that keeps
+ *	  records for less than the delay would drop it at once, or refuse it.
  *
  * Shared memory knows when the next one is due. Whoever commits delayed
  * events lowers that time, after they are visible; the relay takes the time
@@ -140,7 +142,7 @@ move_events(Place from, TimestampTz now)
 			   " moved AS ("
 			   " DELETE FROM outbox.delayed"
 			   " WHERE ctid = ANY (ARRAY(SELECT ctid FROM due)) RETURNING *)"
-			   " SELECT id, event_id, emitted_at, topic, key, payload,"
+			   " SELECT id, event_id, deliver_at, topic, key, payload,"
 			   "  headers, expires_at FROM moved ORDER BY deliver_at, id",
 		.nargs = 4,
 		.types = {TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID}};
