@@ -242,6 +242,13 @@ outbox_kafka_produce(OutboxSink *sink, OutboxKafkaTopic *topic,
 	return code;
 }
 
+/* Are there records that have no answer yet? */
+static bool
+is_busy(OutboxSink *sink)
+{
+	return sink->held_count > 0 || rd_kafka_outq_len(sink->rk) > 0;
+}
+
 static OutboxSinkAnswer
 kafka_publish(OutboxSink *sink, const OutboxRecord *record,
 			  OutboxFailure *failure, char *error)
@@ -253,8 +260,9 @@ kafka_publish(OutboxSink *sink, const OutboxRecord *record,
 	if (sink->ended)
 		return OUTBOX_SINK_ENDED;
 	topic = outbox_kafka_topic(sink->topics, sink->rk, record->topic);
+	/* another sink begins when this one has done its work */
 	if (topic == NULL && outbox_kafka_topics_full(sink->topics))
-		return OUTBOX_SINK_ENDED;
+		return is_busy(sink) ? OUTBOX_SINK_FULL : OUTBOX_SINK_ENDED;
 	if (topic == NULL)
 		return refuse(rd_kafka_last_error(), failure, error);
 	if (topic->failed != RD_KAFKA_RESP_ERR_NO_ERROR)
