@@ -63,7 +63,7 @@ public class Emit {
 		emit(connection, EMIT, "empty", "", "");
 		emit(connection, EMIT, "int_small", 7, "x");
 		emit(connection, EMIT, "int_big", 9007199254740993L, "x");
-		emit(connection, EMIT, "numeric", new BigDecimal("12.50"), "x");
+		emit(connection, EMIT, "numeric", new BigDecimal("12.5"), "x");
 		emit(connection, EMIT, "uuid", ID, "x");
 		emit(connection, EMIT, "json", 7, json("jsonb", OBJECT));
 		emit(connection, EMIT, "json_text", 7, json("json", OBJECT));

@@ -33,7 +33,7 @@ CASES = [
     ("empty", "", ""),
     ("int_small", 7, "x"),
     ("int_big", 9007199254740993, "x"),
-    ("numeric", Decimal("12.50"), "x"),
+    ("numeric", Decimal("12.5"), "x"),
     ("uuid", UUID, "x"),
     ("json", 7, Jsonb(OBJECT)),
     ("json_text", 7, Json(OBJECT)),

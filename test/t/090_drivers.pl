@@ -23,7 +23,7 @@ my @expected = (
 	'empty|||-',
 	'int_small|7|x|-',
 	'int_big|9007199254740993|x|-',
-	'numeric|12.50|x|-',
+	'numeric|12.5|x|-',
 	"uuid|$uuid|x|-",
 	"json|7|$object|-",
 	"json_text|7|$object|-",
