@@ -1,8 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * aside.c
- *	  Events of the stream that are not sent, but parked: those of a blocked
- *	  topic or key queue, those that have expired become dead letters.
+ *	  Rows of outbox.parked for events of the stream: those that have failed,
+ *	  those of a blocked topic or key, which queue, and those that have
+ *	  expired, which are dead letters.
  *
  * They are written while their page is read, in its transaction: there may be
  * many, for as long as something is blocked, and an event that is in hand
@@ -20,6 +21,7 @@
 #include "catalog/pg_type.h"
 #include "deadletter.h"
 #include "expired.h"
+#include "topic.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -113,11 +115,10 @@ add_event(OutboxAside *aside, const OutboxEvent *event, const char *state,
 	values[PARKED_HEADERS] = PointerGetDatum(event->headers);
 	nulls[PARKED_HEADERS] = (event->headers == NULL);
 	values[PARKED_STATE] = CStringGetTextDatum(state);
-	values[PARKED_ATTEMPTS] = Int32GetDatum(0);
 	values[PARKED_EXPIRES_AT] = TimestampTzGetDatum(event->expires_at);
 	nulls[PARKED_EXPIRES_AT] = (event->expires_at == DT_NOEND);
 	values[PARKED_WHOLE] = BoolGetDatum(true);
-	nulls[PARKED_NEXT_ATTEMPT_AT] = nulls[PARKED_ANNOUNCED_AT] = true;
+	nulls[PARKED_ANNOUNCED_AT] = true;
 	add_row(aside, heap_form_tuple(parked_tupdesc(), values, nulls));
 }
 
@@ -131,9 +132,69 @@ outbox_aside_queue(OutboxAside *aside, const OutboxEvent *event)
 	values[PARKED_BLOCKING] = BoolGetDatum(true);
 	nulls[PARKED_CLASS] = nulls[PARKED_ERROR] = true;
 	nulls[PARKED_FIRST_FAILED_AT] = nulls[PARKED_LAST_FAILED_AT] = true;
+	values[PARKED_ATTEMPTS] = Int32GetDatum(0);
+	nulls[PARKED_NEXT_ATTEMPT_AT] = true;
 	add_event(aside, event, "queued", values, nulls);
 	outbox_expired_note(event->expires_at);
-	aside->queued++;
+	aside->waiting++;
+}
+
+/*
+ * Parks an event of a topic that goes another way for now (topic.c), and makes
+ * it a block, so that others of its key follow it. False if it does not.
+ */
+bool
+outbox_aside_suspect(OutboxAside *aside, const OutboxEvent *event)
+{
+	char topic[OUTBOX_TOPIC_MAX + 1];
+
+	if (!outbox_topic_any_suspect())
+		return false;
+	text_to_cstring_buffer(event->topic, topic, sizeof(topic));
+	if (!outbox_topic_is_suspect(topic))
+		return false;
+	outbox_blocks_note(
+		event->key != NULL ? OUTBOX_BLOCK_KEY : OUTBOX_BLOCK_EVENT, event, 0);
+	outbox_aside_queue(aside, event);
+	return true;
+}
+
+/* What a failed event blocks, if it is tried again */
+static OutboxBlockScope
+scope_of(const OutboxEvent *event, const OutboxParkReason *reason)
+{
+	if (reason->failure == OUTBOX_FAILURE_TOPIC)
+		return OUTBOX_BLOCK_TOPIC;
+	return reason->blocking && event->key != NULL ? OUTBOX_BLOCK_KEY
+												  : OUTBOX_BLOCK_EVENT;
+}
+
+/* Parks an event that the sink has not published. */
+void
+outbox_aside_failed(OutboxAside *aside, const OutboxEvent *event,
+					const OutboxParkReason *reason)
+{
+	Datum values[PARKED_COLUMNS] = {0};
+	bool nulls[PARKED_COLUMNS] = {0};
+
+	values[PARKED_BLOCKING] = BoolGetDatum(reason->blocking);
+	values[PARKED_CLASS] =
+		CStringGetTextDatum(outbox_parked_class(reason->failure));
+	values[PARKED_ERROR] = CStringGetTextDatum(reason->error);
+	values[PARKED_ATTEMPTS] = Int32GetDatum(reason->attempts);
+	values[PARKED_FIRST_FAILED_AT] = values[PARKED_LAST_FAILED_AT] =
+		TimestampTzGetDatum(GetCurrentTimestamp());
+	values[PARKED_NEXT_ATTEMPT_AT] = TimestampTzGetDatum(reason->next_attempt);
+	nulls[PARKED_NEXT_ATTEMPT_AT] = reason->dead;
+	add_event(aside, event, reason->dead ? "dead" : "retrying", values, nulls);
+	if (reason->dead)
+	{
+		aside->dead++;
+		return;
+	}
+	outbox_blocks_note(scope_of(event, reason), event, reason->next_attempt);
+	outbox_expired_note(event->expires_at);
+	aside->waiting++;
 }
 
 /* Makes a dead letter of an event whose time is over. */
@@ -148,8 +209,10 @@ outbox_aside_expired(OutboxAside *aside, const OutboxEvent *event)
 	values[PARKED_ERROR] = CStringGetTextDatum(OUTBOX_EXPIRED_ERROR);
 	values[PARKED_FIRST_FAILED_AT] = values[PARKED_LAST_FAILED_AT] =
 		TimestampTzGetDatum(GetCurrentTimestamp());
+	values[PARKED_ATTEMPTS] = Int32GetDatum(0);
+	nulls[PARKED_NEXT_ATTEMPT_AT] = true;
 	add_event(aside, event, "dead", values, nulls);
-	aside->expired++;
+	aside->dead++;
 }
 
 /* Is it enough for one transaction? */
@@ -172,8 +235,8 @@ outbox_aside_write(OutboxAside *aside)
 void
 outbox_aside_tell(const OutboxAside *aside)
 {
-	if (aside->queued > 0)
-		outbox_blocks_count(aside->queued);
-	if (aside->expired > 0)
+	if (aside->waiting > 0)
+		outbox_blocks_count(aside->waiting);
+	if (aside->dead > 0)
 		outbox_deadletter_added();
 }

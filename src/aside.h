@@ -1,15 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * aside.h
- *	  Events of the stream that are parked instead of being sent.
+ *	  Events of the stream that are parked.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef OUTBOX_ASIDE_H
 #define OUTBOX_ASIDE_H
 
+#include "parked.h"
 #include "rows.h"
-#include "store.h"
 
 /* Those of one page; it begins as zeros, but for the relay */
 typedef struct OutboxAside
@@ -17,11 +17,14 @@ typedef struct OutboxAside
 	const char *relay;
 	OutboxRowWriter *writer; /* NULL: nothing to be written */
 	Size bytes;
-	int queued;
-	int expired;
+	int waiting; /* queued or retrying */
+	int dead;
 } OutboxAside;
 
 extern void outbox_aside_queue(OutboxAside *aside, const OutboxEvent *event);
+extern bool outbox_aside_suspect(OutboxAside *aside, const OutboxEvent *event);
+extern void outbox_aside_failed(OutboxAside *aside, const OutboxEvent *event,
+								const OutboxParkReason *reason);
 extern void outbox_aside_expired(OutboxAside *aside, const OutboxEvent *event);
 extern bool outbox_aside_is_full(const OutboxAside *aside);
 extern void outbox_aside_write(OutboxAside *aside);

@@ -21,8 +21,20 @@
 #include "backoff.h"
 #include "deadletter.h"
 #include "guc.h"
+#include "liblog.h"
 #include "parked_held.h"
 #include "status.h"
+#include "topic.h"
+#include "utils/memutils.h"
+
+static bool
+is_own_fault(const OutboxAttempt *attempt)
+{
+	return attempt->state == OUTBOX_ATTEMPT_FAILED &&
+		   (attempt->failure == OUTBOX_FAILURE_EVENT ||
+			attempt->failure == OUTBOX_FAILURE_SIZE ||
+			attempt->failure == OUTBOX_FAILURE_INVALID);
+}
 
 /* Writes down that an event has failed; see the table in the file's head. */
 static OutboxStoreStatus
@@ -45,6 +57,14 @@ note_failure(OutboxDatabase *db, const char *relay, OutboxAttempt *attempt)
 			reason.dead = (outbox_on_failure != OUTBOX_ON_FAILURE_HALT);
 			break;
 		case OUTBOX_FAILURE_TOPIC:
+			/* a partition without a leader makes delays grow, but no dead
+			 * letter, nor does the next failure */
+			if (attempt->uncounted)
+			{
+				if (outbox_backoff_is_last(reason.attempts + 2))
+					reason.attempts = attempt->attempts;
+				break;
+			}
 			if (!outbox_backoff_is_last(reason.attempts))
 				break;
 			outbox_deadletter_added();
@@ -55,18 +75,95 @@ note_failure(OutboxDatabase *db, const char *relay, OutboxAttempt *attempt)
 			break;
 	}
 	if (reason.dead)
+	{
 		outbox_deadletter_added();
+		outbox_liblog_event(attempt->id, true, attempt->error);
+	}
 	reason.next_attempt = outbox_backoff_next(reason.attempts);
 	return outbox_parked_failed(relay, attempt->id, &reason);
 }
 
-static bool
-is_own_fault(const OutboxAttempt *attempt)
+/* What brokers say about the topic of an attempt */
+static void
+blame(OutboxAttempt *attempt, const OutboxSinkEvent *answer, bool silent)
 {
-	return attempt->state == OUTBOX_ATTEMPT_FAILED &&
-		   (attempt->failure == OUTBOX_FAILURE_EVENT ||
-			attempt->failure == OUTBOX_FAILURE_SIZE ||
-			attempt->failure == OUTBOX_FAILURE_INVALID);
+	const char *error = answer->message;
+
+	switch (answer->state)
+	{
+		case OUTBOX_TOPIC_FAULTY:
+			attempt->failure = answer->failure;
+			break;
+		case OUTBOX_TOPIC_LEADERLESS:
+			attempt->failure = OUTBOX_FAILURE_TOPIC;
+			attempt->uncounted = true;
+			break;
+		case OUTBOX_TOPIC_FINE:
+			if (!silent)
+				return;
+			attempt->failure = OUTBOX_FAILURE_CLUSTER;
+			if (attempt->entry->block.scope == OUTBOX_BLOCK_TOPIC)
+				attempt->failure = OUTBOX_FAILURE_TOPIC;
+			attempt->uncounted = true;
+			error = "no answer from the brokers";
+			break;
+		case OUTBOX_TOPIC_SILENT:
+			return;
+	}
+	attempt->error =
+		MemoryContextStrdup(GetMemoryChunkContext(attempt->topic), error);
+}
+
+/*
+ * Takes in what brokers say about a topic whose events have no answer; silent
+ * if they have had none for long. If that is why, they are failures as soon as
+ * the sink has given them back.
+ */
+void
+outbox_attempt_blame(OutboxAttempt *attempts, int count,
+					 const OutboxSinkEvent *answer, bool silent)
+{
+	for (int i = 0; i < count; i++)
+	{
+		OutboxAttempt *attempt = &attempts[i];
+
+		if (attempt->state == OUTBOX_ATTEMPT_SENT && attempt->error == NULL &&
+			strcmp(attempt->topic, answer->topic) == 0)
+			blame(attempt, answer, silent);
+	}
+}
+
+/* Is there nothing but blame to be waited for? */
+bool
+outbox_attempt_all_blamed(const OutboxAttempt *attempts, int count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		if (attempts[i].state == OUTBOX_ATTEMPT_SENT &&
+			attempts[i].error == NULL)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Tells which topics' events are refused, and which pass. The rounds are
+ * counted; alone says that each event was alone in its batch.
+ */
+void
+outbox_attempt_judge(const OutboxAttempt *attempts, int count, uint32 round,
+					 bool alone)
+{
+	for (int i = 0; i < count; i++)
+	{
+		if (is_own_fault(&attempts[i]))
+			outbox_topic_refused_in(attempts[i].topic, round);
+	}
+	for (int i = 0; i < count && alone; i++)
+	{
+		if (attempts[i].state == OUTBOX_ATTEMPT_DELIVERED)
+			outbox_topic_passed_in(attempts[i].topic, round);
+	}
 }
 
 /*

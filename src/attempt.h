@@ -26,7 +26,8 @@ typedef struct OutboxAttempt
 	OutboxAttemptState state;
 	int attempts; /* before this one */
 	OutboxFailure failure;
-	char *error;
+	bool uncounted; /* the failure may last, and is no attempt */
+	char *error;    /* of the failure; NULL = none */
 	char *topic;
 } OutboxAttempt;
 
@@ -34,6 +35,12 @@ extern OutboxStoreStatus
 outbox_attempt_note_deliveries(OutboxDatabase *db, const char *relay,
 							   OutboxAttempt *attempts, int count,
 							   uint64 position);
+extern void outbox_attempt_blame(OutboxAttempt *attempts, int count,
+								 const OutboxSinkEvent *answer, bool silent);
+extern bool outbox_attempt_all_blamed(const OutboxAttempt *attempts,
+									  int count);
+extern void outbox_attempt_judge(const OutboxAttempt *attempts, int count,
+								 uint32 round, bool alone);
 extern void outbox_attempt_suspect(OutboxAttempt *attempts, int count);
 extern OutboxStoreStatus outbox_attempt_note_failures(OutboxDatabase *db,
 													  const char *relay,

@@ -34,6 +34,7 @@ static int entries_of[OUTBOX_BLOCK_EVENT + 1]; /* by their scope */
 static uint64 *filter = NULL;
 static uint64 filter_mask; /* of its bits, a power of two, less one */
 static bool loaded = false;
+static uint32 generation = 0;
 static uint32 changes = 0; /* of outbox.parked from outside, that we know */
 static int64 parked = 0;
 
@@ -152,30 +153,71 @@ clear(void)
 	parked = 0;
 }
 
+/* Queued events have no time: nobody knows that they would fail. */
+static void
+set_open(OutboxBlockEntry *entry)
+{
+	const OutboxBlock *block = &entry->block;
+
+	if (block->scope == OUTBOX_BLOCK_EVENT)
+		entry->open = block->queued > 0;
+	else
+		entry->open =
+			block->scope == OUTBOX_BLOCK_KEY && block->next_attempt == 0;
+}
+
 /* Remembers a block; those of scope EVENT have one entry together. */
+static OutboxBlockEntry *
+enter(const OutboxBlock *block, const char *topic, int topic_len, bool *found)
+{
+	OutboxBlockEntry *entry;
+	OutboxBlockId id;
+	char *name;
+
+	for (int i = 0; i < 2; i++)
+		id.hash[i] =
+			hash_block(block->scope, topic, topic_len, block->key_hash[i], i);
+	entry = hash_search(table, &id, HASH_ENTER, found);
+	if (*found)
+		return entry;
+	entries_of[block->scope]++;
+	name = MemoryContextAllocZero(context, topic_len + 1);
+	memcpy(name, topic, topic_len);
+	entry->block = *block;
+	entry->block.topic = name;
+	entry->failed = false;
+	set_open(entry);
+	take_back_off(entry);
+	return entry;
+}
+
 static void
 add(const OutboxBlock *block)
 {
 	const char *topic = block->scope == OUTBOX_BLOCK_EVENT ? "" : block->topic;
-	OutboxBlockEntry *entry;
-	OutboxBlockId id;
 	bool found;
 
-	for (int i = 0; i < 2; i++)
-		id.hash[i] = hash_block(block->scope, topic, (int) strlen(topic),
-								block->key_hash[i], i);
-	entry = hash_search(table, &id, HASH_ENTER, &found);
-	entries_of[block->scope] += !found;
-	entry->block = *block;
-	entry->block.topic = MemoryContextStrdup(context, topic);
-	/* queued events have no time: nobody knows that they would fail */
-	entry->open =
-		(block->scope == OUTBOX_BLOCK_EVENT)
-			? block->queued > 0
-			: block->scope == OUTBOX_BLOCK_KEY && block->next_attempt == 0;
-	entry->failed = false;
-	take_back_off(entry);
+	enter(block, topic, (int) strlen(topic), &found);
 	parked += block->rows;
+}
+
+/* Where the filter has the bit of an id, whose mask it returns */
+static uint64
+filter_bit(uint64 hash, uint64 **word)
+{
+	uint64 bit = hash & filter_mask;
+
+	*word = &filter[bit / 64];
+	return UINT64CONST(1) << (bit % 64);
+}
+
+static void
+add_to_filter(const OutboxBlockEntry *entry)
+{
+	uint64 *word;
+	uint64 mask = filter_bit(entry->id.hash[0], &word);
+
+	*word |= mask;
 }
 
 /* Makes the filter of the table, in which nothing is removed later. */
@@ -187,15 +229,13 @@ build_filter(void)
 	HASH_SEQ_STATUS scan;
 	OutboxBlockEntry *entry;
 
+	if (filter != NULL)
+		pfree(filter);
 	filter = MemoryContextAllocZero(context, bits / 8);
 	filter_mask = bits - 1;
 	outbox_blocks_scan(&scan);
 	while ((entry = hash_seq_search(&scan)) != NULL)
-	{
-		uint64 bit = entry->id.hash[0] & filter_mask;
-
-		filter[bit / 64] |= UINT64CONST(1) << (bit % 64);
-	}
+		add_to_filter(entry);
 }
 
 /* Reads what is blocked. Nothing may be published before it is known. */
@@ -216,6 +256,7 @@ outbox_blocks_load(void)
 			hash_destroy(back_offs);
 		back_offs = NULL;
 		loaded = true;
+		generation++;
 		changes = count;
 		outbox_blocks_count(0);
 	}
@@ -257,18 +298,69 @@ find(OutboxBlockScope scope, const text *topic, const text *key)
 	const char *name = topic ? VARDATA_ANY(topic) : "";
 	int name_len = topic ? (int) VARSIZE_ANY_EXHDR(topic) : 0;
 	OutboxBlockId id;
-	uint64 bit;
+	uint64 *word;
+	uint64 mask;
 
 	if (entries_of[scope] == 0)
 		return NULL;
 	id.hash[0] =
 		hash_block(scope, name, name_len, key ? hash_key(key, 0) : 0, 0);
-	bit = id.hash[0] & filter_mask;
-	if ((filter[bit / 64] & UINT64CONST(1) << (bit % 64)) == 0)
+	mask = filter_bit(id.hash[0], &word);
+	if ((*word & mask) == 0)
 		return NULL;
 	id.hash[1] =
 		hash_block(scope, name, name_len, key ? hash_key(key, 1) : 0, 1);
 	return hash_search(table, &id, HASH_FIND, NULL);
+}
+
+/*
+ * An event of the stream is being parked, in that scope: those behind it queue
+ * from now on, without a look into outbox.parked. next_attempt is 0 if it is
+ * only queued.
+ */
+void
+outbox_blocks_note(OutboxBlockScope scope, const OutboxEvent *event,
+				   TimestampTz next_attempt)
+{
+	OutboxBlock block = {.scope = scope,
+						 .rows = 1,
+						 .queued = (next_attempt == 0) ? 1 : 0,
+						 .next_attempt = next_attempt};
+	bool any = (scope == OUTBOX_BLOCK_EVENT);
+	OutboxBlockEntry *entry;
+	bool found;
+
+	/* all will be read before anything else is published */
+	if (!loaded)
+		return;
+	for (int i = 0; i < 2 && scope == OUTBOX_BLOCK_KEY; i++)
+		block.key_hash[i] = hash_key(event->key, i);
+	entry = enter(&block, any ? "" : VARDATA_ANY(event->topic),
+				  any ? 0 : (int) VARSIZE_ANY_EXHDR(event->topic), &found);
+	generation++;
+	if (!found)
+	{
+		if ((uint64) hash_get_num_entries(table) * FILTER_BITS >
+			2 * (filter_mask + 1))
+			build_filter();
+		add_to_filter(entry);
+		return;
+	}
+	/* what is before it in its queue decides, if there is one */
+	entry->block.rows++;
+	entry->block.queued += block.queued;
+	if (next_attempt != 0 && (entry->block.next_attempt == 0 ||
+							  next_attempt < entry->block.next_attempt))
+		entry->block.next_attempt = next_attempt;
+	if (any)
+		set_open(entry);
+}
+
+/* Changes whenever there may be other blocks than before */
+uint32
+outbox_blocks_generation(void)
+{
+	return generation;
 }
 
 /* Must this event queue behind another one? */

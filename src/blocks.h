@@ -34,6 +34,10 @@ extern void outbox_blocks_init(OutboxDatabase *database,
 							   const char *relay_name);
 extern OutboxStoreStatus outbox_blocks_load(void);
 extern void outbox_blocks_reload(void);
+extern void outbox_blocks_note(OutboxBlockScope scope,
+							   const OutboxEvent *event,
+							   TimestampTz next_attempt);
+extern uint32 outbox_blocks_generation(void);
 extern bool outbox_blocks_is_loaded(void);
 extern void outbox_blocks_count(int64 more);
 extern bool outbox_blocks_any(void);

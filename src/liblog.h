@@ -1,13 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * liblog.h
- *	  The log of the broker's client library.
+ *	  Log lines of which there may be many.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef OUTBOX_LIBLOG_H
 #define OUTBOX_LIBLOG_H
 
+#include "outbox.h"
+
 extern void outbox_liblog(int syslog_level, const char *message);
+extern void outbox_liblog_init(const char *database);
+extern void outbox_liblog_event(uint64 id, bool dead, const char *error);
 
 #endif /* OUTBOX_LIBLOG_H */

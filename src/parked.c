@@ -24,7 +24,6 @@
 #include "outbox.h"
 
 #include "catalog/pg_type.h"
-#include "page.h"
 #include "parked.h"
 #include "parked_held.h"
 #include "utils/builtins.h"
@@ -168,7 +167,6 @@ outbox_parked_beyond(const char *relay, uint64 position, uint64 **ids,
 	return OUTBOX_STORE_OK;
 }
 
-/* The arguments that add_event() and outbox_parked_failed() share */
 static void
 set_reason(Datum *values, char *nulls, const OutboxParkReason *reason)
 {
@@ -179,70 +177,6 @@ set_reason(Datum *values, char *nulls, const OutboxParkReason *reason)
 	values[4] = Int32GetDatum(reason->attempts);
 	values[5] = TimestampTzGetDatum(reason->next_attempt);
 	nulls[5] = reason->dead ? 'n' : ' ';
-}
-
-/* What outbox_parked_add() adds */
-typedef struct Parking
-{
-	const char *relay;
-	const OutboxParkReason *reason;
-} Parking;
-
-static bool
-add_event(const OutboxEvent *event, void *arg)
-{
-	static OutboxStatement statement = {
-		.sql = "INSERT INTO outbox.parked AS p (state, blocking, class, error,"
-			   "  attempts, next_attempt_at, relay, id, event_id, emitted_at,"
-			   "  topic, key, payload, headers, expires_at,"
-			   "  first_failed_at, last_failed_at)"
-			   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,"
-			   "  $13, $14, $15, now(), now())"
-			   " ON CONFLICT (relay, id) DO UPDATE SET state = $1,"
-			   "  blocking = $2, class = $3, error = $4,"
-			   "  attempts = p.attempts + 1, last_failed_at = now(),"
-			   "  next_attempt_at = $6",
-		.nargs = 15,
-		.types = {TEXTOID, BOOLOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID,
-				  TEXTOID, INT8OID, UUIDOID, TIMESTAMPTZOID, TEXTOID, TEXTOID,
-				  BYTEAOID, JSONBOID, TIMESTAMPTZOID}};
-	const Parking *parking = arg;
-	Datum values[15];
-	char nulls[] = "               ";
-
-	set_reason(values, nulls, parking->reason);
-	values[6] = CStringGetTextDatum(parking->relay);
-	values[7] = Int64GetDatum((int64) event->id);
-	values[8] = UUIDPGetDatum(event->event_id);
-	values[9] = TimestampTzGetDatum(event->emitted_at);
-	values[10] = PointerGetDatum(event->topic);
-	values[11] = PointerGetDatum(event->key);
-	nulls[11] = event->key == NULL ? 'n' : ' ';
-	values[12] = PointerGetDatum(event->payload);
-	nulls[12] = event->payload == NULL ? 'n' : ' ';
-	values[13] = PointerGetDatum(event->headers);
-	nulls[13] = event->headers == NULL ? 'n' : ' ';
-	values[14] = TimestampTzGetDatum(event->expires_at);
-	nulls[14] = event->expires_at == DT_NOEND ? 'n' : ' ';
-	outbox_store_execute(&statement, values, nulls);
-	return true;
-}
-
-/*
- * Parks an event of the stream that has failed. One that is there already,
- * because we come here again after a crash, keeps its history.
- */
-OutboxStoreStatus
-outbox_parked_add(const char *relay, uint64 id, const OutboxParkReason *reason)
-{
-	Parking parking = {.relay = relay, .reason = reason};
-	uint64 rows;
-	OutboxStoreStatus status =
-		outbox_page_read(id - 1, id + 1, 1, add_event, NULL, &parking, &rows);
-
-	if (status == OUTBOX_STORE_OK)
-		outbox_store_end();
-	return status;
 }
 
 #define PARKED_EVENTS                                                    \

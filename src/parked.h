@@ -49,8 +49,6 @@ extern OutboxStoreStatus outbox_parked_load(const char *relay,
 extern OutboxStoreStatus outbox_parked_beyond(const char *relay,
 											  uint64 position, uint64 **ids,
 											  int *count);
-extern OutboxStoreStatus outbox_parked_add(const char *relay, uint64 id,
-										   const OutboxParkReason *reason);
 extern OutboxStoreStatus outbox_parked_read(const char *relay,
 											const OutboxBlock *block,
 											uint64 upto, int limit,

@@ -28,12 +28,14 @@
 #include "life.h"
 #include "miscadmin.h"
 #include "page.h"
+#include "park.h"
 #include "publish.h"
 #include "record.h"
 #include "settle.h"
 #include "status.h"
 #include "stop.h"
 #include "storage/procsignal.h"
+#include "stuck.h"
 #include "trouble.h"
 #include "utils/timestamp.h"
 #include "wait.h"
@@ -80,6 +82,7 @@ take_delivered(OutboxStream *stream, uint64 count)
 {
 	pg_atomic_fetch_add_u64(&stream->db->published, count);
 	stream->login_failures = 0;
+	stream->life.delivered_at = GetCurrentTimestamp();
 	outbox_trouble_over(stream);
 }
 
@@ -111,7 +114,7 @@ outbox_publish_poll(OutboxStream *stream)
 				outbox_settle_given_up(stream, event.message);
 				break;
 			case OUTBOX_SINK_TOPIC:
-				outbox_settle_topic(stream, &event);
+				outbox_stuck_answer(stream, &event);
 				break;
 			case OUTBOX_SINK_LOST:
 				outbox_trouble_lost(stream, event.trouble, event.message);
@@ -148,20 +151,6 @@ typedef struct PageState
 	OutboxAside aside;
 } PageState;
 
-/* Has this event been published or parked by an earlier sink? */
-static bool
-is_done(OutboxStream *stream, uint64 id)
-{
-	while (stream->skip_next < stream->skip_count &&
-		   stream->skip[stream->skip_next] < id)
-		stream->skip_next++;
-	if (stream->skip_next == stream->skip_count ||
-		stream->skip[stream->skip_next] != id)
-		return false;
-	stream->skip_next++;
-	return true;
-}
-
 /* An event has its place in the window. */
 static void
 taken(PageState *page, uint64 id)
@@ -178,11 +167,11 @@ pass_done(uint64 id, void *arg)
 	OutboxWindow *window = page->stream->window;
 	uint64 tag = outbox_window_next_tag(window);
 
-	if (!is_done(page->stream, id))
+	if (!outbox_settle_is_done(page->stream, id))
 		return false;
 	/* it has a place in the window, too, until the position passes it: so no
 	 * more than a window is remembered when this sink ends */
-	outbox_window_add(window, id, 0);
+	outbox_window_add(window, id, 0, NULL, page->now);
 	outbox_window_done(window, tag);
 	taken(page, id);
 	return true;
@@ -196,12 +185,27 @@ set_aside(PageState *page, uint64 id)
 	taken(page, id);
 }
 
+/* Parks an event that must not be sent; false if it must. */
+static bool
+is_set_aside(PageState *page, const OutboxEvent *event)
+{
+	if (event->expires_at <= page->now)
+		outbox_aside_expired(&page->aside, event);
+	else if (outbox_blocks_has(event))
+		outbox_aside_queue(&page->aside, event);
+	else if (!outbox_aside_suspect(&page->aside, event))
+		return false;
+	set_aside(page, event->id);
+	return true;
+}
+
 /* Events that must not be sent are refused here, others by the sink. */
 static OutboxSinkAnswer
 send(OutboxStream *stream, OutboxRecord *record, const OutboxEvent *event,
 	 OutboxFailure *failure, char *error)
 {
 	OutboxSinkAnswer answer;
+	OutboxTopic *topic;
 
 	record->tag = outbox_window_next_tag(stream->window);
 	record->bytes = 0;
@@ -212,6 +216,14 @@ send(OutboxStream *stream, OutboxRecord *record, const OutboxEvent *event,
 	}
 	if (!outbox_window_has_room(stream->window, record->bytes))
 		return OUTBOX_SINK_FULL;
+	topic = outbox_topic_find(record->topic);
+	if (topic->error != NULL)
+	{
+		/* its events are kept back, to be parked together */
+		*failure = OUTBOX_FAILURE_TOPIC;
+		strlcpy(error, topic->error, OUTBOX_SINK_ERROR_MAX);
+		return OUTBOX_SINK_REFUSED;
+	}
 	outbox_life_note(OUTBOX_LANE_STREAM, event->id);
 	handing_over = event->id;
 	answer = stream->api->publish(stream->sink, record, failure, error);
@@ -219,7 +231,26 @@ send(OutboxStream *stream, OutboxRecord *record, const OutboxEvent *event,
 	return answer;
 }
 
-/* Hands one event to the sink; false if it must wait. */
+/* The event gets its place in the window. */
+static void
+add_to_window(PageState *page, const OutboxEvent *event,
+			  const OutboxRecord *record)
+{
+	OutboxStream *stream = page->stream;
+
+	if (outbox_window_is_empty(stream->window))
+	{
+		stream->answered_at = GetCurrentTimestamp();
+		stream->life.expires_first = DT_NOEND;
+	}
+	stream->life.expires_first =
+		Min(stream->life.expires_first, event->expires_at);
+	outbox_window_add(stream->window, event->id, record->bytes,
+					  outbox_topic_find(record->topic), page->now);
+	taken(page, event->id);
+}
+
+/* Takes one event; false if it must wait. */
 static bool
 publish_event(const OutboxEvent *event, void *arg)
 {
@@ -234,18 +265,8 @@ publish_event(const OutboxEvent *event, void *arg)
 		page->stopped = true;
 		return false;
 	}
-	if (event->expires_at <= page->now)
-	{
-		outbox_aside_expired(&page->aside, event);
-		set_aside(page, event->id);
+	if (is_set_aside(page, event))
 		return true;
-	}
-	if (outbox_blocks_has(event))
-	{
-		outbox_aside_queue(&page->aside, event);
-		set_aside(page, event->id);
-		return true;
-	}
 
 	/* in an outage it waits here, not in the sink, which would publish it
 	 * however late; but one event must try if the outage is over */
@@ -259,31 +280,31 @@ publish_event(const OutboxEvent *event, void *arg)
 	switch (send(stream, &record, event, &failure, error))
 	{
 		case OUTBOX_SINK_ACCEPTED:
-			break;
+			add_to_window(page, event, &record);
+			return true;
 		case OUTBOX_SINK_FULL:
-			page->stopped = true;
-			return false;
+			break;
 		case OUTBOX_SINK_ENDED:
 			outbox_settle_begin(stream);
-			page->stopped = true;
-			return false;
+			break;
 		case OUTBOX_SINK_REFUSED:
-			outbox_window_add(stream->window, event->id, record.bytes);
+			/* the sink has never had it, and would not take it again */
+			if (outbox_park_is_final(failure))
+			{
+				outbox_park_failed(stream, &page->aside, event, failure, error,
+								   1);
+				set_aside(page, event->id);
+				return true;
+			}
+			add_to_window(page, event, &record);
 			outbox_settle_failed(stream, record.tag, failure, error);
-			taken(page, event->id);
 			/* nothing of its key may overtake it */
-			page->stopped = true;
-			return false;
+			if (!stream->life.ending)
+				return true;
+			break;
 	}
-	if (outbox_window_is_empty(stream->window))
-	{
-		stream->answered_at = GetCurrentTimestamp();
-		stream->expires_first = DT_NOEND;
-	}
-	stream->expires_first = Min(stream->expires_first, event->expires_at);
-	outbox_window_add(stream->window, event->id, record.bytes);
-	taken(page, event->id);
-	return true;
+	page->stopped = true;
+	return false;
 }
 
 /* Nothing is read while it is not known what is blocked, or it is settled
@@ -294,7 +315,7 @@ can_read(OutboxStream *stream)
 	bool halted =
 		(outbox_on_failure == OUTBOX_ON_FAILURE_HALT && outbox_blocks_any());
 
-	if (stream->sink == NULL || stream->ending || stream->failed_count > 0 ||
+	if (stream->sink == NULL || stream->life.ending ||
 		!outbox_blocks_is_loaded())
 		return false;
 	if (halted)
@@ -416,8 +437,8 @@ outbox_publish_page(OutboxStream *stream, bool *progress)
 	outbox_aside_tell(&page.aside);
 
 	/* a sink that is full goes on with its next answer */
-	*progress =
-		page.last_id != 0 || stream->ending || !(page.stopped || page.held);
+	*progress = page.last_id != 0 || stream->life.ending ||
+				!(page.stopped || page.held);
 	stream->used = stream->used || page.last_id != 0;
 	stream->more = page.stopped || rows == (uint64) limit;
 	if (!stream->more)
@@ -438,9 +459,13 @@ outbox_publish_undo(OutboxStream *stream)
 	if (stream->sink == NULL)
 		return;
 	stream->more = true;
+	/* blocks that have been noted for rows which are not there */
+	if (outbox_window_has_aside(stream->window))
+		outbox_blocks_reload();
 	/* perhaps it has been, perhaps not: its tag is not used again */
 	if (handing_over != 0)
-		outbox_window_add(stream->window, handing_over, 0);
+		outbox_window_add(stream->window, handing_over, 0, NULL,
+						  GetCurrentTimestamp());
 	if (handing_over != 0 || outbox_window_has_aside(stream->window))
 		outbox_settle_begin(stream);
 	handing_over = 0;
@@ -466,7 +491,7 @@ outbox_publish_drain(OutboxStream *stream, long grace_ms)
 		if (ProcSignalBarrierPending)
 			ProcessProcSignalBarrier();
 		outbox_publish_poll(stream);
-		if (stream->sink == NULL || outbox_window_is_empty(stream->window))
+		if (!outbox_publish_is_pending(stream))
 			return true;
 		left =
 			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
@@ -493,7 +518,7 @@ outbox_publish_open(OutboxStream *stream, OutboxSink *sink,
 		stream->trouble = OUTBOX_TROUBLE_AWAY;
 	stream->complaint_untold = false;
 	stream->more = true;
-	stream->expires_first = DT_NOEND;
+	stream->open_at = 0;
 	if (stream->trouble_since == 0)
 	{
 		stream->unreachable_since = 0;
@@ -514,4 +539,5 @@ outbox_publish_close(OutboxStream *stream)
 	outbox_settle_remember(stream);
 	outbox_window_free(stream->window);
 	stream->window = NULL;
+	memset(&stream->life, 0, sizeof(stream->life));
 }

@@ -13,13 +13,18 @@
 #include "store.h"
 #include "window.h"
 
-/* An event that the sink has given up */
-typedef struct OutboxFailedEvent
+/* What ends with the sink; see settle.c */
+typedef struct OutboxSinkLife
 {
-	uint64 tag;
-	OutboxFailure failure;
-	char *error;
-} OutboxFailedEvent;
+	bool ending;                          /* it publishes nothing any more */
+	char given_up[OUTBOX_SINK_ERROR_MAX]; /* why, if by itself */
+	TimestampTz ending_since;
+	TimestampTz purged_at;
+	TimestampTz expires_first; /* of the window's events */
+	TimestampTz delivered_at;  /* the last acknowledgement */
+	TimestampTz asked_at;      /* about topics; see stuck.c */
+	bool stuck;                /* a topic is at fault that is not given back */
+} OutboxSinkLife;
 
 typedef struct OutboxStream
 {
@@ -42,17 +47,8 @@ typedef struct OutboxStream
 	bool complaint_untold;                 /* in the log */
 	OutboxTrouble trouble;                 /* what it tells of */
 
-	TimestampTz expires_first; /* of the window's events */
-
 	/* when events fail; see settle.c */
-	MemoryContext failed_context;
-	OutboxFailedEvent *failed;
-	int failed_count;
-	int failed_capacity;
-	bool ending; /* the sink publishes nothing any more */
-	char given_up[OUTBOX_SINK_ERROR_MAX]; /* why, if by itself */
-	TimestampTz ending_since;
-	TimestampTz purged_at;
+	OutboxSinkLife life;
 	TimestampTz open_at; /* when to open the next sink */
 	int login_failures;  /* one after another */
 	uint64 *skip;        /* ids beyond read_upto that are done */
@@ -61,8 +57,6 @@ typedef struct OutboxStream
 	int batch_bytes;    /* of the sink: 0 = no limit of ours */
 	uint64 narrow_upto; /* as long as the position is not there */
 	TimestampTz narrow_until;
-	uint64 stuck_id;         /* the oldest event without an answer ... */
-	TimestampTz stuck_since; /* ... and since when it is that */
 } OutboxStream;
 
 extern uint64 outbox_publish_position(const OutboxStream *stream);

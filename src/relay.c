@@ -32,6 +32,7 @@
 #include "guard.h"
 #include "guc.h"
 #include "life.h"
+#include "liblog.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "pgstat.h"
@@ -276,6 +277,7 @@ connect_database(void)
 	relay.stream.database =
 		MemoryContextStrdup(TopMemoryContext, get_database_name(MyDatabaseId));
 	CommitTransactionCommand();
+	outbox_liblog_init(relay.stream.database);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	MemoryContextSwitchTo(TopMemoryContext);
 	outbox_status_launch(&relay.args, OUTBOX_LAUNCH_RUNNING);

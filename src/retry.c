@@ -34,6 +34,7 @@
 #include "retry.h"
 #include "round.h"
 #include "stop.h"
+#include "topic.h"
 #include "utils/timestamp.h"
 #include "wait.h"
 
@@ -61,6 +62,7 @@ static bool held = false;   /* others have locked some ... */
 static OutboxBlockEntry *held_events = NULL; /* ... that block no other */
 static TimestampTz not_before = 0;
 static TimestampTz next_due = 0; /* of all blocks; 0 = look */
+static uint32 next_due_of = 0;   /* the blocks as they were then */
 
 /* Called once, when the relay has attached. */
 void
@@ -81,10 +83,19 @@ due_at(const OutboxBlockEntry *entry)
 	return Max(entry->block.next_attempt, entry->not_before);
 }
 
+/* Do the events of an open block go alone, as others of its topic are
+ * refused? */
+static bool
+goes_alone(const OutboxBlockEntry *entry)
+{
+	return entry->block.scope == OUTBOX_BLOCK_KEY && entry->open &&
+		   outbox_topic_goes_alone(entry->block.topic);
+}
+
 static bool
 wants_alone(const OutboxBlockEntry *entry, TimestampTz now)
 {
-	if (entry->alone_upto > 0)
+	if (entry->alone_upto > 0 || goes_alone(entry))
 		return entry->not_before <= now;
 	/* among those that block no other, each has its own time */
 	if (entry->block.scope == OUTBOX_BLOCK_EVENT)
@@ -96,21 +107,24 @@ wants_alone(const OutboxBlockEntry *entry, TimestampTz now)
 static bool
 wants_together(const OutboxBlockEntry *entry, TimestampTz now)
 {
-	return entry->open && entry->not_before <= now &&
+	return entry->open && entry->not_before <= now && !goes_alone(entry) &&
 		   (entry->alone_upto == 0 ||
 			entry->block.scope == OUTBOX_BLOCK_EVENT);
 }
 
 /*
- * Finds blocks to be tried alone. (A scan cannot go on across transactions.)
- * together becomes whether there are others.
+ * Finds blocks to be tried alone, others than the last time if there are too
+ * many. (A scan cannot go on across transactions.) together becomes whether
+ * there are others.
  */
 static int
 find_due(OutboxBlockEntry **due, bool *together)
 {
+	static int skip = 0;
 	HASH_SEQ_STATUS scan;
 	OutboxBlockEntry *entry;
 	TimestampTz now = GetCurrentTimestamp();
+	int found = 0;
 	int count = 0;
 
 	*together = false;
@@ -120,9 +134,14 @@ find_due(OutboxBlockEntry **due, bool *together)
 		entry->failed = false;
 		if (wants_together(entry, now))
 			*together = true;
-		if (count < ROUND_BLOCKS && wants_alone(entry, now))
+		if (!wants_alone(entry, now))
+			continue;
+		if (found++ >= skip && count < ROUND_BLOCKS)
 			due[count++] = entry;
 	}
+	skip = (found > skip + count) ? skip + count : 0;
+	if (count == 0 && found > 0)
+		return find_due(due, together);
 	return count;
 }
 
@@ -181,7 +200,7 @@ send_alone(const OutboxEvent *event, void *arg)
 	OutboxBlockEntry *entry = arg;
 
 	if (entry->open && entry->block.scope == OUTBOX_BLOCK_KEY &&
-		event->id > entry->alone_upto)
+		!goes_alone(entry) && event->id > entry->alone_upto)
 	{
 		entry->alone_upto = 0;
 		beyond = true;
@@ -199,16 +218,15 @@ begin_alone(OutboxBlockEntry **due, int count)
 	for (int i = 0; i < count && outbox_round_room() > 0; i++)
 	{
 		OutboxBlockEntry *entry = due[i];
-		int limit = outbox_round_room();
+		int limit = 1;
 		OutboxStoreStatus status;
 		uint64 rows;
 
 		begin_reading();
-		/* of those that block no other, locked ones hide none behind them */
+		/* of those that block no other, locked ones hide none behind them; of
+		 * the others, never two of a key: see round.c */
 		if (entry->block.scope == OUTBOX_BLOCK_EVENT)
 			limit = PG_INT32_MAX;
-		else if (!entry->open)
-			limit = 1;
 		status = outbox_parked_read(relay, &entry->block, entry->alone_upto,
 									limit, send_alone, entry, &rows);
 		if (status != OUTBOX_STORE_OK)
@@ -261,6 +279,7 @@ begin_round(const OutboxSinkConfig *config)
 	OutboxBlockEntry *due[ROUND_BLOCKS];
 	bool together;
 	int count = find_due(due, &together);
+	OutboxStoreStatus status;
 
 	next_due = 0;
 	if (count == 0 && !together)
@@ -270,8 +289,10 @@ begin_round(const OutboxSinkConfig *config)
 	else
 		last_kind = OUTBOX_ROUND_ALONE;
 	outbox_round_begin(last_kind, config);
-	return last_kind == OUTBOX_ROUND_ALONE ? begin_alone(due, count)
-										   : begin_together();
+	status = last_kind == OUTBOX_ROUND_ALONE ? begin_alone(due, count)
+											 : begin_together();
+	outbox_round_sent();
+	return status;
 }
 
 /* Makes a dead letter of an event that has raised errors again and again. */
@@ -374,6 +395,7 @@ find_next_due(void)
 	outbox_blocks_scan(&scan);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 		next = Min(next, due_at(entry));
+	next_due_of = outbox_blocks_generation();
 	return Max(next, 1);
 }
 
@@ -395,7 +417,7 @@ outbox_retry_timeout_ms(void)
 		/* no round begins that may have more to remember than there is room */
 		if (outbox_blocks_any() && outbox_held_room(OUTBOX_HELD_DELIVERED) > 0)
 		{
-			if (next_due == 0)
+			if (next_due == 0 || next_due_of != outbox_blocks_generation())
 				next_due = find_next_due();
 			next = Min(next, Min(next_due, outbox_expired_next()));
 		}

@@ -6,9 +6,10 @@
  *	  answer, and it is written down what became of them.
  *
  * There is a sink for each kind of round, so that none must be opened anew
- * each time the kind changes. A sink stops at the first event that fails, so
- * that none of the same key overtakes it; it is closed at the end of the
- * round, and the next round has another one.
+ * each time the kind changes. One for full batches stops at the first event
+ * that is refused, so that none of the same key overtakes it; it is closed at
+ * the end of the round, and the next round has another one. Where each event
+ * is alone in its batch, a round has at most one of a key, and goes on.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,8 +30,10 @@
  * always be on its way */
 #define ROUND_SHARE    4
 
-/* after so long without an answer, the oldest event's topic is looked at */
+/* after so long without an answer, topics are asked about */
 #define STUCK_MS       4000
+/* after so long, an event is taken back though nothing seems to be wrong */
+#define SILENT_MS      8000
 
 #define ANSWERS_MS     10000 /* of a sink that has ended */
 #define PURGE_EVERY_MS 100   /* meanwhile; see settle.c */
@@ -49,8 +52,11 @@ static int attempt_count = 0;
 static int attempt_limit = 0;
 static int64 bytes_left = 0; /* of memory for the events of the round */
 static int unanswered = 0;
-static uint64 first_tag = 0;        /* tag of attempts_made[0] */
+static uint64 first_tag = 0; /* tag of attempts_made[0] */
+static uint32 rounds = 0;
+static TimestampTz began_at = 0;
 static TimestampTz answered_at = 0; /* the last answer of this round */
+static TimestampTz asked_at = 0;    /* about topics */
 
 /* Called once, when the relay has attached. */
 void
@@ -72,7 +78,9 @@ outbox_round_begin(OutboxRoundKind round_kind, const OutboxSinkConfig *config)
 	char error[OUTBOX_SINK_ERROR_MAX];
 
 	kind = round_kind;
+	rounds++;
 	mine.batch_bytes = (kind == OUTBOX_ROUND_ALONE) ? 1 : 0;
+	mine.keys_once = (kind == OUTBOX_ROUND_ALONE);
 	if (sinks[kind] == NULL)
 		sinks[kind] = api->open(&mine, error);
 	if (sinks[kind] == NULL)
@@ -93,15 +101,20 @@ outbox_round_begin(OutboxRoundKind round_kind, const OutboxSinkConfig *config)
 	bytes_left = (int64) config->window_size_kb * 1024 / ROUND_SHARE;
 	unanswered = 0;
 	sink_ended = false;
-	answered_at = GetCurrentTimestamp();
+	began_at = answered_at = asked_at = GetCurrentTimestamp();
 }
 
-/* How many more events the round takes; none after one was not accepted */
+/* How many more events the round takes; none after one was not accepted,
+ * unless there is no other of its key */
 int
 outbox_round_room(void)
 {
-	if (attempt_count > 0 &&
-		attempts_made[attempt_count - 1].state != OUTBOX_ATTEMPT_SENT)
+	OutboxAttemptState state = OUTBOX_ATTEMPT_SENT;
+
+	if (attempt_count > 0)
+		state = attempts_made[attempt_count - 1].state;
+	if (state != OUTBOX_ATTEMPT_SENT &&
+		(state != OUTBOX_ATTEMPT_FAILED || kind != OUTBOX_ROUND_ALONE))
 		return 0;
 	return attempt_limit - attempt_count;
 }
@@ -209,46 +222,28 @@ take_answer(const OutboxSinkEvent *event)
 	if (event->type == OUTBOX_SINK_DELIVERED)
 		attempt->state = OUTBOX_ATTEMPT_DELIVERED;
 	else if (event->type == OUTBOX_SINK_PURGED)
-		attempt->state = OUTBOX_ATTEMPT_RETURNED;
+		attempt->state = attempt->error != NULL ? OUTBOX_ATTEMPT_FAILED
+												: OUTBOX_ATTEMPT_RETURNED;
 	else
 	{
 		attempt->state = OUTBOX_ATTEMPT_FAILED;
 		attempt->failure = event->failure;
 		attempt->error = MemoryContextStrdup(round_context, event->message);
-		/* nothing behind it must be sent by this sink */
-		end_sink();
+		attempt->uncounted = false;
+		/* what is behind it, of its key or topic, must not be sent by this
+		 * sink: nothing of that key is, or the sink gives the topic back */
+		if (kind != OUTBOX_ROUND_ALONE &&
+			event->failure != OUTBOX_FAILURE_TOPIC)
+			end_sink();
 	}
 }
 
-static OutboxAttempt *
-first_unanswered(void)
+/* Has the round taken too long? */
+static bool
+is_silent(void)
 {
-	OutboxAttempt *attempt = attempts_made;
-
-	while (attempt->state != OUTBOX_ATTEMPT_SENT)
-		attempt++;
-	return attempt;
-}
-
-/* What brokers say about a topic. If it is at fault, and the first event that
- * has no answer is one of it, all others are asked back. */
-static void
-take_topic(const OutboxSinkEvent *event)
-{
-	OutboxAttempt *attempt;
-
-	if (attempts_made == NULL || unanswered == 0 || sink_ended ||
-		event->state != OUTBOX_TOPIC_FAULTY ||
-		event->failure != OUTBOX_FAILURE_TOPIC)
-		return;
-	attempt = first_unanswered();
-	if (strcmp(attempt->topic, event->topic) != 0)
-		return;
-	attempt->state = OUTBOX_ATTEMPT_FAILED;
-	attempt->failure = event->failure;
-	attempt->error = MemoryContextStrdup(round_context, event->message);
-	unanswered--;
-	end_sink();
+	return TimestampDifferenceExceeds(began_at, GetCurrentTimestamp(),
+									  SILENT_MS);
 }
 
 /* Takes in what the sinks have to tell. Returns whether there was anything. */
@@ -275,8 +270,9 @@ outbox_round_poll(void)
 						end_sink();
 					break;
 				case OUTBOX_SINK_TOPIC:
-					if (i == (int) kind)
-						take_topic(&event);
+					if (attempts_made != NULL && i == (int) kind)
+						outbox_attempt_blame(attempts_made, attempt_count,
+											 &event, is_silent());
 					break;
 				case OUTBOX_SINK_LOST:
 				case OUTBOX_SINK_UNREACHABLE:
@@ -291,15 +287,37 @@ outbox_round_poll(void)
 }
 
 /*
- * No answer has come for a while: asks the brokers about the topic of the
- * first event that has none. librdkafka says nothing about a topic that we are
- * not allowed to see.
+ * Asks the brokers about the topics of events that have no answer, or of those
+ * of blocked topics.
  */
 static void
-ask_topic(void)
+ask_topics(bool blocked)
 {
-	answered_at = GetCurrentTimestamp();
-	api->ask_topic(sinks[kind], first_unanswered()->topic);
+	const char *last = "";
+
+	asked_at = GetCurrentTimestamp();
+	for (int i = 0; i < attempt_count; i++)
+	{
+		OutboxAttempt *attempt = &attempts_made[i];
+
+		if (attempt->state != OUTBOX_ATTEMPT_SENT ||
+			(blocked && attempt->entry->block.scope != OUTBOX_BLOCK_TOPIC) ||
+			strcmp(attempt->topic, last) == 0)
+			continue;
+		last = attempt->topic;
+		api->ask_topic(sinks[kind], last);
+	}
+}
+
+/*
+ * All events of the round have been handed over. Of a topic that is blocked,
+ * there may be no answer to them, or a late one.
+ */
+void
+outbox_round_sent(void)
+{
+	if (kind == OUTBOX_ROUND_ALONE)
+		ask_topics(true);
 }
 
 /*
@@ -324,10 +342,13 @@ outbox_round_is_waiting(void)
 		}
 		return true;
 	}
-	if (!TimestampDifferenceExceeds(answered_at, now, STUCK_MS))
+	/* only so can they be taken back, and not while others are under way */
+	if (outbox_attempt_all_blamed(attempts_made, attempt_count))
+		end_sink();
+	if (!TimestampDifferenceExceeds(Max(answered_at, asked_at), now, STUCK_MS))
 		return true;
 	if (outbox_blocks_is_loaded() && outbox_expired_next() > now)
-		ask_topic();
+		ask_topics(false);
 	else
 		end_sink();
 	return true;
@@ -359,8 +380,19 @@ OutboxStoreStatus
 outbox_round_end(uint64 position, bool *ended)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(round_context);
-	OutboxStoreStatus status = outbox_attempt_note_deliveries(
-		db, relay, attempts_made, attempt_count, position);
+	OutboxStoreStatus status;
+
+	/* answers that have not come in time */
+	for (int i = 0; i < attempt_count; i++)
+	{
+		if (attempts_made[i].state == OUTBOX_ATTEMPT_SENT &&
+			attempts_made[i].error != NULL)
+			attempts_made[i].state = OUTBOX_ATTEMPT_FAILED;
+	}
+	outbox_attempt_judge(attempts_made, attempt_count, rounds,
+						 kind == OUTBOX_ROUND_ALONE);
+	status = outbox_attempt_note_deliveries(db, relay, attempts_made,
+											attempt_count, position);
 
 	if (status == OUTBOX_STORE_OK && kind == OUTBOX_ROUND_TOGETHER)
 		outbox_attempt_suspect(attempts_made, attempt_count);

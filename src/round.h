@@ -25,6 +25,7 @@ extern void outbox_round_begin(OutboxRoundKind kind,
 							   const OutboxSinkConfig *config);
 extern bool outbox_round_send(const OutboxEvent *event,
 							  OutboxBlockEntry *entry);
+extern void outbox_round_sent(void);
 extern int outbox_round_room(void);
 extern bool outbox_round_is_under_way(void);
 extern bool outbox_round_is_empty(void);

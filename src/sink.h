@@ -48,6 +48,9 @@ typedef struct OutboxSinkConfig
 	int window_size_kb;
 	int wake_fd;     /* gets a byte when poll has something to tell */
 	int batch_bytes; /* 0 = as large as they get; 1 = each event alone */
+	/* the relay never has two events of a key in it: so those behind one that
+	 * is refused go on, and the sink does not end */
+	bool keys_once;
 } OutboxSinkConfig;
 
 typedef struct OutboxHeader

@@ -9,10 +9,14 @@
  * counts up and is never used twice, so a report of an earlier life cannot be
  * taken for a later event's.
  *
+ * What the sink has said of an event, and of its topic (topic.c), is of this
+ * sink only, and ends with the window.
+ *
  *-------------------------------------------------------------------------
  */
 #include "outbox.h"
 
+#include "utils/memutils.h"
 #include "window.h"
 
 /* what an event costs beside its bytes: bookkeeping here and in the library */
@@ -21,13 +25,18 @@
 typedef struct WindowEntry
 {
 	uint64 id;
-	int64 bytes;   /* 0 = done */
+	int64 bytes; /* 0 = done */
+	OutboxTopic *topic;
+	const OutboxFault *fault; /* NULL = none, or only its topic's */
+	TimestampTz sent_at;
 	bool answered; /* not done, but the sink has given it back */
 	bool aside;    /* not done, but about to be parked */
 } WindowEntry;
 
 struct OutboxWindow
 {
+	MemoryContext faults;
+	const OutboxFault *last_fault;
 	uint64 first; /* tag of the oldest that is not done */
 	uint64 next;  /* tag of the one that comes next */
 	int64 bytes;
@@ -46,6 +55,8 @@ outbox_window_create(int max_events, int64 max_bytes)
 	OutboxWindow *window = palloc0(offsetof(OutboxWindow, entries) +
 								   max_events * sizeof(WindowEntry));
 
+	window->faults = AllocSetContextCreate(
+		CurrentMemoryContext, "outbox faults", ALLOCSET_SMALL_SIZES);
 	window->max_events = max_events;
 	window->max_bytes = max_bytes;
 	return window;
@@ -54,6 +65,8 @@ outbox_window_create(int max_events, int64 max_bytes)
 void
 outbox_window_free(OutboxWindow *window)
 {
+	outbox_topic_forget_window();
+	MemoryContextDelete(window->faults);
 	pfree(window);
 }
 
@@ -95,18 +108,52 @@ outbox_window_next_tag(const OutboxWindow *window)
 	return window->next;
 }
 
-/* Adds an event, for which there is room. */
+/*
+ * Adds an event, for which there is room. now is when it was handed over;
+ * topic may be NULL if it is done at once.
+ */
 void
-outbox_window_add(OutboxWindow *window, uint64 id, int64 bytes)
+outbox_window_add(OutboxWindow *window, uint64 id, int64 bytes,
+				  OutboxTopic *topic, TimestampTz now)
 {
 	WindowEntry *entry = entry_of(window, window->next++);
 
 	Assert(window->next - window->first <= (uint64) window->max_events);
 	entry->id = id;
 	entry->bytes = bytes + EVENT_OVERHEAD;
+	entry->topic = topic;
+	entry->fault = NULL;
+	entry->sent_at = now;
 	entry->answered = entry->aside = false;
 	window->bytes += entry->bytes;
 	window->unanswered++;
+	if (topic != NULL)
+	{
+		topic->in_window++;
+		topic->unanswered++;
+	}
+}
+
+/* The entry of a tag, if it is in the window and not done; else NULL */
+static WindowEntry *
+find(OutboxWindow *window, uint64 tag)
+{
+	WindowEntry *entry = entry_of(window, tag);
+
+	if (tag < window->first || tag >= window->next || entry->bytes == 0)
+		return NULL;
+	return entry;
+}
+
+static void
+set_answered(OutboxWindow *window, WindowEntry *entry)
+{
+	if (entry->answered)
+		return;
+	entry->answered = true;
+	window->unanswered--;
+	if (entry->topic != NULL)
+		entry->topic->unanswered--;
 }
 
 /* The sink has given an event back; it stays in the window, to be sent again
@@ -114,13 +161,35 @@ outbox_window_add(OutboxWindow *window, uint64 id, int64 bytes)
 void
 outbox_window_answered(OutboxWindow *window, uint64 tag)
 {
-	WindowEntry *entry = entry_of(window, tag);
+	WindowEntry *entry = find(window, tag);
 
-	if (tag < window->first || tag >= window->next || entry->bytes == 0 ||
-		entry->answered)
+	if (entry != NULL)
+		set_answered(window, entry);
+}
+
+/* The same for an event that is at fault, or may be. */
+void
+outbox_window_failed(OutboxWindow *window, uint64 tag, OutboxFailure failure,
+					 const char *error)
+{
+	WindowEntry *entry = find(window, tag);
+	const OutboxFault *last = window->last_fault;
+
+	if (entry == NULL)
 		return;
-	entry->answered = true;
-	window->unanswered--;
+	set_answered(window, entry);
+	/* a whole batch has the same message */
+	if (last == NULL || last->failure != failure ||
+		strcmp(last->error, error) != 0)
+	{
+		OutboxFault *fault =
+			MemoryContextAlloc(window->faults, sizeof(OutboxFault));
+
+		fault->failure = failure;
+		fault->error = MemoryContextStrdup(window->faults, error);
+		window->last_fault = fault;
+	}
+	entry->fault = window->last_fault;
 }
 
 /* Adds an event that is not sent, but will be parked. */
@@ -129,7 +198,7 @@ outbox_window_set_aside(OutboxWindow *window, uint64 id)
 {
 	uint64 tag = window->next;
 
-	outbox_window_add(window, id, 0);
+	outbox_window_add(window, id, 0, NULL, 0);
 	outbox_window_answered(window, tag);
 	entry_of(window, tag)->aside = true;
 	if (window->aside++ == 0)
@@ -163,13 +232,13 @@ outbox_window_aside_done(OutboxWindow *window)
 void
 outbox_window_done(OutboxWindow *window, uint64 tag)
 {
-	WindowEntry *entry = entry_of(window, tag);
+	WindowEntry *entry = find(window, tag);
 
-	if (tag < window->first || tag >= window->next || entry->bytes == 0)
+	if (entry == NULL)
 		return;
-
-	if (!entry->answered)
-		window->unanswered--;
+	set_answered(window, entry);
+	if (entry->topic != NULL)
+		entry->topic->in_window--;
 	window->bytes -= entry->bytes;
 	entry->bytes = 0;
 	while (window->first < window->next &&
@@ -198,11 +267,57 @@ outbox_window_count(const OutboxWindow *window)
 	return (int) (window->next - window->first);
 }
 
-/* How large an event is; negative if it is done */
+static const WindowEntry *
+entry_at(const OutboxWindow *window, uint64 tag)
+{
+	return &window->entries[tag % window->max_events];
+}
+
+/* Is an event done? As in what follows, the tag must be in the window. */
+bool
+outbox_window_is_done(const OutboxWindow *window, uint64 tag)
+{
+	return entry_at(window, tag)->bytes == 0;
+}
+
+/* Has the sink said what became of it? */
+bool
+outbox_window_is_answered(const OutboxWindow *window, uint64 tag)
+{
+	return entry_at(window, tag)->bytes == 0 ||
+		   entry_at(window, tag)->answered;
+}
+
+/* How large an event is that is not done */
 int64
 outbox_window_bytes(const OutboxWindow *window, uint64 tag)
 {
-	return window->entries[tag % window->max_events].bytes - EVENT_OVERHEAD;
+	return entry_at(window, tag)->bytes - EVENT_OVERHEAD;
+}
+
+/* When it was handed over */
+TimestampTz
+outbox_window_sent_at(const OutboxWindow *window, uint64 tag)
+{
+	return entry_at(window, tag)->sent_at;
+}
+
+/* The topic of an event; NULL if it is done, or of another window */
+OutboxTopic *
+outbox_window_topic(const OutboxWindow *window, uint64 tag)
+{
+	const WindowEntry *entry = entry_at(window, tag);
+
+	if (tag < window->first || tag >= window->next || entry->bytes == 0)
+		return NULL;
+	return entry->topic;
+}
+
+/* What is wrong with it; NULL = nothing that is known */
+const OutboxFault *
+outbox_window_fault(const OutboxWindow *window, uint64 tag)
+{
+	return entry_at(window, tag)->fault;
 }
 
 /* The id of the oldest event that is not done; the window is not empty. */
@@ -216,7 +331,7 @@ outbox_window_oldest(const OutboxWindow *window)
 uint64
 outbox_window_id(const OutboxWindow *window, uint64 tag)
 {
-	return window->entries[tag % window->max_events].id;
+	return entry_at(window, tag)->id;
 }
 
 /*

@@ -92,6 +92,7 @@ struct OutboxSink
 	rd_kafka_event_t *event; /* being handed out */
 	bool told;               /* it has no more parts */
 	bool ended;              /* nothing more is published */
+	bool keys_once;          /* keys have no order: see sink.h */
 	int wake_fd;
 	int64 now;      /* ms of a clock that nobody sets */
 	int64 count_ms; /* for so long the number of partitions is believed */

@@ -154,7 +154,7 @@ outbox_kafka_answered(OutboxSink *sink, OutboxKafkaTopic *topic,
 	topic->answered_at = sink->now;
 	if (topic->count > 0 && number >= 0 && number < topic->count)
 		partition = &topic->partitions[number];
-	if (message->key == NULL)
+	if (message->key == NULL || sink->keys_once)
 	{
 		/* one that is behind a first record tells nothing of it */
 		if (delivered && partition != &topic->any &&

@@ -57,7 +57,7 @@ tell_delivery(OutboxSink *sink, const rd_kafka_message_t *message,
 		if (event->type == OUTBOX_SINK_FAILED &&
 			event->failure == OUTBOX_FAILURE_TOPIC)
 			outbox_kafka_topic_failed(sink, topic, message->err);
-		else
+		else if (!sink->keys_once)
 			outbox_kafka_stop(sink);
 	}
 	outbox_kafka_release(sink, topic, number);

@@ -184,6 +184,7 @@ kafka_open(const OutboxSinkConfig *config, char *error)
 	rd_kafka_set_log_queue(sink->rk, NULL);
 	sink->queue = rd_kafka_queue_get_main(sink->rk);
 	sink->wake_fd = config->wake_fd;
+	sink->keys_once = config->keys_once;
 	rd_kafka_queue_io_event_enable(sink->queue, sink->wake_fd, "1", 1);
 	make_memory(sink);
 	return sink;
@@ -268,7 +269,7 @@ kafka_publish(OutboxSink *sink, const OutboxRecord *record,
 	if (topic->failed != RD_KAFKA_RESP_ERR_NO_ERROR)
 		return refuse(topic->failed, failure, error);
 
-	if (record->key != NULL)
+	if (record->key != NULL && !sink->keys_once)
 	{
 		partition = outbox_kafka_partition(sink, topic, record);
 		if (partition->held.first != NULL ||

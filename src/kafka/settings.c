@@ -243,7 +243,9 @@ outbox_kafka_conf(const OutboxSinkConfig *config, char *error)
 		set_properties(conf, config->properties, error) &&
 		set_batch(conf, config->batch_bytes, error) &&
 		set(conf, "bootstrap.servers", config->bootstrap_servers, error) &&
-		set_all(conf, fixed, lengthof(fixed), error) && check(conf, error))
+		set_all(conf, fixed, lengthof(fixed), error) && check(conf, error) &&
+		(!config->keys_once ||
+		 set(conf, "enable.gapless.guarantee", "false", error)))
 	{
 		outbox_kafka_tls_init(conf);
 		/* everything comes as an event of the queue: no callback at all */

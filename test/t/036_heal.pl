@@ -108,8 +108,9 @@ refuse_until('INVALID_RECORD',
 wait_until(undef, sub { parked() == 0 }, 'nothing is parked');
 cmp_ok(time - $start, '<', $parked_events * $round_trip_ms / 1000 / 8,
 	'not one at a time');
+# Alone, hundreds may be refused until they are counted; together, thousands.
 cmp_ok(query('SELECT count(*) FROM outbox.dead_letter'),
-	'<', 100, 'the neighbours are not given up');
+	'<', 1000, 'the neighbours are not given up');
 is_in_order('a topic is back');
 
 note 'a queue that grows meanwhile';

@@ -1,0 +1,56 @@
+# New settings while an event has just failed, and others of the same sink have
+# no answer yet.  Catches a relay that applies what the old sink said to the
+# window of the new one: it "parks event 0", or another event that happens to
+# have the number of the one that failed, and closes the new sink.
+
+use strict;
+use warnings;
+
+use OutboxTest;
+use Test::More;
+
+my $mock = OutboxTest::Mock->new(brokers => 2, topics => { bad => 1, slow => 1 });
+my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
+my $node = outbox_node('main',
+	bootstrap => $mock->bootstrap,
+	extension => 1,
+	conf => q{outbox.retry_base_delay = 100ms});
+
+sub query { return $node->safe_psql('postgres', $_[0]); }
+
+$mock->command('leader bad 0 1');
+$mock->command('leader slow 0 2');
+query(q{SELECT outbox_emit('bad', 'k', 'first'), outbox_emit('slow', 'k', 'first')});
+ok(wait_published($node), 'it works');
+my $pid = relay_pid($node);
+my $log = -s $node->logfile;
+
+# Answers from the second broker come while the new settings wait for them.
+$mock->command('rtt 3000 2');
+query(q{SELECT count(outbox_emit('slow', 'k', 'x')) FROM generate_series(1, 9)});
+# until they are under way, the broker's next request may be one of them
+query(q{SELECT pg_sleep(0.7)});
+$mock->command('fail Produce 1 INVALID_RECORD');
+query(q{SELECT outbox_emit('bad', 'k', 'refused once')});
+wait_until(undef, sub { $node->log_contains('failed to validate', $log) },
+	'an event is refused');
+query(q{ALTER SYSTEM SET outbox.kafka_properties = 'client.rack=other'});
+$node->reload;
+query(q{SELECT outbox_emit('bad', 'k', 'next')});
+wait_until(undef, sub { $node->log_contains('publishes to', $log) },
+	'the new settings are used');
+$mock->command('rtt 0');
+ok(wait_published($node), 'published');
+wait_until(undef,
+	sub { query('SELECT count(*) FROM outbox.parked') == 0 },
+	'what had failed is sent again, and nothing is parked');
+ok($consumer->drain, 'read');
+is(check_delivery([ events($node) ], [ $consumer->records ]),
+	0, 'nothing twice');
+unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile, $log),
+	qr/event \d+ is (parked|a dead letter)/,
+	'no other event is taken for the one that failed');
+is(relay_pid($node), $pid, 'it is the same process');
+
+$node->stop;
+done_testing();
