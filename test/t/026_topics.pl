@@ -21,9 +21,10 @@ for my $i (1 .. $missing)
 	$mock->command("topic missing$i 1");
 	$mock->command("refuse missing$i UNKNOWN_TOPIC_OR_PART");
 }
+# newer mocks crash if somebody reads where there is no leader
 my $consumer = OutboxTest::Consumer->new(
 	bootstrap => $mock->bootstrap,
-	topics => [qw(healthy silent)]);
+	topics => ['healthy']);
 my $node = outbox_node('main',
 	bootstrap => $mock->bootstrap,
 	extension => 1);
@@ -56,9 +57,11 @@ note 'a partition without a leader';
 $mock->command('leader silent 0 -1');
 query(q{SELECT outbox_emit('silent', 'k', n::text) FROM generate_series(1, 5) n});
 healthy_arrives('beside a partition without a leader');
-is(arrived('silent'), 0, 'which has got nothing');
 $mock->command('leader silent 0 1');
 ok(wait_published($node), 'it has a leader again');
+my $silent = OutboxTest::Consumer->new(
+	bootstrap => $mock->bootstrap,
+	topics => ['silent']);
 
 note 'topics that do not exist';
 query(<<~"END");
@@ -71,10 +74,10 @@ $node->poll_query_until('postgres',
   or die 'not parked';
 pass('they are parked');
 
-ok($consumer->drain, 'read');
+ok($silent->wait_for(5) && $consumer->drain, 'read');
 is( check_delivery(
 		[ events($node, undef, q(topic NOT LIKE 'missing%')) ],
-		[ $consumer->records ]),
+		[ $consumer->records, $silent->records ]),
 	0,
 	'nothing twice');
 

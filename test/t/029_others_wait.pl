@@ -15,7 +15,10 @@ my $missing = 100;
 my $prompt = 0.5;    # seconds, for 95 of 100 events
 
 my $mock = OutboxTest::Mock->new(topics => { healthy => 4, under => 2 });
-my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
+# not of "under": newer mocks crash if somebody reads where there is no leader
+my $consumer = OutboxTest::Consumer->new(
+	bootstrap => $mock->bootstrap,
+	topics => [ 'healthy', map { "missing$_" } 1 .. $missing ]);
 my $node = outbox_node('main',
 	bootstrap => $mock->bootstrap,
 	extension => 1,
@@ -74,15 +77,23 @@ sub check
 	wait_until(undef,
 		sub { query('SELECT parked = 0 FROM outbox.stat_relay') eq 't' },
 		"$like: nothing is parked");
-	ok(wait_published($node) && $consumer->drain, "$like: published");
-	is(check_delivery([ events($node) ], [ $consumer->records ], $like),
-		0, "$like: nothing twice");
+	my $under = OutboxTest::Consumer->new(
+		bootstrap => $mock->bootstrap,
+		topics => ['under']);
+	ok(wait_published($node) && $consumer->drain && $under->drain,
+		"$like: published");
+	is( check_delivery(
+			[ events($node) ],
+			[ $consumer->records, $under->records ], $like),
+		0,
+		"$like: nothing twice");
+	$under->stop;
 	return;
 }
 
 query(q{SELECT outbox_emit(topic, 'k' || i, 'first')
 	FROM generate_series(1, 9) i, unnest('{healthy,under}'::text[]) topic});
-$consumer->wait_for(18) or die;
+$consumer->wait_for(9) && wait_published($node) or die;
 my $pid = relay_pid($node);
 
 note 'missing topics';
