@@ -21,6 +21,7 @@
 #include "blocks.h"
 #include "common/hashfn.h"
 #include "expired.h"
+#include "pending.h"
 #include "port/pg_bitutils.h"
 #include "utils/memutils.h"
 
@@ -283,6 +284,7 @@ outbox_blocks_count(int64 more)
 {
 	parked = Max(parked + more, 0);
 	pg_atomic_write_u64(&db->parked, (uint64) parked);
+	outbox_pending_changed(db);
 }
 
 /* Is anything parked that is not a dead letter? */

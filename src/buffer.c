@@ -42,6 +42,7 @@ typedef struct Mark
 {
 	int nest_level;
 	int64 offset;
+	int64 events; /* before it */
 } Mark;
 
 static BufFile *file = NULL;
@@ -52,6 +53,7 @@ static int64 file_bytes = 0; /* of the stream, in the file */
 static char *memory = NULL;  /* the rest of it */
 static Size memory_bytes = 0;
 static Size memory_size = 0;
+static int64 events = 0; /* in the stream */
 
 static Mark *marks = NULL;
 static int mark_count = 0;
@@ -80,6 +82,7 @@ mark_subtransaction(void)
 	}
 	marks[mark_count].nest_level = nest_level;
 	marks[mark_count].offset = file_bytes + memory_bytes;
+	marks[mark_count].events = events;
 	mark_count++;
 }
 
@@ -209,12 +212,26 @@ outbox_buffer_append(HeapTuple tuple)
 	memset(record + RECORD_HEADER + tuple->t_len, 0,
 		   bytes - RECORD_HEADER - tuple->t_len);
 	memory_bytes += bytes;
+	events++;
 }
 
 bool
 outbox_buffer_is_empty(void)
 {
-	return file_bytes + (int64) memory_bytes == 0;
+	return outbox_buffer_bytes() == 0;
+}
+
+/* How much the transaction has emitted, and not rolled back */
+int64
+outbox_buffer_events(void)
+{
+	return events;
+}
+
+int64
+outbox_buffer_bytes(void)
+{
+	return file_bytes + (int64) memory_bytes;
 }
 
 /* A subtransaction ends well: its events are its parent's from now on. */
@@ -239,6 +256,7 @@ outbox_buffer_abort_sub(int nest_level)
 	{
 		int64 offset = marks[--mark_count].offset;
 
+		events = marks[mark_count].events;
 		if (offset >= file_bytes)
 			memory_bytes = offset - file_bytes;
 		else
@@ -271,6 +289,7 @@ outbox_buffer_forget(void)
 	memory = NULL;
 	memory_bytes = 0;
 	memory_size = 0;
+	events = 0;
 	marks = NULL;
 	mark_count = 0;
 	mark_capacity = 0;

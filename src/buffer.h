@@ -22,6 +22,8 @@ typedef struct OutboxBufferReader
 
 extern void outbox_buffer_append(HeapTuple tuple);
 extern bool outbox_buffer_is_empty(void);
+extern int64 outbox_buffer_events(void);
+extern int64 outbox_buffer_bytes(void);
 extern void outbox_buffer_commit_sub(int nest_level);
 extern void outbox_buffer_abort_sub(int nest_level);
 extern void outbox_buffer_close(void);

@@ -34,6 +34,7 @@
 #include "guc.h"
 #include "horizon.h"
 #include "miscadmin.h"
+#include "pending.h"
 #include "restore.h"
 #include "rows.h"
 #include "segment.h"
@@ -54,6 +55,8 @@ typedef struct OutboxTransaction
 	Oid sequence;
 	int columns;         /* of outbox.event */
 	TimestampTz due_min; /* the first of its delayed events; 0 = none */
+	int64 delayed;       /* how many these are, and ... */
+	int64 bytes;         /* ... how large all are, once they are written */
 } OutboxTransaction;
 
 static OutboxTransaction current;
@@ -114,30 +117,6 @@ lock_gate(void)
 }
 
 /*
- * Refuses new events while too many wait. The relay must have told how many
- * they are, since the server started.
- */
-static void
-check_pending(OutboxDatabase *db)
-{
-	uint64 pending;
-
-	if (outbox_max_pending == 0 || pg_atomic_read_u32(&db->relay_ready) == 0)
-		return;
-	pending = pg_atomic_read_u64(&db->parked) +
-			  pg_atomic_read_u64(&db->last_issued) -
-			  pg_atomic_read_u64(&db->position);
-	if ((int64) pending > outbox_max_pending)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("too many events wait to be published"),
-				 errdetail("%lld wait; outbox.max_pending is %d.",
-						   (long long) pending, outbox_max_pending),
-				 errhint("Look at outbox.stat_relay and outbox.blocked for "
-						 "the reason, or raise outbox.max_pending.")));
-}
-
-/*
  * How many columns outbox.event has, or 0 if there is no such table. Raises
  * 55000 for a table that this library does not know; which types they are is
  * looked at when rows are written.
@@ -164,7 +143,7 @@ count_columns(void)
  * that DROP and CREATE EXTENSION in between are harmless. Returns how many
  * columns an event has: fewer, until ALTER EXTENSION UPDATE.
  *
- * by_relay: the relay itself, which is not held back by outbox.max_pending
+ * by_relay: the relay itself, which looks after restores by itself
  */
 int
 outbox_commit_join(bool by_relay)
@@ -187,12 +166,20 @@ outbox_commit_join(bool by_relay)
 	}
 	current.db = outbox_shmem_my_database();
 	if (!by_relay)
-	{
 		outbox_restore_check(current.db);
-		check_pending(current.db);
-	}
 	current.joined = true;
 	return current.columns;
+}
+
+/*
+ * May an event of so many bytes be added to the current transaction, which has
+ * joined? Raises 53400 if too much is waiting.
+ */
+void
+outbox_commit_check_pending(Size bytes)
+{
+	outbox_pending_check(current.db, outbox_buffer_events() + 1,
+						 outbox_buffer_bytes() + (int64) bytes);
 }
 
 /* A delayed event of the current transaction will be due at that time. */
@@ -284,7 +271,10 @@ write_events(void)
 		CHECK_FOR_INTERRUPTS();
 		last_id = take_id(tuple, first_id);
 		if (HeapTupleHeaderGetNatts(tuple->t_data) == OUTBOX_DELAYED_COLUMNS)
+		{
 			outbox_rows_add(delayed, tuple);
+			current.delayed++;
+		}
 		else
 			outbox_rows_add(events, tuple);
 	}
@@ -306,6 +296,7 @@ pre_commit(void)
 		/* a procedure that commits runs in its portal's owner */
 		CurrentResourceOwner = TopTransactionResourceOwner;
 		write_events();
+		current.bytes = outbox_buffer_bytes();
 		/* what triggers of others on our tables have deferred, see rows.c:
 		 * the time for it is over, but for this */
 		AfterTriggerFireDeferred();
@@ -319,6 +310,8 @@ end_transaction(bool committed)
 {
 	if (committed && current.due_min != 0)
 		outbox_delayed_tell(current.db, current.due_min);
+	if (committed && current.inflight)
+		outbox_pending_committed(current.db, current.bytes, current.delayed);
 	if (current.inflight)
 		outbox_horizon_leave(current.db, committed ? XactLastCommitEnd
 												   : InvalidXLogRecPtr);

@@ -14,6 +14,7 @@
 
 extern void outbox_commit_install_hooks(void);
 extern int outbox_commit_join(bool by_relay);
+extern void outbox_commit_check_pending(Size bytes);
 extern void outbox_commit_note_due(TimestampTz due);
 
 #endif /* OUTBOX_COMMIT_H */

@@ -29,6 +29,7 @@
 #include "delayed.h"
 #include "event.h"
 #include "guard.h"
+#include "pending.h"
 #include "utils/timestamp.h"
 
 /* what one transaction moves at most; bytes only as far as they are alike */
@@ -219,6 +220,8 @@ outbox_delayed_run(OutboxDatabase *db, const char *relay, bool *progress)
 	outbox_store_end();
 	lower_next_due(db, first_left.due);
 
+	if (moved > 0)
+		outbox_pending_changed(db);
 	if (moved > 0)
 		*progress = true;
 	else if (first_left.due <= now)

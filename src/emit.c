@@ -157,6 +157,7 @@ outbox_emit(PG_FUNCTION_ARGS)
 		columns = OUTBOX_DELAYED_COLUMNS;
 
 	tuple = heap_form_tuple(outbox_event_tupdesc(columns), values, nulls);
+	outbox_commit_check_pending(tuple->t_len);
 	outbox_buffer_append(tuple);
 	heap_freetuple(tuple);
 	PG_RETURN_UUID_P(event_id);

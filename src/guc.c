@@ -25,6 +25,7 @@ int outbox_max_event_size_bytes = 1000000;
 int outbox_window_events = 65536;
 int outbox_window_size_kb = 64 * 1024;
 int outbox_max_pending = 0;
+int outbox_max_pending_size_kb = 0;
 int outbox_retention_s = 86400;
 int outbox_segments = OUTBOX_SEGMENTS;
 int outbox_on_failure = OUTBOX_ON_FAILURE_BLOCK_KEY;
@@ -173,8 +174,17 @@ define_limits(void)
 	DefineCustomIntVariable("outbox.max_pending",
 							"With more events than that waiting to be "
 							"published, outbox_emit() fails.",
-							"0 means no limit.", &outbox_max_pending, 0, 0,
-							INT_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
+							"Those that are parked or delayed wait, too. 0 "
+							"means no limit.",
+							&outbox_max_pending, 0, 0, INT_MAX, PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("outbox.max_pending_size",
+							"With more than that waiting to be published, "
+							"outbox_emit() fails.",
+							"0 means no limit.", &outbox_max_pending_size_kb,
+							0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL,
+							NULL);
 
 	DefineCustomIntVariable("outbox.window_events",
 							"How many events may be on their way to Kafka at "

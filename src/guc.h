@@ -25,6 +25,7 @@ extern int outbox_max_event_size_bytes;
 extern int outbox_window_events;
 extern int outbox_window_size_kb;
 extern int outbox_max_pending;
+extern int outbox_max_pending_size_kb;
 extern int outbox_retention_s;
 extern int outbox_segments;
 extern int outbox_on_failure;

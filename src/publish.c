@@ -29,6 +29,7 @@
 #include "miscadmin.h"
 #include "page.h"
 #include "park.h"
+#include "pending.h"
 #include "publish.h"
 #include "record.h"
 #include "settle.h"
@@ -74,6 +75,7 @@ outbox_publish_show_position(OutboxStream *stream)
 	if (pg_atomic_read_u64(&stream->db->position) == position)
 		return;
 	pg_atomic_write_u64(&stream->db->position, position);
+	outbox_pending_passed(stream->db, position);
 	ConditionVariableBroadcast(&stream->db->position_moved);
 }
 

@@ -83,6 +83,16 @@ init_database(OutboxDatabase *db)
 	pg_atomic_init_u32(&db->parked_changes, 0);
 	pg_atomic_init_u32(&db->relay_ready, 0);
 	pg_atomic_init_u64(&db->parked, 0);
+	pg_atomic_init_u64(&db->issued_bytes, 0);
+	pg_atomic_init_u64(&db->settled_bytes, 0);
+	pg_atomic_init_u64(&db->before_bytes, 0);
+	pg_atomic_init_u64(&db->before_from, 0);
+	pg_atomic_init_u64(&db->before_upto, 0);
+	pg_atomic_init_u64(&db->delayed, 0);
+	pg_atomic_init_u64(&db->aside_bytes, 0);
+	pg_atomic_init_u32(&db->pending_changed, 0);
+	pg_atomic_init_u64(&db->next_mark_id, PG_UINT64_MAX);
+	pg_atomic_init_u64(&db->marked_bytes, 0);
 	pg_atomic_init_u64(&db->position, 0);
 	pg_atomic_init_u64(&db->horizon, 0);
 	pg_atomic_init_u64(&db->published, 0);

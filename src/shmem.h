@@ -60,6 +60,15 @@ typedef struct OutboxRelayStatus
 	char last_error[OUTBOX_ERROR_MAX];
 } OutboxRelayStatus;
 
+/* So many bytes of events had been committed when ids went up to this one */
+typedef struct OutboxPendingMark
+{
+	uint64 id;
+	uint64 bytes;
+} OutboxPendingMark;
+
+#define OUTBOX_PENDING_MARKS 256
+
 /* One database that has the extension */
 typedef struct OutboxDatabase
 {
@@ -96,6 +105,23 @@ typedef struct OutboxDatabase
 	pg_atomic_uint64 horizon;
 	pg_atomic_uint64 published; /* acknowledged since the server started */
 	pg_atomic_uint64 parked;    /* being retried, or queued behind one */
+
+	/* what is kept unpublished: pending.c */
+	pg_atomic_uint64 issued_bytes;    /* of events, since there is a limit */
+	pg_atomic_uint64 settled_bytes;   /* of these, behind the position */
+	pg_atomic_uint64 before_bytes;    /* of events from before that, ... */
+	pg_atomic_uint64 before_from;     /* ... whose ids are beyond this one */
+	pg_atomic_uint64 before_upto;     /* and up to this one */
+	pg_atomic_uint64 delayed;         /* events that are not due yet */
+	pg_atomic_uint64 aside_bytes;     /* of these, and of parked ones */
+	pg_atomic_uint32 pending_changed; /* the relay is to count again */
+	pg_atomic_uint64 next_mark_id;    /* of the first mark; or UINT64_MAX */
+	pg_atomic_uint64 marked_bytes;    /* of the last mark */
+	/* guarded by outbox_shmem->lock */
+	int first_mark;
+	int marks;
+	OutboxPendingMark mark[OUTBOX_PENDING_MARKS];
+
 	ConditionVariable position_moved;
 } OutboxDatabase;
 

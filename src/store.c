@@ -66,6 +66,13 @@ outbox_store_lock(const char *name, LOCKMODE mode)
 						 &relation);
 }
 
+/* One of our relations, which has been locked */
+Oid
+outbox_store_relation(const char *name)
+{
+	return get_relname_relid(name, get_namespace_oid(OUTBOX_SCHEMA, false));
+}
+
 /* The same for a table of the ring, by its number */
 OutboxStoreStatus
 outbox_store_lock_segment(const char *prefix, int segment, LOCKMODE mode)

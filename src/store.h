@@ -77,6 +77,7 @@ extern uint64 outbox_store_stream(OutboxStatement *statement, Datum *values,
 								  const char *nulls,
 								  OutboxEventConsumer consumer, void *arg);
 extern OutboxStoreStatus outbox_store_lock(const char *name, LOCKMODE mode);
+extern Oid outbox_store_relation(const char *name);
 extern OutboxStoreStatus outbox_store_lock_segment(const char *prefix,
 												   int segment, LOCKMODE mode);
 extern OutboxStoreStatus outbox_store_lock_ring(const char *name,

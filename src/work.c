@@ -20,6 +20,7 @@
 #include "delayed.h"
 #include "guard.h"
 #include "life.h"
+#include "pending.h"
 #include "position.h"
 #include "publish.h"
 #include "reconfigure.h"
@@ -157,12 +158,15 @@ outbox_work_timeout_ms(void)
 		[OUTBOX_TASK_REPLAY] = outbox_replay_timeout_ms(stream->db),
 		[OUTBOX_TASK_STORAGE] = outbox_storage_timeout_ms(),
 	};
+	long pending_ms = outbox_pending_timeout_ms(stream->db);
 
 	if (needs_writing())
 		waits[OUTBOX_TASK_POSITION] = TimestampDifferenceMilliseconds(
 			now, TimestampTzPlusMilliseconds(written_at, POSITION_EVERY_MS));
 	if (stream->busy_until > now)
 		waits[OUTBOX_TASK_PAGE] = BUSY_RETRY_MS;
+	if (pending_ms >= 0)
+		timeout_ms = Min(timeout_ms, pending_ms);
 	for (int i = 0; i < OUTBOX_TASKS; i++)
 	{
 		long wait_ms = outbox_guard_timeout_ms(i, waits[i]);
@@ -230,8 +234,12 @@ round_of_work(void)
 	if (outbox_guard_enter(OUTBOX_TASK_REPLAY))
 		outbox_relay_end_if_absent(outbox_replay_run(stream->db, &progress));
 	if (outbox_guard_enter(OUTBOX_TASK_STORAGE))
+	{
 		outbox_relay_end_if_absent(
 			outbox_storage_run(stream->db, stream->relay, written));
+		outbox_relay_end_if_absent(
+			outbox_pending_run(stream->db, outbox_publish_position(stream)));
+	}
 	outbox_guard_enter(OUTBOX_TASK_NONE);
 	return progress;
 }
