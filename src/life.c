@@ -13,8 +13,9 @@
  *										was there, but for a minute at most
  *	  the same, while it did that		publishes one event at a time, past
  *										the page that was under way
- *	  the same, while it did that,		makes a dead letter of the event that
- *	  for the third time in a row		was under way, and goes on so
+ *	  the same, while it did that, and	makes a dead letter of that event, and
+ *	  so did the one before it, both	goes on so
+ *	  with the same event
  *
  * Somebody may have killed it, several times: as soon as a relay has got on,
  * the next signal is the first one again, and what has been under way for some
@@ -37,13 +38,10 @@
 #include "storage/fd.h"
 #include "utils/timestamp.h"
 
-#define NOTE_MAGIC     0x6f626c31
+#define NOTE_MAGIC     0x6f626c32
 
 /* events of a small page */
 #define STEP_EVENTS    200
-
-/* lives in a row, the present one not counted, until an event is given up */
-#define LIVES          3
 
 /* how long a life is careful at least, and at most */
 #define CAREFUL_MIN_MS 10000
@@ -59,8 +57,9 @@ typedef struct Note
 	uint64 position; /* where it has got to */
 	uint64 upto;     /* the last event of the page under way; 0 = none */
 	uint64 alone;    /* the event that is under way alone; 0 = none */
-	uint32 lane;     /* its lane */
-	uint32 unused;
+	uint64 before;   /* that was under way alone when the last life ended */
+	uint32 lane;     /* of alone */
+	uint32 lane_before;
 } Note;
 
 static Note note;
@@ -145,7 +144,10 @@ outbox_life_begin(uint64 position, uint64 last_id)
 	{
 		note.lives = Max(last.lives, 1) + 1;
 		single_upto = last.upto;
-		if (last.alone != 0 && last.lives >= LIVES)
+		note.before = last.alone;
+		note.lane_before = last.lane;
+		if (last.alone != 0 && last.alone == last.before &&
+			last.lane == last.lane_before)
 		{
 			condemned = last.alone;
 			condemned_lane = (OutboxLane) last.lane;

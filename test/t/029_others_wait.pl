@@ -112,6 +112,15 @@ $mock->command("allow missing$_") for 1 .. $missing;
 probe('while they heal', sub { blocked('%') == 0 });
 check('missing');
 
+# In newer ones a partition that has been read must not lose its leader, either.
+if (!OutboxTest::Mock::can_lose_leader())
+{
+	note 'this mock cannot be without a leader';
+	$node->stop;
+	done_testing();
+	exit;
+}
+
 note 'no leader';
 query('ALTER SYSTEM SET outbox.retry_max_attempts = 3');
 $node->reload;
