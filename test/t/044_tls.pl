@@ -123,8 +123,9 @@ sub says
 }
 
 my @tls = ('security.protocol=ssl', "ssl.ca.location=$dir/ca.pem");
-my @secrets = ("ssl.certificate.location=$dir/stranger.pem",
-	"ssl.key.location=$dir/stranger.key");
+# of an authority that they know: newer versions of OpenSSL do not show others
+my @secrets = ("ssl.certificate.location=$dir/expired.pem",
+	"ssl.key.location=$dir/expired.key");
 my %server = (
 	stranger => server('stranger'),
 	other => server('other'),
