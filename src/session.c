@@ -26,6 +26,9 @@ typedef struct Setting
 
 /* Names that a version does not know are passed over. */
 static const Setting settings[] = {
+	/* it is running already, and ends the session at the next interrupt */
+	{"transaction_timeout", "0"},
+
 	/* who we are, and which objects and rows we see */
 	{"role", "none"},
 	{"search_path", "pg_catalog, pg_temp"},
@@ -46,7 +49,6 @@ static const Setting settings[] = {
 	{"exit_on_error", "off"},
 	{"statement_timeout", "0"},
 	{"lock_timeout", "0"},
-	{"transaction_timeout", "0"},
 	{"idle_in_transaction_session_timeout", "0"},
 	{"idle_session_timeout", "0"},
 	{"temp_file_limit", "-1"},
@@ -73,6 +75,7 @@ static const Setting settings[] = {
 	{"force_parallel_mode", "off"},
 	{"debug_parallel_query", "off"},
 	{"max_parallel_workers_per_gather", "0"},
+	{"max_parallel_maintenance_workers", "0"},
 	{"constraint_exclusion", "partition"},
 	{"from_collapse_limit", "8"},
 	{"join_collapse_limit", "8"},

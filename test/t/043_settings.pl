@@ -28,7 +28,8 @@ my $node = outbox_node('main',
 local $ENV{PGOPTIONS} = join ' ', map { "-c $_" } qw(role=none search_path=public
   default_transaction_read_only=off statement_timeout=0 lock_timeout=0
   idle_session_timeout=0 exit_on_error=off session_replication_role=origin
-  log_planner_stats=off debug_print_plan=off),
+  log_planner_stats=off debug_print_plan=off max_parallel_workers_per_gather=0),
+  $node->pg_version >= 16 ? 'debug_parallel_query=off' : 'force_parallel_mode=off',
   $node->pg_version >= 17 ? 'transaction_timeout=0' : ();
 
 sub query

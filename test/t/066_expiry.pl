@@ -184,18 +184,18 @@ becomes('p', '1:expired 2:expired 3:published 4:published', 'the key goes on');
 is(arrived('p'), '3 4', 'without those');
 
 note 'parked, and the outage comes while they are tried again';
-$mock->command('refuse parked UNKNOWN_TOPIC_OR_PART');
-query(q{SELECT outbox_emit('parked', 'q', '1')});
+$mock->command('refuse parked2 UNKNOWN_TOPIC_OR_PART');
+query(q{SELECT outbox_emit('parked2', 'q', '1')});
 $node->poll_query_until('postgres',
 	q{SELECT count(*) = 1 FROM outbox.parked WHERE key = 'q'})
   or die 'it is not parked';
 expiry_in(6);
-query(q{SELECT outbox_emit('parked', 'q', '2', expires_at => t) FROM expiry});
+query(q{SELECT outbox_emit('parked2', 'q', '2', expires_at => t) FROM expiry});
 $node->poll_query_until('postgres',
 	q{SELECT count(*) = 2 FROM outbox.parked WHERE key = 'q'})
   or die 'it is not queued';
 $mock->command('down');
-$mock->command('allow parked');
+$mock->command('allow parked2');
 wait_for_expiry();
 becomes('q', '1:retrying 2:expired', 'it expires in the outage');
 $mock->command('up');
