@@ -41,6 +41,7 @@ typedef struct OutboxStream
 
 	/* while brokers do not answer; see trouble.c */
 	TimestampTz trouble_since;     /* 0 = they answer */
+	TimestampTz back_at;           /* the last one was over */
 	TimestampTz unreachable_since; /* the sink says so; not only silence */
 	TimestampTz answered_at;       /* or when something to answer came */
 	char complaint[OUTBOX_SINK_ERROR_MAX]; /* of the sink, since then */

@@ -128,8 +128,9 @@ stuck_since(const OutboxStream *stream, const OutboxTopic *topic)
 	{
 		if (outbox_window_topic(window, tag) == topic &&
 			!outbox_window_is_answered(window, tag))
+			/* an outage is not held against the topic */
 			return outbox_window_sent_at(window, tag) == topic->stuck_since
-					   ? topic->stuck_since
+					   ? Max(topic->stuck_since, stream->back_at)
 					   : 0;
 	}
 	return 0;
@@ -184,7 +185,8 @@ outbox_stuck_answer(OutboxStream *stream, const OutboxSinkEvent *answer)
 			outbox_trouble_over(stream);
 			break;
 		case OUTBOX_TOPIC_FINE:
-			if (!others_pass(stream, since, now) ||
+			if (stream->trouble_since != 0 || stream->unreachable_since != 0 ||
+				!others_pass(stream, since, now) ||
 				!is_older(since, SILENT_MS, now))
 				break;
 			snprintf(error, sizeof(error),

@@ -201,6 +201,8 @@ outbox_trouble_over(OutboxStream *stream)
 	stream->complaint_untold = false;
 	stream->complaint[0] = '\0';
 	stream->trouble = OUTBOX_TROUBLE_AWAY;
+	if (since != 0)
+		stream->back_at = now;
 	stream->unreachable_since = 0;
 	if (stream->trouble_since == 0)
 		return;
