@@ -18,6 +18,7 @@
 #include "catalog/pg_type.h"
 #include "deadletter.h"
 #include "guard.h"
+#include "liblog.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -141,8 +142,7 @@ outbox_bury(const char *relay, const char *table, uint64 id, const char *error,
 		outbox_store_execute(&remove, &values[1], NULL);
 	outbox_store_end();
 	outbox_deadletter_added();
-	ereport(LOG, (errmsg("outbox: event %llu is a dead letter: %s",
-						 (unsigned long long) id, error)));
+	outbox_liblog_event(id, true, error);
 	return OUTBOX_STORE_OK;
 }
 
@@ -176,8 +176,7 @@ outbox_bury_parked(const char *relay, uint64 id, const char *error,
 	outbox_store_execute(&statement, values, NULL);
 	outbox_store_end();
 	outbox_deadletter_added();
-	ereport(LOG, (errmsg("outbox: event %llu is a dead letter: %s",
-						 (unsigned long long) id, error)));
+	outbox_liblog_event(id, true, error);
 	return OUTBOX_STORE_OK;
 }
 

@@ -16,7 +16,6 @@
 #include "backoff.h"
 #include "blocks.h"
 #include "bury.h"
-#include "deadletter.h"
 #include "guard.h"
 #include "guc.h"
 #include "liblog.h"
@@ -193,7 +192,6 @@ bury(OutboxStream *stream, const Candidate *candidate)
 	if (status != OUTBOX_STORE_OK)
 		return status;
 	outbox_guard_acquit(OUTBOX_TASK_SETTLE);
-	outbox_deadletter_added();
 	note_done(stream, candidate, 1);
 	return OUTBOX_STORE_OK;
 }
