@@ -100,6 +100,7 @@ sub says
 {
 	my ($name, $bootstrap, $properties, $state, $words, $hint) = @_;
 	my $from = log_end($node);
+	my $old = wait_until(undef, sub { relay_pid($node) }, 'a relay');
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
 	unlink $file;
@@ -110,8 +111,10 @@ sub says
 	# ... which would wait for answers
 	$node->safe_psql('postgres',
 		'SELECT pg_terminate_backend(pid) FROM outbox.stat_relay');
-	wait_until(undef, sub { log_lines($node, $from, qr/FATAL:  terminating/) }, 'the end');
-	my $pid = wait_until(undef, sub { relay_pid($node) }, 'another relay');
+	my $pid = wait_until(
+		undef,
+		sub { my $next = relay_pid($node); $next ne $old && $next },
+		'another relay');
 	wait_until(undef, sub { log_lines($node, $from, qr/\[$pid\] DETAIL/) }, $name);
 	wait_until(undef, sub { relay_state($node) eq $state }, "$name: $state");
 	is(log_lines($node, $from, qr/\[$pid\] DETAIL/), 1, "$name: $state, told once");
