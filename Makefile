@@ -8,7 +8,11 @@
 # The tests' one command is test/all.
 
 MODULE_big = outbox
-OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c))
+# the folders of outbox.so, the lower ones first; src/README.md tells more
+FOLDERS = sink format shared store poison retry emit publish schedule relay \
+	monitor ddl launcher
+OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c) \
+	$(foreach folder,$(FOLDERS),$(wildcard src/$(folder)/*.c)))
 EXTENSION = outbox
 DATA = $(wildcard sql/outbox--*.sql)
 PGFILEDESC = "outbox - transactional outbox for Kafka"
@@ -21,7 +25,7 @@ ISOLATION_OPTS = --inputdir=test/isolation
 PG_CONFIG = pg_config
 PG_CFLAGS = -Wall -Wextra -Wno-declaration-after-statement
 # the server's headers are not ours to warn about
-PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server)
+PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server)
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
@@ -46,7 +50,7 @@ kafka-clean:
 .PHONY: kafka-install kafka-uninstall kafka-clean
 
 # every object is rebuilt when a header changes; there are few
-$(OBJS): $(wildcard src/*.h)
+$(OBJS): $(wildcard src/*.h src/*/*.h)
 
 bench:
 	test/bench/run
@@ -58,6 +62,6 @@ lint:
 analyse:
 	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 \
 		--enable=warning,performance,portability -Isrc -DPG_VERSION_NUM=150000 \
-		-DRD_KAFKA_VERSION=0x020002ff '-DPG_FUNCTION_INFO_V1(x)=' src src/kafka
-	clang-tidy --quiet src/*.c src/kafka/*.c -- \
-		-std=gnu11 -D_GNU_SOURCE $(PG_CPPFLAGS) -Isrc
+		-DRD_KAFKA_VERSION=0x020002ff '-DPG_FUNCTION_INFO_V1(x)=' src
+	clang-tidy --quiet src/*.c src/*/*.c -- \
+		-std=gnu11 -D_GNU_SOURCE $(PG_CPPFLAGS)

@@ -11,12 +11,13 @@
 
 #include <limits.h>
 
-#include "guc.h"
 #include "miscadmin.h"
 #include "nodes/pg_list.h"
-#include "properties.h"
 #include "utils/guc.h"
 #include "utils/varlena.h"
+
+#include "guc.h"
+#include "sink/properties.h"
 
 bool outbox_enabled = true;
 char *outbox_databases = NULL;

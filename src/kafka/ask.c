@@ -7,7 +7,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "kafka.h"
+#include "kafka/kafka.h"
 
 static void
 ask(OutboxSink *sink, OutboxKafkaTopic *topic)

@@ -17,7 +17,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "kafka.h"
+#include "kafka/kafka.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -11,7 +11,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "kafka.h"
+#include "kafka/kafka.h"
 
 typedef struct ErrorClass
 {

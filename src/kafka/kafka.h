@@ -12,8 +12,9 @@
 
 #include <librdkafka/rdkafka.h>
 
-#include "../outbox.h"
-#include "../sink.h"
+#include "outbox.h"
+
+#include "sink/sink.h"
 
 #if RD_KAFKA_VERSION < 0x02000000
 #error "outbox needs librdkafka 2.0 or newer"

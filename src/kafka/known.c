@@ -24,7 +24,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "kafka.h"
+#include "kafka/kafka.h"
 
 #include "utils/memutils.h"
 

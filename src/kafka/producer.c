@@ -14,12 +14,13 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "kafka.h"
+#include "kafka/kafka.h"
 
-#include "../compat.h"
 #include "fmgr.h"
 #include "portability/instr_time.h"
 #include "utils/memutils.h"
+
+#include "compat.h"
 
 PG_MODULE_MAGIC_EXT(.name = "outbox_kafka", .version = "1.0");
 

@@ -10,7 +10,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "kafka.h"
+#include "kafka/kafka.h"
 
 #include <pthread.h>
 #include <signal.h>

@@ -11,7 +11,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "kafka.h"
+#include "kafka/kafka.h"
 
 #define ALERT    "SSL alert number "
 #define VERIFIED " verification callback failed: "

@@ -16,7 +16,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "kafka.h"
+#include "kafka/kafka.h"
 
 #include "port/atomics.h"
 #include "utils/hsearch.h"

@@ -1,0 +1,206 @@
+/*-------------------------------------------------------------------------
+ *
+ * emit.c
+ *	  outbox_emit(): checks an event and puts it into the buffer of the
+ *	  transaction; outbox.emitted() shows that buffer.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "access/htup_details.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "emit/event_args.h"
+#include "emit/uuid7.h"
+#include "emit/xact.h"
+#include "emit/xact_buffer.h"
+#include "guc.h"
+
+PG_FUNCTION_INFO_V1(outbox_emit);
+PG_FUNCTION_INFO_V1(outbox_emitted_1_0);
+PG_FUNCTION_INFO_V1(outbox_emitted_1_1);
+
+/* the arguments that came with version 1.1 */
+#define ARG_DELIVER_AT    4
+#define ARG_DELIVER_AFTER 5
+#define ARG_EXPIRES_AT    6
+
+/* The type of an argument that may be of any */
+static Oid
+argument_type(FunctionCallInfo fcinfo, int argument)
+{
+	Oid type = get_fn_expr_argtype(fcinfo->flinfo, argument);
+
+	if (!OidIsValid(type))
+		ereport(ERROR,
+				(errcode(ERRCODE_INDETERMINATE_DATATYPE),
+				 errmsg("could not determine the type of argument %d of "
+						"outbox_emit()",
+						argument + 1)));
+	return type;
+}
+
+static bool
+has_argument(FunctionCallInfo fcinfo, int argument)
+{
+	return PG_NARGS() > argument && !PG_ARGISNULL(argument);
+}
+
+/*
+ * When the event is due, by deliver_at or deliver_after; 0 = at once. One
+ * that would be due already is not delayed.
+ */
+static TimestampTz
+due_time(FunctionCallInfo fcinfo, TimestampTz emitted_at)
+{
+	TimestampTz due = emitted_at;
+
+	if (has_argument(fcinfo, ARG_DELIVER_AT))
+		due = PG_GETARG_TIMESTAMPTZ(ARG_DELIVER_AT);
+	if (has_argument(fcinfo, ARG_DELIVER_AFTER))
+	{
+		if (has_argument(fcinfo, ARG_DELIVER_AT))
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("deliver_at and deliver_after exclude "
+								   "each other"),
+							errhint("Use one of them.")));
+		due = DatumGetTimestampTz(DirectFunctionCall2(
+			timestamptz_pl_interval, TimestampTzGetDatum(emitted_at),
+			PG_GETARG_DATUM(ARG_DELIVER_AFTER)));
+	}
+	if (due == DT_NOEND)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("an event cannot be due at infinity"),
+				 errhint("Give a time at which it is to be published.")));
+	return due <= emitted_at ? 0 : due;
+}
+
+/* Fills in when the event expires and is due; true if it is delayed. */
+static bool
+set_times(FunctionCallInfo fcinfo, TimestampTz emitted_at, Datum *values,
+		  bool *nulls)
+{
+	TimestampTz due = due_time(fcinfo, emitted_at);
+	bool expires = has_argument(fcinfo, ARG_EXPIRES_AT);
+
+	nulls[OUTBOX_EVENT_EXPIRES_AT] = !expires;
+	if (expires)
+	{
+		values[OUTBOX_EVENT_EXPIRES_AT] = PG_GETARG_DATUM(ARG_EXPIRES_AT);
+		if (due != 0 && PG_GETARG_TIMESTAMPTZ(ARG_EXPIRES_AT) <= due)
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("the event would expire before it is due"),
+							errhint("Let expires_at be later than the time "
+									"of delivery.")));
+	}
+	if (due == 0)
+		return false;
+	values[OUTBOX_DELAYED_DELIVER_AT] = TimestampTzGetDatum(due);
+	outbox_commit_note_due(due);
+	return true;
+}
+
+/*
+ * outbox_emit(topic text, key, payload, headers jsonb, deliver_at
+ * timestamptz, deliver_after interval, expires_at timestamptz) RETURNS uuid
+ *
+ * One function for every type of key and payload; in version 1.0 it had no
+ * times. What is written is all that Kafka gets, but for event_id.
+ */
+Datum
+outbox_emit(PG_FUNCTION_ARGS)
+{
+	Datum values[OUTBOX_DELAYED_COLUMNS];
+	bool nulls[OUTBOX_DELAYED_COLUMNS] = {0};
+	pg_uuid_t *event_id = palloc(sizeof(pg_uuid_t));
+	text *key = NULL;
+	bytea *payload = NULL;
+	Jsonb *headers = NULL;
+	HeapTuple tuple;
+	TimestampTz emitted_at;
+	int columns = outbox_commit_join(false);
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("topic must not be null"),
+						errhint("Name the Kafka topic that the event is to "
+								"be published to.")));
+	values[OUTBOX_EVENT_TOPIC] =
+		PointerGetDatum(outbox_event_topic(PG_GETARG_TEXT_PP(0)));
+
+	if (!PG_ARGISNULL(1))
+		key = outbox_event_key(PG_GETARG_DATUM(1), argument_type(fcinfo, 1));
+	if (!PG_ARGISNULL(2))
+		payload =
+			outbox_event_payload(PG_GETARG_DATUM(2), argument_type(fcinfo, 2));
+	if (!PG_ARGISNULL(3))
+		headers = PG_GETARG_JSONB_P(3);
+	outbox_event_check(key, payload, headers);
+	values[OUTBOX_EVENT_KEY] = PointerGetDatum(key);
+	values[OUTBOX_EVENT_PAYLOAD] = PointerGetDatum(payload);
+	values[OUTBOX_EVENT_HEADERS] = PointerGetDatum(headers);
+	nulls[OUTBOX_EVENT_KEY] = (key == NULL);
+	nulls[OUTBOX_EVENT_PAYLOAD] = (payload == NULL);
+	nulls[OUTBOX_EVENT_HEADERS] = (headers == NULL);
+
+	/* the id is filled in at commit */
+	values[OUTBOX_EVENT_ID] = Int64GetDatum(0);
+	emitted_at = outbox_uuid7_generate(event_id);
+	values[OUTBOX_EVENT_EMITTED_AT] = TimestampTzGetDatum(emitted_at);
+	values[OUTBOX_EVENT_EVENT_ID] = UUIDPGetDatum(event_id);
+	if (set_times(fcinfo, emitted_at, values, nulls))
+		columns = OUTBOX_DELAYED_COLUMNS;
+
+	tuple = heap_form_tuple(outbox_event_tupdesc(columns), values, nulls);
+	outbox_commit_check_pending(tuple->t_len);
+	outbox_buffer_append(tuple);
+	heap_freetuple(tuple);
+	PG_RETURN_UUID_P(event_id);
+}
+
+/*
+ * outbox.emitted(): the events of the current transaction, in the order of
+ * the calls. They have no id yet. In version 1.0 the result had no times.
+ */
+static Datum
+emitted(FunctionCallInfo fcinfo)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	OutboxBufferReader reader;
+	HeapTuple tuple;
+	Datum values[OUTBOX_DELAYED_COLUMNS];
+	bool nulls[OUTBOX_DELAYED_COLUMNS];
+
+	InitMaterializedSRF(fcinfo, 0);
+	outbox_buffer_rewind(&reader);
+	while ((tuple = outbox_buffer_next(&reader)) != NULL)
+	{
+		int columns = HeapTupleHeaderGetNatts(tuple->t_data);
+
+		CHECK_FOR_INTERRUPTS();
+		memset(nulls, true, sizeof(nulls));
+		heap_deform_tuple(tuple, outbox_event_tupdesc(columns), values, nulls);
+		tuplestore_putvalues(result->setResult, result->setDesc,
+							 &values[OUTBOX_EVENT_EVENT_ID],
+							 &nulls[OUTBOX_EVENT_EVENT_ID]);
+	}
+	return (Datum) 0;
+}
+
+Datum
+outbox_emitted_1_0(PG_FUNCTION_ARGS)
+{
+	return emitted(fcinfo);
+}
+
+Datum
+outbox_emitted_1_1(PG_FUNCTION_ARGS)
+{
+	return emitted(fcinfo);
+}

@@ -1,0 +1,331 @@
+/*-------------------------------------------------------------------------
+ *
+ * event_args.c
+ *	  Checks the arguments of outbox_emit() and turns them into the columns
+ *	  of outbox.event. Every error is raised here, at the call, while the
+ *	  application can still do something about it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "parser/parse_coerce.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+#include "emit/event_args.h"
+#include "emit/xact_buffer.h"
+#include "format/record.h"
+#include "guc.h"
+
+/*
+ * What a row of so many columns must look like: outbox.event of this version
+ * or of 1.0, or outbox.delayed. The tables are compared with it before rows
+ * are written, so that a library never writes into a schema that it does not
+ * know.
+ */
+TupleDesc
+outbox_event_tupdesc(int columns)
+{
+	static const struct
+	{
+		const char *name;
+		Oid type;
+	} all[OUTBOX_DELAYED_COLUMNS] = {{"id", INT8OID},
+									 {"event_id", UUIDOID},
+									 {"emitted_at", TIMESTAMPTZOID},
+									 {"topic", TEXTOID},
+									 {"key", TEXTOID},
+									 {"payload", BYTEAOID},
+									 {"headers", JSONBOID},
+									 {"expires_at", TIMESTAMPTZOID},
+									 {"deliver_at", TIMESTAMPTZOID}};
+	static TupleDesc tupdescs[OUTBOX_DELAYED_COLUMNS + 1];
+
+	Assert(columns >= OUTBOX_EVENT_COLUMNS_1_0 &&
+		   columns <= OUTBOX_DELAYED_COLUMNS);
+	if (tupdescs[columns] == NULL)
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
+		TupleDesc desc = CreateTemplateTupleDesc(columns);
+
+		for (int i = 0; i < columns; i++)
+			TupleDescInitEntry(desc, (AttrNumber) (i + 1), all[i].name,
+							   all[i].type, -1, 0);
+		tupdescs[columns] = desc;
+		MemoryContextSwitchTo(old_context);
+	}
+	return tupdescs[columns];
+}
+
+/*
+ * Checks a topic's name by Kafka's rules (org.apache.kafka.common.internals
+ * .Topic): 1 to 249 characters of [a-zA-Z0-9._-], and neither "." nor "..".
+ */
+text *
+outbox_event_topic(text *topic)
+{
+	const char *name = VARDATA_ANY(topic);
+	int len = VARSIZE_ANY_EXHDR(topic);
+
+	if (len == 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("topic must not be empty"),
+						errhint("Name the Kafka topic that the event is to "
+								"be published to.")));
+	if (len > OUTBOX_TOPIC_MAX)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("topic is too long"),
+						errdetail("It has %d bytes; Kafka allows %d.", len,
+								  OUTBOX_TOPIC_MAX),
+						errhint("Use a shorter topic name.")));
+	for (int i = 0; i < len; i++)
+	{
+		char c = name[i];
+
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+			  (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-'))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("topic \"%s\" has an illegal character",
+							text_to_cstring(topic)),
+					 errhint("Kafka allows letters and digits of ASCII, "
+							 "\".\", \"_\" and \"-\".")));
+	}
+	if (name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.')))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("topic must not be \"%s\"", text_to_cstring(topic)),
+				 errhint("Kafka reserves this name.")));
+	return topic;
+}
+
+/*
+ * The key as text. Text, and what names things without any formatting that
+ * depends on settings: integers, numerics, uuids, enums. Numerics that are
+ * equal are the same key.
+ */
+text *
+outbox_event_key(Datum key, Oid type)
+{
+	Oid base_type = getBaseType(type);
+	Oid output_function;
+	bool is_varlena;
+
+	switch (base_type)
+	{
+		case TEXTOID:
+		case VARCHAROID:
+			return DatumGetTextPP(key);
+		case NUMERICOID:
+			return cstring_to_text(numeric_normalize(DatumGetNumeric(key)));
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case OIDOID:
+		case UUIDOID:
+			break;
+		default:
+			if (TypeCategory(base_type) == TYPCATEGORY_STRING ||
+				TypeCategory(base_type) == TYPCATEGORY_ENUM)
+				break;
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("key cannot be of type %s", format_type_be(type)),
+					 errhint("Cast the key to text.")));
+	}
+	getTypeOutputInfo(base_type, &output_function, &is_varlena);
+	return cstring_to_text(OidOutputFunctionCall(output_function, key));
+}
+
+static bytea *
+text_to_utf8(text *value)
+{
+	const char *data = VARDATA_ANY(value);
+	int bytes = VARSIZE_ANY_EXHDR(value);
+	const char *utf8 = outbox_record_utf8("payload", data, &bytes);
+
+	if (utf8 == data)
+		return (bytea *) value;
+	return (bytea *) cstring_to_text_with_len(utf8, bytes);
+}
+
+/* The payload as bytes: text and JSON in UTF-8, bytea as it is. */
+bytea *
+outbox_event_payload(Datum payload, Oid type)
+{
+	Oid base_type = getBaseType(type);
+
+	switch (base_type)
+	{
+		case BYTEAOID:
+			return DatumGetByteaPP(payload);
+		case TEXTOID:
+		case VARCHAROID:
+		case JSONOID:
+			return text_to_utf8(DatumGetTextPP(payload));
+		case JSONBOID:
+		{
+			Jsonb *jsonb = DatumGetJsonbP(payload);
+			char *json = JsonbToCString(NULL, &jsonb->root, VARSIZE(jsonb));
+
+			return text_to_utf8(cstring_to_text(json));
+		}
+		default:
+			break;
+	}
+
+	if (type_is_rowtype(base_type))
+		return text_to_utf8(
+			DatumGetTextPP(DirectFunctionCall1(row_to_json, payload)));
+	if (TypeCategory(base_type) == TYPCATEGORY_STRING)
+	{
+		Oid output_function;
+		bool is_varlena;
+
+		getTypeOutputInfo(base_type, &output_function, &is_varlena);
+		return text_to_utf8(
+			cstring_to_text(OidOutputFunctionCall(output_function, payload)));
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("payload cannot be of type %s", format_type_be(type)),
+			 errhint("Cast the payload to jsonb, json, text or bytea.")));
+	return NULL; /* keep compiler quiet */
+}
+
+static void
+refuse_headers(const char *detail)
+{
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("headers must be an object of strings"),
+					errdetail_internal("%s", detail),
+					errhint("Write headers like "
+							"'{\"name\": \"value\"}'::jsonb.")));
+}
+
+static void
+check_name(const OutboxHeader *header)
+{
+	if (header->name_bytes == strlen(OUTBOX_HEADER_EVENT_ID) &&
+		memcmp(header->name, OUTBOX_HEADER_EVENT_ID, header->name_bytes) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_RESERVED_NAME),
+				 errmsg("header \"%s\" is reserved", OUTBOX_HEADER_EVENT_ID),
+				 errhint("outbox sets it to the value that "
+						 "outbox_emit() returns.")));
+}
+
+static void
+check_size(Size bytes)
+{
+	if (bytes > (Size) outbox_max_event_size_bytes)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("event of %zu bytes is too large", bytes),
+				 errdetail("Key, payload and headers may have %d bytes "
+						   "together, as they are sent.",
+						   outbox_max_event_size_bytes),
+				 errhint("Send less, or raise outbox.max_event_size, and "
+						 "max.message.bytes of the topic in Kafka.")));
+}
+
+/* Adds what headers will have when they are sent. Rendered, a number may have
+ * 10,000 times as many bytes as in jsonb, so it ends where it is too much. */
+static void
+check_headers(Jsonb *headers, Size bytes)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue value;
+	OutboxHeader header;
+
+	if (!JB_ROOT_IS_OBJECT(headers))
+		refuse_headers("They are not a JSON object.");
+	if (JB_ROOT_COUNT(headers) > OUTBOX_HEADERS_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("event has too many headers"),
+				 errdetail("It has %d; outbox allows %d.",
+						   (int) JB_ROOT_COUNT(headers), OUTBOX_HEADERS_MAX),
+				 errhint("Put them into the payload.")));
+
+	it = JsonbIteratorInit(&headers->root);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+		{
+			outbox_record_set_name(&header, &value);
+			check_name(&header);
+		}
+		else if (token == WJB_VALUE)
+		{
+			if (value.type == jbvBinary)
+				refuse_headers("A value is an object or an array.");
+			outbox_record_set_value(&header, &value);
+			bytes += header.name_bytes + header.value_bytes;
+			check_size(bytes);
+		}
+	}
+}
+
+/*
+ * Checks that headers are an object of strings (numbers, booleans and null are
+ * fine, too), that everything can be sent, which is UTF-8, and that it is not
+ * too large then. All but the topic may be NULL.
+ */
+void
+outbox_event_check(const text *key, const bytea *payload, Jsonb *headers)
+{
+	Size bytes = OUTBOX_RECORD_EVENT_ID_BYTES;
+
+	if (key != NULL)
+	{
+		int key_bytes = VARSIZE_ANY_EXHDR(key);
+
+		(void) outbox_record_utf8("key", VARDATA_ANY(key), &key_bytes);
+		bytes += key_bytes;
+	}
+	if (payload != NULL)
+		bytes += VARSIZE_ANY_EXHDR(payload);
+	check_size(bytes);
+	if (headers != NULL)
+		check_headers(headers, bytes);
+}
+
+/*
+ * Emits an event again, as it is, in the current transaction, which has joined
+ * those that emit. It gets another id.
+ */
+void
+outbox_event_emit_again(const OutboxEvent *event, int columns)
+{
+	Datum values[OUTBOX_EVENT_COLUMNS];
+	bool nulls[OUTBOX_EVENT_COLUMNS] = {0};
+	HeapTuple tuple;
+
+	values[OUTBOX_EVENT_ID] = Int64GetDatum(0);
+	values[OUTBOX_EVENT_EVENT_ID] = UUIDPGetDatum(event->event_id);
+	values[OUTBOX_EVENT_EMITTED_AT] = TimestampTzGetDatum(event->emitted_at);
+	values[OUTBOX_EVENT_TOPIC] = PointerGetDatum(event->topic);
+	values[OUTBOX_EVENT_KEY] = PointerGetDatum(event->key);
+	values[OUTBOX_EVENT_PAYLOAD] = PointerGetDatum(event->payload);
+	values[OUTBOX_EVENT_HEADERS] = PointerGetDatum(event->headers);
+	values[OUTBOX_EVENT_EXPIRES_AT] = TimestampTzGetDatum(event->expires_at);
+	nulls[OUTBOX_EVENT_KEY] = (event->key == NULL);
+	nulls[OUTBOX_EVENT_PAYLOAD] = (event->payload == NULL);
+	nulls[OUTBOX_EVENT_HEADERS] = (event->headers == NULL);
+	nulls[OUTBOX_EVENT_EXPIRES_AT] = (event->expires_at == DT_NOEND);
+
+	tuple = heap_form_tuple(outbox_event_tupdesc(columns), values, nulls);
+	outbox_buffer_append(tuple);
+	heap_freetuple(tuple);
+}

@@ -1,0 +1,27 @@
+/*-------------------------------------------------------------------------
+ *
+ * event_args.h
+ *	  From the arguments of outbox_emit() to a row of outbox.event.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_EVENT_ARGS_H
+#define OUTBOX_EVENT_ARGS_H
+
+#include "outbox.h"
+
+#include "access/htup.h"
+#include "access/tupdesc.h"
+#include "utils/jsonb.h"
+
+#include "store/store.h"
+
+extern TupleDesc outbox_event_tupdesc(int columns);
+extern text *outbox_event_topic(text *topic);
+extern text *outbox_event_key(Datum key, Oid type);
+extern bytea *outbox_event_payload(Datum payload, Oid type);
+extern void outbox_event_check(const text *key, const bytea *payload,
+							   Jsonb *headers);
+extern void outbox_event_emit_again(const OutboxEvent *event, int columns);
+
+#endif /* OUTBOX_EVENT_ARGS_H */

@@ -1,0 +1,379 @@
+/*-------------------------------------------------------------------------
+ *
+ * xact.c
+ *	  Writes the buffered events into the outbox while their transaction
+ *	  commits, between XACT_EVENT_PRE_COMMIT and XACT_EVENT_COMMIT.
+ *
+ * Why so late: the transaction holds all its locks by then, so ids follow the
+ * order in which conflicting transactions commit; and they are in flight for
+ * milliseconds, however long the transaction was. The callbacks are
+ * registered at library load: the first registered is called last, so that
+ * other extensions' work at pre-commit stays outside that window.
+ *
+ * Locks: the sequence is the gate. The first outbox_emit() of a transaction
+ * takes RowExclusiveLock on it (which nextval() would take anyway), before
+ * any other lock of ours, and keeps it until the end: what was looked up
+ * stays valid. DROP EXTENSION waits for it with empty hands, too (extension_locks.c).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "access/htup_details.h"
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/namespace.h"
+#include "commands/extension.h"
+#include "commands/sequence.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/lsyscache.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "emit/event_args.h"
+#include "emit/xact.h"
+#include "emit/xact_buffer.h"
+#include "guc.h"
+#include "schedule/delayed.h"
+#include "shared/horizon.h"
+#include "shared/load_guard.h"
+#include "shared/segment.h"
+#include "shared/shmem.h"
+#include "store/pending.h"
+#include "store/table_writer.h"
+
+/* The current transaction, if it emits */
+typedef struct OutboxTransaction
+{
+	bool joined;   /* the gate is locked, the fields below are valid */
+	bool flushed;  /* at or after pre-commit: too late to emit */
+	bool inflight; /* our slot is set */
+	OutboxDatabase *db;
+	Oid sequence;
+	int columns;         /* of outbox.event */
+	TimestampTz due_min; /* the first of its delayed events; 0 = none */
+	int64 delayed;       /* how many these are, and ... */
+	int64 bytes;         /* ... how large all are, once they are written */
+} OutboxTransaction;
+
+static OutboxTransaction current;
+
+/* Where emitting is impossible whatever the arguments are */
+static void
+check_allowed(void)
+{
+	outbox_shmem_require();
+	if (RecoveryInProgress())
+		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+						errmsg("cannot emit an event during recovery"),
+						errhint("Emit events on the primary server.")));
+	if (XactReadOnly)
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot emit an event in a read-only transaction"),
+				 errhint("Use a READ WRITE transaction; see "
+						 "default_transaction_read_only.")));
+	if (IsInParallelMode())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("cannot emit an event during a parallel operation"),
+				 errhint("Mark the calling function PARALLEL UNSAFE.")));
+	if (current.flushed)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("cannot emit an event while the transaction commits"),
+				 errhint("Emit it before, or in a deferred constraint "
+						 "trigger.")));
+}
+
+/* A relation of ours, without asking for any privilege on the schema. */
+static Oid
+find_relation(const char *name)
+{
+	Oid schema = get_namespace_oid(OUTBOX_SCHEMA, true);
+
+	return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+}
+
+/* Locks the sequence; InvalidOid if the extension is not there (any more). */
+static Oid
+lock_gate(void)
+{
+	for (;;)
+	{
+		Oid sequence = find_relation(OUTBOX_SEQUENCE);
+
+		if (!OidIsValid(sequence))
+			return InvalidOid;
+		LockRelationOid(sequence, RowExclusiveLock);
+		if (find_relation(OUTBOX_SEQUENCE) == sequence)
+			return sequence;
+		/* it was dropped while we waited; perhaps there is a new one */
+		UnlockRelationOid(sequence, RowExclusiveLock);
+	}
+}
+
+/*
+ * How many columns outbox.event has, or 0 if there is no such table. Raises
+ * 55000 for a table that this library does not know; which types they are is
+ * looked at when rows are written.
+ */
+static int
+count_columns(void)
+{
+	Oid event = find_relation(OUTBOX_EVENT_TABLE);
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(event));
+	int columns;
+
+	if (!HeapTupleIsValid(tuple))
+		return 0;
+	columns = ((Form_pg_class) GETSTRUCT(tuple))->relnatts;
+	ReleaseSysCache(tuple);
+	if (columns != OUTBOX_EVENT_COLUMNS_1_0 && columns != OUTBOX_EVENT_COLUMNS)
+		outbox_rows_refuse(OUTBOX_EVENT_TABLE);
+	return columns;
+}
+
+/*
+ * Makes the current transaction one that emits: checks that it may, and locks
+ * the gate. Nothing that is looked up here is kept beyond the transaction, so
+ * that DROP and CREATE EXTENSION in between are harmless. Returns how many
+ * columns an event has: fewer, until ALTER EXTENSION UPDATE.
+ *
+ * by_relay: the relay itself, which looks after restores by itself
+ */
+int
+outbox_commit_join(bool by_relay)
+{
+	check_allowed();
+	if (current.joined)
+		return current.columns;
+
+	current.sequence = lock_gate();
+	current.columns = count_columns();
+	if (!OidIsValid(current.sequence) || current.columns == 0)
+	{
+		if (OidIsValid(get_extension_oid(OUTBOX_EXTENSION, true)))
+			outbox_rows_refuse(OUTBOX_EVENT_TABLE);
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension \"%s\" does not exist in this database",
+						OUTBOX_EXTENSION),
+				 errhint("Run CREATE EXTENSION %s.", OUTBOX_EXTENSION)));
+	}
+	current.db = outbox_shmem_my_database();
+	if (!by_relay)
+		outbox_restore_check(current.db);
+	current.joined = true;
+	return current.columns;
+}
+
+/*
+ * May an event of so many bytes be added to the current transaction, which has
+ * joined? Raises 53400 if too much is waiting.
+ */
+void
+outbox_commit_check_pending(Size bytes)
+{
+	outbox_pending_check(current.db, outbox_buffer_events() + 1,
+						 outbox_buffer_bytes() + (int64) bytes);
+}
+
+/* A delayed event of the current transaction will be due at that time. */
+void
+outbox_commit_note_due(TimestampTz due)
+{
+	if (current.due_min == 0 || due < current.due_min)
+		current.due_min = due;
+}
+
+/* Takes the next id. The first column of the tuple has room for it. */
+static uint64
+take_id(HeapTuple tuple, uint64 first_id)
+{
+	int64 id = nextval_internal(current.sequence, false);
+
+	if ((uint64) id < first_id)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sequence \"%s.%s\" was set back", OUTBOX_SCHEMA,
+						OUTBOX_SEQUENCE),
+				 errdetail("It returned %lld, but ids up to %lld have been "
+						   "used.",
+						   (long long) id, (long long) first_id - 1),
+				 errhint("Run SELECT setval('%s.%s', %lld).", OUTBOX_SCHEMA,
+						 OUTBOX_SEQUENCE, (long long) first_id - 1)));
+	StaticAssertStmt(OUTBOX_EVENT_ID == 0, "id must be the first column");
+	memcpy((char *) tuple->t_data + tuple->t_data->t_hoff, &id, sizeof(id));
+	return (uint64) id;
+}
+
+/* Tells that our own transaction has dropped the extension. */
+static void
+report_dropped(void)
+{
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("extension \"%s\" was dropped after events were "
+						   "emitted in this transaction",
+						   OUTBOX_EXTENSION),
+					errhint("Drop it in a transaction of its own.")));
+}
+
+/* Writes all events of the transaction. The steps' order: horizon.c. */
+static void
+write_events(void)
+{
+	OutboxBufferReader reader;
+	OutboxRowWriter *events;
+	OutboxRowWriter *delayed = NULL;
+	HeapTuple tuple;
+	uint64 first_id;
+	uint64 last_id = 0;
+	Oid segment;
+
+	/* as it was not when the events were emitted */
+	if (XactReadOnly)
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot write emitted events: the transaction has "
+						"become read-only"),
+				 errhint("A transaction that emits must stay READ WRITE until "
+						 "it commits.")));
+
+	/* again: it may have begun since */
+	outbox_restore_check(current.db);
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(current.sequence)))
+		report_dropped();
+	segment = outbox_segment_lock_current(current.db);
+	if (!OidIsValid(segment))
+		outbox_rows_refuse(OUTBOX_EVENT_TABLE);
+
+	/* those that write to tables with TOAST must have a snapshot */
+	PushActiveSnapshot(GetTransactionSnapshot());
+	events = outbox_rows_begin(segment, outbox_event_tupdesc(current.columns));
+	if (current.due_min != 0)
+	{
+		Oid table = find_relation(OUTBOX_DELAYED_TABLE);
+
+		if (!OidIsValid(table))
+			outbox_rows_refuse(OUTBOX_DELAYED_TABLE);
+		delayed = outbox_rows_begin(
+			table, outbox_event_tupdesc(OUTBOX_DELAYED_COLUMNS));
+	}
+	outbox_buffer_rewind(&reader);
+	first_id = outbox_horizon_enter(current.db);
+	current.inflight = true;
+	while ((tuple = outbox_buffer_next(&reader)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		last_id = take_id(tuple, first_id);
+		if (HeapTupleHeaderGetNatts(tuple->t_data) == OUTBOX_DELAYED_COLUMNS)
+		{
+			outbox_rows_add(delayed, tuple);
+			current.delayed++;
+		}
+		else
+			outbox_rows_add(events, tuple);
+	}
+	outbox_horizon_issued(current.db, last_id);
+	outbox_rows_end(events);
+	if (delayed != NULL)
+		outbox_rows_end(delayed);
+	PopActiveSnapshot();
+}
+
+static void
+pre_commit(void)
+{
+	ResourceOwner old_owner = CurrentResourceOwner;
+
+	current.flushed = true;
+	if (!outbox_buffer_is_empty())
+	{
+		/* a procedure that commits runs in its portal's owner */
+		CurrentResourceOwner = TopTransactionResourceOwner;
+		write_events();
+		current.bytes = outbox_buffer_bytes();
+		/* what triggers of others on our tables have deferred, see table_writer.c:
+		 * the time for it is over, but for this */
+		AfterTriggerFireDeferred();
+		CurrentResourceOwner = old_owner;
+	}
+	outbox_buffer_close();
+}
+
+static void
+end_transaction(bool committed)
+{
+	if (committed && current.due_min != 0)
+		outbox_delayed_tell(current.db, current.due_min);
+	if (committed && current.inflight)
+		outbox_pending_committed(current.db, current.bytes, current.delayed);
+	if (current.inflight)
+		outbox_horizon_leave(current.db, committed ? XactLastCommitEnd
+												   : InvalidXLogRecPtr);
+	outbox_buffer_forget();
+	memset(&current, 0, sizeof(current));
+}
+
+static void
+xact_callback(XactEvent event, void *arg)
+{
+	(void) arg;
+
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+			pre_commit();
+			break;
+		case XACT_EVENT_PRE_PREPARE:
+			/* the events would be lost between here and COMMIT PREPARED */
+			if (!outbox_buffer_is_empty())
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("cannot PREPARE a transaction that has "
+								"emitted events"),
+						 errhint("Use COMMIT, or emit the events in another "
+								 "transaction.")));
+			break;
+		case XACT_EVENT_COMMIT:
+			end_transaction(true);
+			break;
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			end_transaction(false);
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+subxact_callback(SubXactEvent event, SubTransactionId my_subid,
+				 SubTransactionId parent_subid, void *arg)
+{
+	(void) my_subid;
+	(void) parent_subid;
+	(void) arg;
+
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
+		outbox_buffer_commit_sub(GetCurrentTransactionNestLevel());
+	else if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
+		outbox_buffer_abort_sub(GetCurrentTransactionNestLevel());
+		/* the lock on the gate may have been this subtransaction's */
+		current.joined = false;
+	}
+}
+
+/* Called once, while the postmaster loads the library. */
+void
+outbox_commit_install_hooks(void)
+{
+	RegisterXactCallback(xact_callback, NULL);
+	RegisterSubXactCallback(subxact_callback, NULL);
+}

@@ -1,0 +1,20 @@
+/*-------------------------------------------------------------------------
+ *
+ * xact.h
+ *	  Events and the end of the transaction that emitted them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_XACT_H
+#define OUTBOX_XACT_H
+
+#include "outbox.h"
+
+#include "datatype/timestamp.h"
+
+extern void outbox_commit_install_hooks(void);
+extern int outbox_commit_join(bool by_relay);
+extern void outbox_commit_check_pending(Size bytes);
+extern void outbox_commit_note_due(TimestampTz due);
+
+#endif /* OUTBOX_XACT_H */

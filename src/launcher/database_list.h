@@ -1,0 +1,39 @@
+/*-------------------------------------------------------------------------
+ *
+ * database_list.h
+ *	  The databases, as the launcher knows them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_DATABASE_LIST_H
+#define OUTBOX_DATABASE_LIST_H
+
+#include "outbox.h"
+
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+#include "postmaster/bgworker.h"
+
+/* One database, as the launcher knows it */
+typedef struct OutboxCandidate
+{
+	Oid dbid;
+	NameData name;
+	bool listed; /* found in pg_database this time */
+	bool connectable;
+	bool folded_told;               /* outbox.databases almost names it */
+	bool absent;                    /* the extension is not there */
+	bool known;                     /* it is there */
+	bool wanted;                    /* a relay is, and none runs */
+	BackgroundWorkerHandle *handle; /* NULL = we have started none */
+	int launch;                     /* index, as long as there is a handle */
+	int failures;                   /* short lives, one after another */
+	TimestampTz started_at;
+	TimestampTz not_before;
+} OutboxCandidate;
+
+extern List *outbox_candidates;
+
+extern void outbox_candidates_list(void);
+
+#endif /* OUTBOX_DATABASE_LIST_H */

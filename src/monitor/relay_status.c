@@ -1,0 +1,173 @@
+/*-------------------------------------------------------------------------
+ *
+ * relay_status.c
+ *	  What SQL can see of a relay, and outbox.wait_published().
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "commands/dbcommands.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "guc.h"
+#include "shared/relay_state.h"
+#include "shared/shmem.h"
+#include "shared/wait.h"
+
+PG_FUNCTION_INFO_V1(outbox_relay_status_1_0);
+PG_FUNCTION_INFO_V1(outbox_wait_published_1_0);
+
+#define STATUS_COLUMNS 8
+
+static const char *
+state_name(OutboxRelayState state)
+{
+	switch (state)
+	{
+		case OUTBOX_RELAY_STOPPED:
+			if (!outbox_enabled || !outbox_guc_database_allowed(
+									   get_database_name(MyDatabaseId), NULL))
+				return "disabled";
+			return "stopped";
+		case OUTBOX_RELAY_STARTING:
+			return "starting";
+		case OUTBOX_RELAY_INCOMPATIBLE:
+			return "incompatible";
+		case OUTBOX_RELAY_UNCONFIGURED:
+			return "unconfigured";
+		case OUTBOX_RELAY_PUBLISHING:
+			return "publishing";
+		case OUTBOX_RELAY_UNAVAILABLE:
+			return "unavailable";
+		case OUTBOX_RELAY_UNTRUSTED:
+			return "untrusted";
+		case OUTBOX_RELAY_UNAUTHENTICATED:
+			return "unauthenticated";
+		case OUTBOX_RELAY_HALTED:
+			return "halted";
+	}
+	return "unknown";
+}
+
+static void
+set_time(Datum *values, bool *nulls, int column, TimestampTz time)
+{
+	nulls[column] = (time == 0);
+	values[column] = TimestampTzGetDatum(time);
+}
+
+/*
+ * outbox.relay_status(): the relay of this database as shared memory knows
+ * it. Positions are null until it has started for the first time.
+ */
+Datum
+outbox_relay_status_1_0(PG_FUNCTION_ARGS)
+{
+	TupleDesc tupdesc;
+	Datum values[STATUS_COLUMNS];
+	bool nulls[STATUS_COLUMNS] = {0};
+	OutboxRelayStatus status = {0};
+	OutboxDatabase *db;
+	bool ready = false;
+	uint64 position = 0;
+	uint64 horizon = 0;
+	uint64 published = 0;
+	TimestampTz since;
+	char *why;
+
+	outbox_shmem_require();
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+
+	LWLockAcquire(outbox_shmem->lock, LW_SHARED);
+	db = outbox_shmem_find(MyDatabaseId);
+	if (db != NULL)
+		status = db->relay;
+	LWLockRelease(outbox_shmem->lock);
+	if (db != NULL)
+	{
+		ready = pg_atomic_read_u32(&db->relay_ready) != 0;
+		position = pg_atomic_read_u64(&db->position);
+		horizon = pg_atomic_read_u64(&db->horizon);
+		published = pg_atomic_read_u64(&db->published);
+	}
+
+	values[0] = CStringGetTextDatum(
+		status.failing_since != 0 ? "failing" : state_name(status.state));
+	set_time(values, nulls, 1,
+			 status.failing_since != 0 ? status.failing_since
+									   : status.state_since);
+	nulls[2] = (status.pid == 0);
+	values[2] = Int32GetDatum(status.pid);
+	nulls[3] = !ready;
+	values[3] = Int64GetDatum((int64) position);
+	nulls[4] = !ready || horizon == 0;
+	values[4] = Int64GetDatum((int64) horizon);
+	values[5] = Int64GetDatum((int64) published);
+	if (status.pid == 0 && (why = outbox_status_why_none(
+								get_database_name(MyDatabaseId), &since)))
+	{
+		strlcpy(status.last_error, why, sizeof(status.last_error));
+		status.last_error_at = since;
+	}
+	nulls[6] = (status.last_error_at == 0);
+	values[6] = CStringGetTextDatum(status.last_error);
+	set_time(values, nulls, 7, status.last_error_at);
+
+	PG_RETURN_DATUM(HeapTupleGetDatum(
+		heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
+}
+
+/* How far the events are of which we know now that they have committed */
+static bool
+is_published(OutboxDatabase *db, uint64 *target)
+{
+	if (pg_atomic_read_u32(&db->relay_ready) == 0)
+		return false;
+	/* only now it is sure that last_issued covers what was there before the
+	 * server started */
+	pg_memory_barrier();
+	if (*target == 0)
+		*target = pg_atomic_read_u64(&db->last_issued);
+	return pg_atomic_read_u64(&db->position) >= *target;
+}
+
+/*
+ * outbox.wait_published(timeout interval): waits until everything that was
+ * committed before the call is acknowledged or parked. False if that takes
+ * longer.
+ */
+Datum
+outbox_wait_published_1_0(PG_FUNCTION_ARGS)
+{
+	Interval *timeout = PG_GETARG_INTERVAL_P(0);
+	TimestampTz deadline;
+	OutboxDatabase *db;
+	uint64 target = 0;
+	bool published;
+
+	outbox_shmem_require();
+	db = outbox_shmem_my_database();
+	deadline = DatumGetTimestampTz(DirectFunctionCall2(
+		timestamptz_pl_interval, TimestampTzGetDatum(GetCurrentTimestamp()),
+		IntervalPGetDatum(timeout)));
+
+	ConditionVariablePrepareToSleep(&db->position_moved);
+	while (!(published = is_published(db, &target)))
+	{
+		long left_ms =
+			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+
+		if (left_ms <= 0)
+			break;
+		ConditionVariableTimedSleep(&db->position_moved, left_ms,
+									outbox_wait_event(OUTBOX_WAIT_PUBLISHED));
+	}
+	ConditionVariableCancelSleep();
+	PG_RETURN_BOOL(published);
+}

@@ -1,0 +1,21 @@
+/*-------------------------------------------------------------------------
+ *
+ * to_dead_letter.h
+ *	  Dead letters made of events that cannot be handled.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_TO_DEAD_LETTER_H
+#define OUTBOX_TO_DEAD_LETTER_H
+
+#include "store/store.h"
+
+extern OutboxStoreStatus outbox_bury(const char *relay, const char *table,
+									 uint64 id, const char *error,
+									 bool no_copy);
+extern OutboxStoreStatus outbox_bury_parked(const char *relay, uint64 id,
+											const char *error, bool no_copy);
+extern OutboxStoreStatus outbox_bury_copy(const char *relay,
+										  const char *error);
+
+#endif /* OUTBOX_TO_DEAD_LETTER_H */

@@ -1,0 +1,217 @@
+/*-------------------------------------------------------------------------
+ *
+ * outage.c
+ *	  Tells an outage: in the relay's state, and with one line in the log when
+ *	  it begins and one when it is over.
+ *
+ * The sink goes on trying by itself. It may tell of a lost connection once
+ * only, perhaps while there was nothing to send, and it tells nothing while
+ * brokers refuse for now or keep silent; so silence counts, too.
+ *
+ * It tells of each broker that cannot be reached, and tells it again, before
+ * or after it tells that none can be. In the log, the reason is part of the
+ * line with which the outage begins.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include <syslog.h>
+
+#include "utils/timestamp.h"
+
+#include "publish/outage.h"
+#include "publish/recovery.h"
+#include "shared/relay_state.h"
+#include "sink/client_log.h"
+
+/* how long brokers may be silent until it is called an outage */
+#define SILENCE_MS 5000
+
+/* how long the reason is waited for, once no broker can be reached */
+#define REASON_MS  200
+
+/* answers so soon after a lost connection do not end an outage */
+#define ECHO_MS    1000
+
+/* What is said of each trouble, and what can be done about it */
+typedef struct Words
+{
+	OutboxRelayState state;
+	const char *what;
+	const char *hint; /* or NULL */
+} Words;
+
+static const Words words[] = {
+	[OUTBOX_TROUBLE_AWAY] = {OUTBOX_RELAY_UNAVAILABLE, "Kafka is unavailable",
+							 NULL},
+	[OUTBOX_TROUBLE_UNTRUSTED] =
+		{OUTBOX_RELAY_UNTRUSTED, "we do not trust Kafka's certificate",
+		 "Let ssl.ca.location name the certificate of the authority that has "
+		 "signed it, and reload."},
+	[OUTBOX_TROUBLE_HOST] =
+		{OUTBOX_RELAY_UNTRUSTED, "Kafka's certificate is of another host",
+		 "Use the certificate's names in outbox.bootstrap_servers and in the "
+		 "brokers' advertised.listeners."},
+	[OUTBOX_TROUBLE_EXPIRED] =
+		{OUTBOX_RELAY_UNTRUSTED, "Kafka's certificate is not valid now",
+		 "Renew the brokers' certificate, or set this machine's clock."},
+	[OUTBOX_TROUBLE_TLS] =
+		{OUTBOX_RELAY_UNAVAILABLE, "Kafka and we do not agree about TLS",
+		 "Compare security.protocol, and the properties that begin with ssl, "
+		 "with the brokers' listener."},
+	[OUTBOX_TROUBLE_CERTIFICATE] =
+		{OUTBOX_RELAY_UNAUTHENTICATED, "Kafka refuses our certificate",
+		 "Let ssl.certificate.location and ssl.key.location name one that the "
+		 "brokers trust, and reload."},
+	[OUTBOX_TROUBLE_LOGIN] =
+		{OUTBOX_RELAY_UNAUTHENTICATED, "Kafka refuses our credentials",
+		 "Correct the properties that begin with sasl, and reload."},
+};
+
+static void
+begin(OutboxStream *stream, const char *reason)
+{
+	const Words *said = &words[stream->trouble];
+
+	if (stream->trouble_since == 0)
+		stream->trouble_since = GetCurrentTimestamp();
+	stream->complaint_untold = false;
+	outbox_status_error(stream->db, reason);
+	outbox_status_set(stream->db, said->state);
+	ereport(LOG, (errmsg("outbox relay for database \"%s\": %s: %s",
+						 stream->database, said->what, reason),
+				  errdetail("Events are kept, and published when it is back."),
+				  said->hint ? errhint("%s", said->hint) : 0));
+}
+
+static void
+complain(OutboxStream *stream, OutboxTrouble trouble, const char *reason)
+{
+	stream->trouble = trouble;
+	strlcpy(stream->complaint, reason, sizeof(stream->complaint));
+}
+
+/* No broker can be reached, or they refuse our credentials. */
+void
+outbox_trouble_unreachable(OutboxStream *stream, OutboxFailure failure,
+						   OutboxTrouble trouble, const char *reason)
+{
+	if (failure == OUTBOX_FAILURE_LOGIN)
+	{
+		bool news = stream->trouble_since == 0 || stream->trouble != trouble;
+
+		complain(stream, trouble, reason);
+		outbox_settle_login(stream);
+		if (news)
+			begin(stream, reason);
+	}
+	/* a connection lost while there is nothing to send is no outage */
+	else if (outbox_publish_is_pending(stream) &&
+			 stream->unreachable_since == 0)
+		stream->unreachable_since = GetCurrentTimestamp();
+}
+
+/* Are they the same, but for the time that librdkafka adds in parentheses? */
+static bool
+same_reason(const char *a, const char *b)
+{
+	size_t len = strcspn(a, "(");
+
+	return len == strcspn(b, "(") && strncmp(a, b, len) == 0;
+}
+
+/*
+ * A broker cannot be reached. If that is an outage, it is told with it; if
+ * not, because others answer, it is told then.
+ */
+void
+outbox_trouble_lost(OutboxStream *stream, OutboxTrouble trouble,
+					const char *reason)
+{
+	/* in an outage that has been told: only if that explains it better */
+	if (stream->trouble_since != 0 && stream->trouble != trouble)
+	{
+		if (trouble == OUTBOX_TROUBLE_AWAY)
+			return;
+		complain(stream, trouble, reason);
+		begin(stream, reason);
+		return;
+	}
+	if (stream->trouble_since == 0 && outbox_publish_is_pending(stream) &&
+		!same_reason(stream->complaint, reason))
+		stream->complaint_untold = true;
+	complain(stream, trouble, reason);
+	outbox_liblog(LOG_INFO, reason);
+}
+
+/* Keeps what the sink has said last, in case no answer comes. */
+void
+outbox_trouble_complaint(OutboxStream *stream, int log_level,
+						 const char *message)
+{
+	if (log_level <= LOG_WARNING && stream->trouble == OUTBOX_TROUBLE_AWAY)
+		complain(stream, OUTBOX_TROUBLE_AWAY, message);
+}
+
+/*
+ * How long until missing answers are called an outage; -1 if none are
+ * missing, or it is called one already.
+ */
+long
+outbox_trouble_patience_ms(const OutboxStream *stream)
+{
+	TimestampTz since = stream->answered_at;
+	int patience_ms = SILENCE_MS;
+
+	if (!outbox_publish_is_pending(stream) || stream->trouble_since != 0)
+		return -1;
+	if (stream->unreachable_since != 0)
+	{
+		since = stream->unreachable_since;
+		patience_ms = stream->complaint[0] ? 0 : REASON_MS;
+	}
+	return TimestampDifferenceMilliseconds(
+		GetCurrentTimestamp(),
+		TimestampTzPlusMilliseconds(since, patience_ms));
+}
+
+/* Answers may have been missing for too long. */
+void
+outbox_trouble_check(OutboxStream *stream)
+{
+	if (outbox_trouble_patience_ms(stream) == 0)
+		begin(stream,
+			  stream->complaint[0] ? stream->complaint : "no broker answers");
+}
+
+/* An event has been acknowledged. */
+void
+outbox_trouble_over(OutboxStream *stream)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz since = Max(stream->trouble_since, stream->unreachable_since);
+
+	stream->answered_at = now;
+	/* it may be an answer from before, that was still under way */
+	if (outbox_publish_is_pending(stream) &&
+		!TimestampDifferenceExceeds(since, now, ECHO_MS))
+		return;
+	if (stream->complaint_untold)
+		outbox_liblog(LOG_WARNING, stream->complaint);
+	stream->complaint_untold = false;
+	stream->complaint[0] = '\0';
+	stream->trouble = OUTBOX_TROUBLE_AWAY;
+	if (since != 0)
+		stream->back_at = now;
+	stream->unreachable_since = 0;
+	if (stream->trouble_since == 0)
+		return;
+	outbox_status_set(stream->db, OUTBOX_RELAY_PUBLISHING);
+	ereport(LOG,
+			(errmsg("outbox relay for database \"%s\": Kafka is available "
+					"again after %ld s",
+					stream->database,
+					(long) ((now - stream->trouble_since) / USECS_PER_SEC))));
+	stream->trouble_since = 0;
+}

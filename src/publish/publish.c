@@ -1,0 +1,546 @@
+/*-------------------------------------------------------------------------
+ *
+ * publish.c
+ *	  The stream of events from the store through the window to the sink: the
+ *	  only place that knows all three.
+ *
+ *	  read_upto	every id up to here has been read or does not exist
+ *	  position	every event up to here is acknowledged: the oldest one in the
+ *				window less one, or read_upto if the window is empty
+ *
+ * Reading goes on while earlier pages are in flight, until the window is
+ * full. The functions do not wait, but for outbox_publish_drain(). After an
+ * error in outbox_publish_page() what it has handed to the sink stays in the
+ * window, and it goes on behind that: outbox_publish_undo().
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "storage/procsignal.h"
+#include "utils/timestamp.h"
+
+#include "format/record.h"
+#include "guc.h"
+#include "poison/crash_note.h"
+#include "poison/guard.h"
+#include "poison/to_dead_letter.h"
+#include "publish/outage.h"
+#include "publish/park.h"
+#include "publish/publish.h"
+#include "publish/recovery.h"
+#include "publish/stuck.h"
+#include "retry/blocked_keys.h"
+#include "retry/parked_writer.h"
+#include "shared/horizon.h"
+#include "shared/relay_state.h"
+#include "shared/shutdown.h"
+#include "shared/wait.h"
+#include "sink/client_log.h"
+#include "store/pending.h"
+#include "store/segment_reader.h"
+
+/* rows that one transaction reads at most */
+#define PAGE_ROWS     2000
+
+/* how soon tables that others have locked are tried again */
+#define BUSY_RETRY_MS 50
+
+/* The position, which only grows. */
+uint64
+outbox_publish_position(const OutboxStream *stream)
+{
+	uint64 position = stream->read_upto;
+
+	if (stream->window != NULL && !outbox_window_is_empty(stream->window))
+		position = outbox_window_oldest(stream->window) - 1;
+	return position;
+}
+
+/* Does the sink owe us answers? */
+bool
+outbox_publish_is_pending(const OutboxStream *stream)
+{
+	return stream->sink != NULL &&
+		   outbox_window_unanswered(stream->window) > 0;
+}
+
+/* Shows others how far we are. */
+void
+outbox_publish_show_position(OutboxStream *stream)
+{
+	uint64 position = outbox_publish_position(stream);
+
+	if (pg_atomic_read_u64(&stream->db->position) == position)
+		return;
+	pg_atomic_write_u64(&stream->db->position, position);
+	outbox_pending_passed(stream->db, position);
+	ConditionVariableBroadcast(&stream->db->position_moved);
+}
+
+static void
+take_delivered(OutboxStream *stream, uint64 count)
+{
+	pg_atomic_fetch_add_u64(&stream->db->published, count);
+	stream->login_failures = 0;
+	stream->life.delivered_at = GetCurrentTimestamp();
+	outbox_trouble_over(stream);
+}
+
+/* Takes in all that the sink has to tell. Returns whether there was any. */
+bool
+outbox_publish_poll(OutboxStream *stream)
+{
+	OutboxSinkEvent event;
+	uint64 delivered = 0;
+	bool any = false;
+
+	while (stream->sink != NULL && stream->api->poll(stream->sink, &event))
+	{
+		any = true;
+		switch (event.type)
+		{
+			case OUTBOX_SINK_DELIVERED:
+				outbox_window_done(stream->window, event.tag);
+				delivered++;
+				break;
+			case OUTBOX_SINK_PURGED:
+				outbox_window_answered(stream->window, event.tag);
+				break;
+			case OUTBOX_SINK_FAILED:
+				outbox_settle_failed(stream, event.tag, event.failure,
+									 event.message);
+				break;
+			case OUTBOX_SINK_FATAL:
+				outbox_settle_given_up(stream, event.message);
+				break;
+			case OUTBOX_SINK_TOPIC:
+				outbox_stuck_answer(stream, &event);
+				break;
+			case OUTBOX_SINK_LOST:
+				outbox_trouble_lost(stream, event.trouble, event.message);
+				break;
+			case OUTBOX_SINK_UNREACHABLE:
+				outbox_trouble_unreachable(stream, event.failure,
+										   event.trouble, event.message);
+				break;
+			case OUTBOX_SINK_LOG:
+				outbox_trouble_complaint(stream, event.log_level,
+										 event.message);
+				outbox_liblog(event.log_level, event.message);
+				break;
+		}
+	}
+	if (delivered > 0)
+		take_delivered(stream, delivered);
+	else
+		outbox_trouble_check(stream);
+	return any;
+}
+
+/* the sink is being given this event, which is not in the window yet */
+static uint64 handing_over = 0;
+
+/* What outbox_page_read() left off at */
+typedef struct PageState
+{
+	OutboxStream *stream;
+	uint64 last_id; /* 0 = none taken */
+	bool stopped;   /* window or sink are full */
+	bool held;      /* by an outage */
+	TimestampTz now;
+	OutboxAside aside;
+} PageState;
+
+/* An event has its place in the window. */
+static void
+taken(PageState *page, uint64 id)
+{
+	page->last_id = id;
+	page->stream->read_upto = id;
+}
+
+/* Passes over an event that is done already. */
+static bool
+pass_done(uint64 id, void *arg)
+{
+	PageState *page = arg;
+	OutboxWindow *window = page->stream->window;
+	uint64 tag = outbox_window_next_tag(window);
+
+	if (!outbox_settle_is_done(page->stream, id))
+		return false;
+	/* it has a place in the window, too, until the position passes it: so no
+	 * more than a window is remembered when this sink ends */
+	outbox_window_add(window, id, 0, NULL, page->now);
+	outbox_window_done(window, tag);
+	taken(page, id);
+	return true;
+}
+
+/* An event that is not sent, but parked: done with the page's transaction. */
+static void
+set_aside(PageState *page, uint64 id)
+{
+	outbox_window_set_aside(page->stream->window, id);
+	taken(page, id);
+}
+
+/* Parks an event that must not be sent; false if it must. */
+static bool
+is_set_aside(PageState *page, const OutboxEvent *event)
+{
+	if (event->expires_at <= page->now)
+		outbox_aside_expired(&page->aside, event);
+	else if (outbox_blocks_has(event))
+		outbox_aside_queue(&page->aside, event);
+	else if (!outbox_aside_suspect(&page->aside, event))
+		return false;
+	set_aside(page, event->id);
+	return true;
+}
+
+/* Events that must not be sent are refused here, others by the sink. */
+static OutboxSinkAnswer
+send(OutboxStream *stream, OutboxRecord *record, const OutboxEvent *event,
+	 OutboxFailure *failure, char *error)
+{
+	OutboxSinkAnswer answer;
+	OutboxTopic *topic;
+
+	record->tag = outbox_window_next_tag(stream->window);
+	record->bytes = 0;
+	if (!outbox_record_from_event(record, event, error))
+	{
+		*failure = OUTBOX_FAILURE_INVALID;
+		return OUTBOX_SINK_REFUSED;
+	}
+	if (!outbox_window_has_room(stream->window, record->bytes))
+		return OUTBOX_SINK_FULL;
+	topic = outbox_topic_find(record->topic);
+	if (topic->error != NULL)
+	{
+		/* its events are kept back, to be parked together */
+		*failure = OUTBOX_FAILURE_TOPIC;
+		strlcpy(error, topic->error, OUTBOX_SINK_ERROR_MAX);
+		return OUTBOX_SINK_REFUSED;
+	}
+	outbox_life_note(OUTBOX_LANE_STREAM, event->id);
+	handing_over = event->id;
+	answer = stream->api->publish(stream->sink, record, failure, error);
+	handing_over = 0;
+	return answer;
+}
+
+/* The event gets its place in the window. */
+static void
+add_to_window(PageState *page, const OutboxEvent *event,
+			  const OutboxRecord *record)
+{
+	OutboxStream *stream = page->stream;
+
+	if (outbox_window_is_empty(stream->window))
+	{
+		stream->answered_at = GetCurrentTimestamp();
+		stream->life.expires_first = DT_NOEND;
+	}
+	stream->life.expires_first =
+		Min(stream->life.expires_first, event->expires_at);
+	outbox_window_add(stream->window, event->id, record->bytes,
+					  outbox_topic_find(record->topic), page->now);
+	taken(page, event->id);
+}
+
+/* Takes one event; false if it must wait. */
+static bool
+publish_event(const OutboxEvent *event, void *arg)
+{
+	PageState *page = arg;
+	OutboxStream *stream = page->stream;
+	OutboxRecord record;
+	OutboxFailure failure;
+	char error[OUTBOX_SINK_ERROR_MAX];
+
+	if (outbox_aside_is_full(&page->aside))
+	{
+		page->stopped = true;
+		return false;
+	}
+	if (is_set_aside(page, event))
+		return true;
+
+	/* in an outage it waits here, not in the sink, which would publish it
+	 * however late; but one event must try if the outage is over */
+	if (event->expires_at != DT_NOEND && stream->trouble_since != 0 &&
+		outbox_window_unanswered(stream->window) > 0)
+	{
+		page->stopped = page->held = true;
+		return false;
+	}
+
+	switch (send(stream, &record, event, &failure, error))
+	{
+		case OUTBOX_SINK_ACCEPTED:
+			add_to_window(page, event, &record);
+			return true;
+		case OUTBOX_SINK_FULL:
+			break;
+		case OUTBOX_SINK_ENDED:
+			outbox_settle_begin(stream);
+			break;
+		case OUTBOX_SINK_REFUSED:
+			/* the sink has never had it, and would not take it again */
+			if (outbox_park_is_final(failure))
+			{
+				outbox_park_failed(stream, &page->aside, event, failure, error,
+								   1);
+				set_aside(page, event->id);
+				return true;
+			}
+			add_to_window(page, event, &record);
+			outbox_settle_failed(stream, record.tag, failure, error);
+			/* nothing of its key may overtake it */
+			if (!stream->life.ending)
+				return true;
+			break;
+	}
+	page->stopped = true;
+	return false;
+}
+
+/* Nothing is read while it is not known what is blocked, or it is settled
+ * what becomes of events that have failed. */
+static bool
+can_read(OutboxStream *stream)
+{
+	bool halted =
+		(outbox_on_failure == OUTBOX_ON_FAILURE_HALT && outbox_blocks_any());
+
+	if (stream->sink == NULL || stream->life.ending ||
+		!outbox_blocks_is_loaded())
+		return false;
+	if (halted)
+		outbox_status_set(stream->db, OUTBOX_RELAY_HALTED);
+	else if (stream->db->relay.state == OUTBOX_RELAY_HALTED)
+		outbox_status_set(stream->db, OUTBOX_RELAY_PUBLISHING);
+	return !halted;
+}
+
+static OutboxStoreStatus
+busy(OutboxStream *stream, OutboxStoreStatus status)
+{
+	if (status == OUTBOX_STORE_BUSY)
+		stream->busy_until =
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_RETRY_MS);
+	return status;
+}
+
+/*
+ * How many events a page may have. One, until the suspect has been handled;
+ * 0 if there is no room.
+ */
+static int
+page_limit(const OutboxStream *stream)
+{
+	int room = outbox_window_room(stream->window);
+
+	if (outbox_guard_suspect(OUTBOX_TASK_PAGE) > stream->read_upto)
+		return Min(room, 1);
+	if (outbox_life_is_careful())
+		return Min(room, outbox_life_limit(stream->read_upto));
+	return Min(room, PAGE_ROWS);
+}
+
+/* Makes a dead letter of an event that has raised errors again and again, or
+ * crashed the process; it is passed over when its turn comes. */
+static OutboxStoreStatus
+bury_condemned(OutboxStream *stream)
+{
+	const char *error;
+	uint64 id = outbox_life_condemned(OUTBOX_LANE_STREAM);
+	bool by_signal = (id != 0);
+	OutboxStoreStatus status;
+
+	if (by_signal)
+		error = OUTBOX_LIFE_ERROR;
+	/* else the stream stops there, and tries again and again */
+	else if (outbox_on_failure != OUTBOX_ON_FAILURE_HALT)
+		id = outbox_guard_condemned(OUTBOX_TASK_PAGE, &error);
+	if (id == 0)
+		return OUTBOX_STORE_OK;
+	status =
+		outbox_bury(stream->relay, OUTBOX_EVENT_TABLE, id, error, by_signal);
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	if (by_signal)
+		outbox_life_acquit();
+	else
+		outbox_guard_acquit(OUTBOX_TASK_PAGE);
+	outbox_settle_skip(stream, id);
+	return OUTBOX_STORE_OK;
+}
+
+/*
+ * Reads a page below the horizon and hands it to the sink; progress becomes
+ * whether there was anything. The order of the steps is that of horizon.c.
+ */
+OutboxStoreStatus
+outbox_publish_page(OutboxStream *stream, bool *progress)
+{
+	XLogRecPtr commit_lsn;
+	OutboxStoreStatus status;
+	PageState page = {.stream = stream,
+					  .now = GetCurrentTimestamp(),
+					  .aside.relay = stream->relay};
+	uint64 horizon;
+	uint64 rows;
+	int limit;
+
+	*progress = false;
+	if (!can_read(stream))
+		return OUTBOX_STORE_OK;
+	limit = page_limit(stream);
+	if (limit == 0 || page.now < stream->busy_until)
+		return OUTBOX_STORE_OK;
+	status = bury_condemned(stream);
+	if (status != OUTBOX_STORE_OK)
+		return busy(stream, status);
+
+	if (!stream->more)
+		outbox_horizon_sleep(stream->db);
+	horizon = outbox_horizon_read(stream->db, &commit_lsn);
+	pg_atomic_write_u64(&stream->db->horizon, horizon);
+	if (horizon - 1 <= stream->read_upto)
+	{
+		*progress = stream->more;
+		stream->more = false;
+		return OUTBOX_STORE_OK;
+	}
+	/* below this horizon there may be events that must queue behind what has
+	 * just been requeued */
+	if (!outbox_blocks_is_loaded())
+	{
+		*progress = true;
+		return OUTBOX_STORE_OK;
+	}
+
+	XLogFlush(commit_lsn);
+	status = outbox_page_read(stream->read_upto, horizon, limit, publish_event,
+							  pass_done, &page, &rows);
+	if (status != OUTBOX_STORE_OK)
+		return busy(stream, status);
+	/* as for the page itself: a request to end waits for what belongs to it */
+	HOLD_INTERRUPTS();
+	outbox_aside_write(&page.aside);
+	outbox_store_end();
+	outbox_window_aside_done(stream->window);
+	RESUME_INTERRUPTS();
+	outbox_aside_tell(&page.aside);
+
+	/* a sink that is full goes on with its next answer */
+	*progress = page.last_id != 0 || stream->life.ending ||
+				!(page.stopped || page.held);
+	stream->used = stream->used || page.last_id != 0;
+	stream->more = page.stopped || rows == (uint64) limit;
+	if (!stream->more)
+		stream->read_upto = horizon - 1;
+	if (outbox_guard_suspect(OUTBOX_TASK_PAGE) <= stream->read_upto)
+		outbox_guard_acquit(OUTBOX_TASK_PAGE);
+	return OUTBOX_STORE_OK;
+}
+
+/*
+ * An error has been raised by outbox_publish_page(), and its transaction has
+ * been undone. What was to be parked is read again, once it is known what
+ * becomes of that which has been handed to the sink.
+ */
+void
+outbox_publish_undo(OutboxStream *stream)
+{
+	if (stream->sink == NULL)
+		return;
+	stream->more = true;
+	/* blocks that have been noted for rows which are not there */
+	if (outbox_window_has_aside(stream->window))
+		outbox_blocks_reload();
+	/* perhaps it has been, perhaps not: its tag is not used again */
+	if (handing_over != 0)
+		outbox_window_add(stream->window, handing_over, 0, NULL,
+						  GetCurrentTimestamp());
+	if (handing_over != 0 || outbox_window_has_aside(stream->window))
+		outbox_settle_begin(stream);
+	handing_over = 0;
+}
+
+/*
+ * Reads nothing more and waits until all answers are here, but not longer
+ * than that. Returns whether they are.
+ */
+bool
+outbox_publish_drain(OutboxStream *stream, long grace_ms)
+{
+	TimestampTz deadline =
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), grace_ms);
+
+	if (stream->sink == NULL)
+		return true;
+	for (;;)
+	{
+		long left;
+
+		/* others wait for every process to answer, whatever it is doing */
+		if (ProcSignalBarrierPending)
+			ProcessProcSignalBarrier();
+		outbox_publish_poll(stream);
+		if (!outbox_publish_is_pending(stream))
+			return true;
+		left =
+			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+		if (left <= 0 || outbox_stop_cuts_short(grace_ms))
+			return false;
+		outbox_wait_answers(Min(left, 100), OUTBOX_WAIT_RELAY_DRAIN);
+	}
+}
+
+/*
+ * Goes on with another sink. Events that are done are remembered, the others
+ * of the window are read again.
+ */
+void
+outbox_publish_open(OutboxStream *stream, OutboxSink *sink,
+					const OutboxSinkConfig *config)
+{
+	outbox_publish_close(stream);
+	stream->sink = sink;
+	stream->window = outbox_window_create(
+		config->window_events, (int64) config->window_size_kb * 1024);
+	stream->complaint[0] = '\0';
+	if (stream->trouble_since == 0)
+		stream->trouble = OUTBOX_TROUBLE_AWAY;
+	stream->complaint_untold = false;
+	stream->more = true;
+	stream->open_at = 0;
+	if (stream->trouble_since == 0)
+	{
+		stream->unreachable_since = 0;
+		outbox_status_set(stream->db, OUTBOX_RELAY_PUBLISHING);
+	}
+}
+
+/* Closes the sink; events without an answer will be read again. */
+void
+outbox_publish_close(OutboxStream *stream)
+{
+	OutboxSink *sink = stream->sink;
+
+	stream->sink = NULL;
+	if (sink == NULL)
+		return;
+	stream->api->close(sink);
+	outbox_settle_remember(stream);
+	outbox_window_free(stream->window);
+	stream->window = NULL;
+	memset(&stream->life, 0, sizeof(stream->life));
+}

@@ -1,0 +1,359 @@
+/*-------------------------------------------------------------------------
+ *
+ * window.c
+ *	  A ring of the events that have been handed to the sink, in the order of
+ *	  their ids, until all before them and they themselves are acknowledged.
+ *
+ * Acknowledgements come in any order; the oldest event without one tells how
+ * far everything is done. An event is known to the sink by its tag, which
+ * counts up and is never used twice, so a report of an earlier life cannot be
+ * taken for a later event's.
+ *
+ * What the sink has said of an event, and of its topic (topic.c), is of this
+ * sink only, and ends with the window.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "utils/memutils.h"
+
+#include "publish/window.h"
+
+/* what an event costs beside its bytes: bookkeeping here and in the library */
+#define EVENT_OVERHEAD 512
+
+typedef struct WindowEntry
+{
+	uint64 id;
+	int64 bytes; /* 0 = done */
+	OutboxTopic *topic;
+	const OutboxFault *fault; /* NULL = none, or only its topic's */
+	TimestampTz sent_at;
+	bool answered; /* not done, but the sink has given it back */
+	bool aside;    /* not done, but about to be parked */
+} WindowEntry;
+
+struct OutboxWindow
+{
+	MemoryContext faults;
+	const OutboxFault *last_fault;
+	uint64 first; /* tag of the oldest that is not done */
+	uint64 next;  /* tag of the one that comes next */
+	int64 bytes;
+	int64 max_bytes;
+	int unanswered;
+	int aside;
+	uint64 aside_first; /* tag of the first of them */
+	int max_events;
+	WindowEntry entries[FLEXIBLE_ARRAY_MEMBER];
+};
+
+/* A window of at most so many events and bytes, palloc'd. */
+OutboxWindow *
+outbox_window_create(int max_events, int64 max_bytes)
+{
+	OutboxWindow *window = palloc0(offsetof(OutboxWindow, entries) +
+								   max_events * sizeof(WindowEntry));
+
+	window->faults = AllocSetContextCreate(
+		CurrentMemoryContext, "outbox faults", ALLOCSET_SMALL_SIZES);
+	window->max_events = max_events;
+	window->max_bytes = max_bytes;
+	return window;
+}
+
+void
+outbox_window_free(OutboxWindow *window)
+{
+	outbox_topic_forget_window();
+	MemoryContextDelete(window->faults);
+	pfree(window);
+}
+
+static WindowEntry *
+entry_of(OutboxWindow *window, uint64 tag)
+{
+	return &window->entries[tag % window->max_events];
+}
+
+bool
+outbox_window_is_empty(const OutboxWindow *window)
+{
+	return window->first == window->next;
+}
+
+/* How many more events fit, their size apart */
+int
+outbox_window_room(const OutboxWindow *window)
+{
+	if (window->bytes >= window->max_bytes)
+		return 0;
+	return window->max_events - (int) (window->next - window->first);
+}
+
+/* Does an event fit? One always does, so that a large one cannot be stuck. */
+bool
+outbox_window_has_room(const OutboxWindow *window, int64 bytes)
+{
+	if (outbox_window_is_empty(window))
+		return true;
+	return outbox_window_room(window) > 0 &&
+		   window->bytes + bytes + EVENT_OVERHEAD <= window->max_bytes;
+}
+
+/* The tag that the next event gets */
+uint64
+outbox_window_next_tag(const OutboxWindow *window)
+{
+	return window->next;
+}
+
+/*
+ * Adds an event, for which there is room. now is when it was handed over;
+ * topic may be NULL if it is done at once.
+ */
+void
+outbox_window_add(OutboxWindow *window, uint64 id, int64 bytes,
+				  OutboxTopic *topic, TimestampTz now)
+{
+	WindowEntry *entry = entry_of(window, window->next++);
+
+	Assert(window->next - window->first <= (uint64) window->max_events);
+	entry->id = id;
+	entry->bytes = bytes + EVENT_OVERHEAD;
+	entry->topic = topic;
+	entry->fault = NULL;
+	entry->sent_at = now;
+	entry->answered = entry->aside = false;
+	window->bytes += entry->bytes;
+	window->unanswered++;
+	if (topic != NULL)
+	{
+		topic->in_window++;
+		topic->unanswered++;
+	}
+}
+
+/* The entry of a tag, if it is in the window and not done; else NULL */
+static WindowEntry *
+find(OutboxWindow *window, uint64 tag)
+{
+	WindowEntry *entry = entry_of(window, tag);
+
+	if (tag < window->first || tag >= window->next || entry->bytes == 0)
+		return NULL;
+	return entry;
+}
+
+static void
+set_answered(OutboxWindow *window, WindowEntry *entry)
+{
+	if (entry->answered)
+		return;
+	entry->answered = true;
+	window->unanswered--;
+	if (entry->topic != NULL)
+		entry->topic->unanswered--;
+}
+
+/* The sink has given an event back; it stays in the window, to be sent again
+ * or to be parked, which makes it done. */
+void
+outbox_window_answered(OutboxWindow *window, uint64 tag)
+{
+	WindowEntry *entry = find(window, tag);
+
+	if (entry != NULL)
+		set_answered(window, entry);
+}
+
+/* The same for an event that is at fault, or may be. */
+void
+outbox_window_failed(OutboxWindow *window, uint64 tag, OutboxFailure failure,
+					 const char *error)
+{
+	WindowEntry *entry = find(window, tag);
+	const OutboxFault *last = window->last_fault;
+
+	if (entry == NULL)
+		return;
+	set_answered(window, entry);
+	/* a whole batch has the same message */
+	if (last == NULL || last->failure != failure ||
+		strcmp(last->error, error) != 0)
+	{
+		OutboxFault *fault =
+			MemoryContextAlloc(window->faults, sizeof(OutboxFault));
+
+		fault->failure = failure;
+		fault->error = MemoryContextStrdup(window->faults, error);
+		window->last_fault = fault;
+	}
+	entry->fault = window->last_fault;
+}
+
+/* Adds an event that is not sent, but will be parked. */
+void
+outbox_window_set_aside(OutboxWindow *window, uint64 id)
+{
+	uint64 tag = window->next;
+
+	outbox_window_add(window, id, 0, NULL, 0);
+	outbox_window_answered(window, tag);
+	entry_of(window, tag)->aside = true;
+	if (window->aside++ == 0)
+		window->aside_first = tag;
+}
+
+/* Are there such events? */
+bool
+outbox_window_has_aside(const OutboxWindow *window)
+{
+	return window->aside > 0;
+}
+
+/* They have been parked. */
+void
+outbox_window_aside_done(OutboxWindow *window)
+{
+	for (uint64 tag = window->aside_first; window->aside > 0; tag++)
+	{
+		WindowEntry *entry = entry_of(window, tag);
+
+		if (!entry->aside)
+			continue;
+		entry->aside = false;
+		window->aside--;
+		outbox_window_done(window, tag);
+	}
+}
+
+/* An event is acknowledged or parked. */
+void
+outbox_window_done(OutboxWindow *window, uint64 tag)
+{
+	WindowEntry *entry = find(window, tag);
+
+	if (entry == NULL)
+		return;
+	set_answered(window, entry);
+	if (entry->topic != NULL)
+		entry->topic->in_window--;
+	window->bytes -= entry->bytes;
+	entry->bytes = 0;
+	while (window->first < window->next &&
+		   entry_of(window, window->first)->bytes == 0)
+		window->first++;
+}
+
+/* How many events the sink still owes an answer for */
+int
+outbox_window_unanswered(const OutboxWindow *window)
+{
+	return window->unanswered;
+}
+
+/* The tag of the oldest event that is not done */
+uint64
+outbox_window_first_tag(const OutboxWindow *window)
+{
+	return window->first;
+}
+
+/* How many events there are from the oldest that is not done */
+int
+outbox_window_count(const OutboxWindow *window)
+{
+	return (int) (window->next - window->first);
+}
+
+static const WindowEntry *
+entry_at(const OutboxWindow *window, uint64 tag)
+{
+	return &window->entries[tag % window->max_events];
+}
+
+/* Is an event done? As in what follows, the tag must be in the window. */
+bool
+outbox_window_is_done(const OutboxWindow *window, uint64 tag)
+{
+	return entry_at(window, tag)->bytes == 0;
+}
+
+/* Has the sink said what became of it? */
+bool
+outbox_window_is_answered(const OutboxWindow *window, uint64 tag)
+{
+	return entry_at(window, tag)->bytes == 0 ||
+		   entry_at(window, tag)->answered;
+}
+
+/* How large an event is that is not done */
+int64
+outbox_window_bytes(const OutboxWindow *window, uint64 tag)
+{
+	return entry_at(window, tag)->bytes - EVENT_OVERHEAD;
+}
+
+/* When it was handed over */
+TimestampTz
+outbox_window_sent_at(const OutboxWindow *window, uint64 tag)
+{
+	return entry_at(window, tag)->sent_at;
+}
+
+/* The topic of an event; NULL if it is done, or of another window */
+OutboxTopic *
+outbox_window_topic(const OutboxWindow *window, uint64 tag)
+{
+	const WindowEntry *entry = entry_at(window, tag);
+
+	if (tag < window->first || tag >= window->next || entry->bytes == 0)
+		return NULL;
+	return entry->topic;
+}
+
+/* What is wrong with it; NULL = nothing that is known */
+const OutboxFault *
+outbox_window_fault(const OutboxWindow *window, uint64 tag)
+{
+	return entry_at(window, tag)->fault;
+}
+
+/* The id of the oldest event that is not done; the window is not empty. */
+uint64
+outbox_window_oldest(const OutboxWindow *window)
+{
+	Assert(!outbox_window_is_empty(window));
+	return outbox_window_id(window, window->first);
+}
+
+uint64
+outbox_window_id(const OutboxWindow *window, uint64 tag)
+{
+	return entry_at(window, tag)->id;
+}
+
+/*
+ * Forgets all events. Writes the ids of those that are done, in order, to ids
+ * (which has room for a whole window) and returns how many they are.
+ */
+int
+outbox_window_take_done(OutboxWindow *window, uint64 *ids)
+{
+	int count = 0;
+
+	for (uint64 tag = window->first; tag < window->next; tag++)
+	{
+		WindowEntry *entry = entry_of(window, tag);
+
+		if (entry->bytes == 0)
+			ids[count++] = entry->id;
+	}
+	window->first = window->next;
+	window->bytes = 0;
+	window->unanswered = 0;
+	window->aside = 0;
+	return count;
+}

@@ -1,0 +1,146 @@
+/*-------------------------------------------------------------------------
+ *
+ * attach.c
+ *	  How a relay finds its outbox, before it publishes: is the extension
+ *	  there, is it of our version, is nobody else the relay; and where does
+ *	  it go on.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+
+#include "relay/attach.h"
+#include "schedule/delayed.h"
+#include "shared/horizon.h"
+#include "shared/relay_state.h"
+#include "shared/wait.h"
+#include "store/parked.h"
+#include "store/position.h"
+
+#define BUSY_RETRY_MS    50
+#define SAFETY_TICK_MS   60000
+
+/* class of our advisory lock, beside the 1 and 2 that SQL functions use */
+#define RELAY_LOCK_CLASS 0x6f62
+
+/* One relay of this name for each database, whoever starts it */
+static void
+lock_relay(const char *relay)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, RELAY_LOCK_CLASS);
+	if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+						errmsg("another outbox relay \"%s\" is active in "
+							   "this database",
+							   relay)));
+}
+
+/*
+ * Shows that this process is the relay, before anything else can fail. False
+ * if it must not be.
+ */
+static bool
+become_relay(OutboxStream *stream, const OutboxRelayArgs *args)
+{
+	OutboxDatabase *db = outbox_shmem_my_database();
+
+	if (!outbox_status_attach(db, args))
+		return false;
+	stream->db = db;
+	return true;
+}
+
+/* Says once that library and extension do not fit together. */
+static void
+tell_incompatible(OutboxStream *stream, const char *version)
+{
+	/* nobody else writes it while we are the relay */
+	if (stream->db->relay.state == OUTBOX_RELAY_INCOMPATIBLE)
+		return;
+	outbox_status_set(stream->db, OUTBOX_RELAY_INCOMPATIBLE);
+	outbox_status_error(stream->db,
+						psprintf("the library is of version %s, the "
+								 "extension of version %s",
+								 OUTBOX_VERSION, version));
+	ereport(WARNING,
+			(errmsg("outbox relay for database \"%s\" waits: the library is "
+					"of version %s, the extension of version %s",
+					stream->database, OUTBOX_VERSION, version),
+			 errhint("Run ALTER EXTENSION %s UPDATE there, or restart the "
+					 "server with the library of the extension's version.",
+					 OUTBOX_EXTENSION)));
+}
+
+/*
+ * Tries once. An extension of another version is BUSY, too: then retry_ms
+ * becomes longer, as ALTER EXTENSION wakes us.
+ */
+static OutboxStoreStatus
+try_attach(OutboxStream *stream, const char *version, uint64 *last_id,
+		   long *retry_ms)
+{
+	OutboxStoreStatus status;
+
+	if (strcmp(version, OUTBOX_VERSION) != 0)
+	{
+		tell_incompatible(stream, version);
+		*retry_ms = SAFETY_TICK_MS;
+		return OUTBOX_STORE_BUSY;
+	}
+	status = outbox_position_open(stream->relay, &stream->read_upto, last_id,
+								  &stream->used);
+	if (status == OUTBOX_STORE_OK)
+		status = outbox_delayed_open(stream->db);
+	if (status == OUTBOX_STORE_OK)
+		status = outbox_parked_beyond(stream->relay, stream->read_upto,
+									  &stream->skip, &stream->skip_count);
+	return status;
+}
+
+/*
+ * Makes this process the relay of its database, and tells the stream where to
+ * go on. Waits while others have locked the tables, and while the extension is
+ * of another version. STARTED if all is well, else why the process is to end.
+ * Raises an error if there is another relay, or no row for this one.
+ */
+OutboxLaunchState
+outbox_attach(OutboxStream *stream, const OutboxRelayArgs *args)
+{
+	OutboxStoreStatus status;
+	uint64 last_id = 0;
+
+	lock_relay(stream->relay);
+	for (;;)
+	{
+		char version[NAMEDATALEN];
+		long retry_ms = BUSY_RETRY_MS;
+
+		status = outbox_store_version(version, sizeof(version));
+		if (status == OUTBOX_STORE_OK)
+		{
+			if (stream->db == NULL && !become_relay(stream, args))
+				return OUTBOX_LAUNCH_FINISHED;
+			status = try_attach(stream, version, &last_id, &retry_ms);
+		}
+		if (status != OUTBOX_STORE_BUSY)
+			break;
+		CHECK_FOR_INTERRUPTS();
+		outbox_wait(retry_ms, OUTBOX_WAIT_RELAY_IDLE);
+	}
+	if (status == OUTBOX_STORE_ABSENT)
+		return OUTBOX_LAUNCH_ABSENT;
+
+	outbox_store_leave_subscriptions();
+	stream->more = true;
+	/* if the sequence was set back, nobody may use ids up to the position */
+	outbox_horizon_raise(stream->db, Max(last_id, stream->read_upto));
+	pg_atomic_write_u64(&stream->db->position, stream->read_upto);
+	pg_atomic_write_u32(&stream->db->relay_ready, 1);
+	ConditionVariableBroadcast(&stream->db->position_moved);
+	return OUTBOX_LAUNCH_STARTED;
+}

@@ -1,0 +1,177 @@
+/*-------------------------------------------------------------------------
+ *
+ * reconfigure.c
+ *	  Opens the stream's sink: with new settings, or again with the ones that
+ *	  it has, after the sink has been given up.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "relay/reconfigure.h"
+#include "relay/sink_config.h"
+#include "retry/dead_letter_copies.h"
+#include "retry/retry.h"
+#include "shared/relay_state.h"
+#include "shared/shutdown.h"
+
+/* how long new settings wait for answers from the brokers of the old ones */
+#define SWITCH_GRACE_MS 5000
+
+static OutboxConfig *running = NULL; /* that the sink was opened with */
+static char *refused = NULL;         /* the error told last, to tell it once */
+
+/* The settings in use; NULL if there are none yet that can be used */
+const OutboxSinkConfig *
+outbox_reconfigure_running(void)
+{
+	return running ? &running->sink : NULL;
+}
+
+/* Something is wrong with the settings: says so, once. */
+static void
+refuse(OutboxStream *stream, const char *error)
+{
+	if (refused != NULL && strcmp(refused, error) == 0)
+		return;
+	if (refused != NULL)
+		pfree(refused);
+	refused = MemoryContextStrdup(TopMemoryContext, error);
+	outbox_status_error(stream->db, error);
+	ereport(
+		LOG,
+		(errmsg("outbox relay for database \"%s\" %s: %s", stream->database,
+				stream->sink ? "keeps its settings" : "waits for settings",
+				error),
+		 errhint("Set outbox.bootstrap_servers, outbox.kafka_properties "
+				 "or outbox.kafka_properties_file, and reload.")));
+}
+
+/* The settings are fine; the next refusal is news. */
+static void
+accept(void)
+{
+	if (refused != NULL)
+		pfree(refused);
+	refused = NULL;
+}
+
+/*
+ * The sinks of the settings that were in use have some time for their answers,
+ * and are closed. False if the process is to end, and has other things to do.
+ */
+static bool
+leave(OutboxStream *stream)
+{
+	outbox_publish_drain(stream, SWITCH_GRACE_MS);
+	outbox_retry_drain(outbox_publish_position(stream), SWITCH_GRACE_MS);
+	if (outbox_stop_is_requested())
+		return false;
+	outbox_publish_close(stream);
+	outbox_retry_close();
+	outbox_deadletter_close();
+	stream->batch_bytes = 0;
+	stream->trouble_since = 0;
+	return true;
+}
+
+/* There are no brokers to publish to: stops until there are. */
+static void
+rest(OutboxStream *stream)
+{
+	if (running == NULL)
+	{
+		refuse(stream, "outbox.bootstrap_servers is not set");
+		return;
+	}
+	if (!leave(stream))
+		return;
+	outbox_config_free(running);
+	running = NULL;
+	accept();
+	outbox_status_set(stream->db, OUTBOX_RELAY_UNCONFIGURED);
+	ereport(LOG, (errmsg("outbox relay for database \"%s\" stops publishing: "
+						 "outbox.bootstrap_servers is not set any more",
+						 stream->database),
+				  errdetail("Events are kept, and published when it is "
+							"set again.")));
+}
+
+/*
+ * Opens a sink with the settings as they are now, if they differ from those
+ * of the running one; with no brokers set, there is none. Only when the new
+ * one is open, the old one is drained and closed: no event is lost, and none
+ * is repeated if the old brokers answer.
+ */
+void
+outbox_reconfigure(OutboxStream *stream)
+{
+	char error[OUTBOX_SINK_ERROR_MAX];
+	OutboxConfig *config;
+	OutboxSink *sink;
+
+	if (!outbox_config_has_brokers())
+	{
+		rest(stream);
+		return;
+	}
+	config = outbox_config_read(stream->database, error);
+	if (config == NULL)
+	{
+		refuse(stream, error);
+		return;
+	}
+	if (running != NULL && outbox_config_equal(config, running))
+	{
+		outbox_config_free(config);
+		accept();
+		return;
+	}
+
+	sink = stream->api->open(&config->sink, error);
+	if (sink == NULL)
+	{
+		outbox_config_free(config);
+		refuse(stream, error);
+		return;
+	}
+
+	if (!leave(stream))
+	{
+		/* the brokers of the old ones have some time left */
+		stream->api->close(sink);
+		outbox_config_free(config);
+		return;
+	}
+	outbox_publish_open(stream, sink, &config->sink);
+	if (running != NULL)
+		outbox_config_free(running);
+	running = config;
+	accept();
+	ereport(LOG, (errmsg("outbox relay for database \"%s\" publishes to %s",
+						 stream->database, config->sink.bootstrap_servers)));
+}
+
+/* Opens a sink in place of one that has been given up. */
+void
+outbox_reconfigure_reopen(OutboxStream *stream)
+{
+	OutboxSinkConfig config;
+	char error[OUTBOX_SINK_ERROR_MAX];
+	OutboxSink *sink;
+
+	if (stream->sink != NULL || running == NULL ||
+		GetCurrentTimestamp() < stream->open_at)
+		return;
+	config = running->sink;
+	config.batch_bytes = stream->batch_bytes;
+	sink = stream->api->open(&config, error);
+	if (sink == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("could not open a Kafka producer again: %s", error)));
+	outbox_publish_open(stream, sink, &config);
+}

@@ -1,0 +1,336 @@
+/*-------------------------------------------------------------------------
+ *
+ * relay.c
+ *	  The process that publishes one database's events: its life, its
+ *	  settings and its loop.
+ *
+ * One round of the loop (tasks.c) takes in what the broker has answered,
+ * publishes a page of events, and writes the position now and then. When a
+ * round has done nothing, the process waits for its latch, which a committing
+ * backend sets, and for the sink's pipe, both at once; there is no polling.
+ *
+ * No transaction, snapshot or lock is held while waiting: each function of
+ * store.c ends its own.
+ *
+ * An error in one of the tasks of a round is undone, and tried again (guard.c);
+ * any other ends the process, and the launcher starts another one, which goes
+ * on from the position. SIGTERM cancels what is under way, but for the page that
+ * is being read (shutdown.c). Then the process gives the broker a moment to answer
+ * and writes its position, so that an orderly restart repeats nothing.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include <unistd.h>
+
+#include "access/xact.h"
+#include "commands/dbcommands.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "guc.h"
+#include "poison/crash_note.h"
+#include "poison/guard.h"
+#include "publish/publish.h"
+#include "relay/attach.h"
+#include "relay/reconfigure.h"
+#include "relay/relay.h"
+#include "relay/session.h"
+#include "relay/tasks.h"
+#include "retry/dead_letter_copies.h"
+#include "retry/retry.h"
+#include "schedule/retention.h"
+#include "shared/relay_state.h"
+#include "shared/shutdown.h"
+#include "shared/wait.h"
+#include "sink/client_log.h"
+#include "store/position.h"
+
+#define BUSY_RETRY_MS 50
+
+typedef struct Relay
+{
+	OutboxRelayArgs args;
+	OutboxStream stream;
+	uint32 extension_changes; /* of the database, that we have looked at */
+} Relay;
+
+static Relay relay;
+
+/* Ends the process in good order. */
+static void
+finish(OutboxLaunchState state)
+{
+	outbox_status_launch(&relay.args, state);
+	proc_exit(0);
+}
+
+/* Ends the process if the extension is not there (any more). */
+void
+outbox_relay_end_if_absent(OutboxStoreStatus status)
+{
+	if (status != OUTBOX_STORE_ABSENT)
+		return;
+	ereport(LOG, (errmsg("outbox relay for database \"%s\" ends: the "
+						 "extension has been dropped",
+						 relay.stream.database)));
+	finish(OUTBOX_LAUNCH_ABSENT);
+}
+
+/* Ends the process, as SIGTERM has asked for, with core's message. */
+static void
+end_as_asked(void)
+{
+	QueryCancelPending = false;
+	outbox_work_wind_up();
+	ereport(FATAL, (errcode(ERRCODE_ADMIN_SHUTDOWN),
+					errmsg("terminating background worker \"%s\" due to "
+						   "administrator command",
+						   MyBgworkerEntry->bgw_type)));
+}
+
+/* SIGTERM or an error has met a transaction: undoes it. What it was to write
+ * down is written again before the process ends. */
+static void
+undo_transaction(void)
+{
+	FlushErrorState();
+	LWLockReleaseAll();
+	AbortOutOfAnyTransaction();
+	MemoryContextSwitchTo(TopMemoryContext);
+	outbox_position_forget();
+}
+
+/*
+ * Ends the process if the extension has been dropped, or updated to another
+ * version. An idle relay, or one without a sink, would not notice by itself:
+ * it reads nothing.
+ */
+static void
+check_extension(void)
+{
+	uint32 changes = pg_atomic_read_u32(&relay.stream.db->extension_changes);
+	char version[NAMEDATALEN];
+	OutboxStoreStatus status;
+
+	if (changes == relay.extension_changes)
+		return;
+	status = outbox_store_version(version, sizeof(version));
+	outbox_relay_end_if_absent(status);
+	if (status != OUTBOX_STORE_OK)
+	{
+		relay.stream.busy_until =
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_RETRY_MS);
+		return;
+	}
+	relay.extension_changes = changes;
+	if (strcmp(version, OUTBOX_VERSION) == 0)
+		return;
+	outbox_work_wind_up();
+	ereport(LOG, (errmsg("outbox relay for database \"%s\" ends: the "
+						 "extension has become one of version %s",
+						 relay.stream.database, version)));
+	finish(OUTBOX_LAUNCH_FINISHED);
+}
+
+static void
+handle_interrupts(void)
+{
+	if (outbox_stop_is_requested())
+		end_as_asked();
+	CHECK_FOR_INTERRUPTS();
+
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+		if (!outbox_enabled ||
+			!outbox_guc_database_allowed(relay.stream.database, NULL))
+		{
+			outbox_work_wind_up();
+			ereport(WARNING,
+					(errmsg("outbox relay for database \"%s\" ends: "
+							"publishing is turned off",
+							relay.stream.database),
+					 errdetail("Events are kept, and no space is freed.")));
+			finish(OUTBOX_LAUNCH_FINISHED);
+		}
+		outbox_guard_forget();
+		outbox_reconfigure(&relay.stream);
+		outbox_storage_reload();
+		outbox_deadletter_reload();
+	}
+}
+
+static void
+run(void)
+{
+	for (;;)
+	{
+		Assert(CurrentMemoryContext == TopMemoryContext);
+		handle_interrupts();
+		check_extension();
+		/* the latch tells of SIGTERM, unless a wait in the round has reset it
+		 * and the cancelled transaction was one that may fail */
+		if (!outbox_work_round() && !outbox_stop_is_requested())
+			outbox_wait(outbox_work_timeout_ms(),
+						outbox_publish_is_pending(&relay.stream)
+							? OUTBOX_WAIT_RELAY_ACK
+							: OUTBOX_WAIT_RELAY_IDLE);
+	}
+}
+
+/* Learns from the database where to go on. */
+static void
+attach(void)
+{
+	OutboxLaunchState state = outbox_attach(&relay.stream, &relay.args);
+
+	if (state != OUTBOX_LAUNCH_STARTED)
+		finish(state);
+	/* the first round looks: it may have changed since then */
+	relay.extension_changes =
+		pg_atomic_read_u32(&relay.stream.db->extension_changes) - 1;
+}
+
+static void
+before_exit_close(int code, Datum arg)
+{
+	(void) code;
+	(void) arg;
+	outbox_publish_close(&relay.stream);
+	outbox_retry_close();
+	outbox_deadletter_close();
+	outbox_life_end();
+}
+
+static void
+before_exit_detach(int code, Datum arg)
+{
+	(void) code;
+	(void) arg;
+	if (relay.stream.db != NULL)
+		outbox_status_detach(relay.stream.db);
+}
+
+/*
+ * The last thing that this process does. If the client library has threads
+ * left, exit() would run its clean-up, and that of OpenSSL, under their feet.
+ */
+static void
+on_exit_leave(int code, Datum arg)
+{
+	(void) arg;
+	if (relay.stream.api != NULL && !relay.stream.api->has_ended())
+		_exit(code);
+}
+
+/*
+ * Ends the process by the error that has been caught: shows it, and writes
+ * down what has been published, if that is possible.
+ */
+static void
+fail(void)
+{
+	ErrorData *error;
+
+	MemoryContextSwitchTo(TopMemoryContext);
+	error = CopyErrorData();
+	undo_transaction();
+	outbox_status_launch(&relay.args, OUTBOX_LAUNCH_FAILED);
+	if (relay.stream.db != NULL)
+		outbox_status_error(relay.stream.db, error->message);
+	PG_TRY();
+	{
+		if (relay.stream.api != NULL)
+			outbox_work_wind_up();
+	}
+	PG_CATCH();
+	{
+		EmitErrorReport();
+		undo_transaction();
+	}
+	PG_END_TRY();
+	ReThrowError(error);
+}
+
+static void
+connect_database(void)
+{
+	/* registered before the connection, so it runs after the connection has
+	 * gone: no process shown means that its locks are free */
+	before_shmem_exit(before_exit_detach, (Datum) 0);
+	BackgroundWorkerInitializeConnectionByOid(relay.args.dbid, InvalidOid, 0);
+	before_shmem_exit(before_exit_close, (Datum) 0);
+	outbox_session_pin();
+
+	StartTransactionCommand();
+	relay.stream.database =
+		MemoryContextStrdup(TopMemoryContext, get_database_name(MyDatabaseId));
+	CommitTransactionCommand();
+	outbox_liblog_init(relay.stream.database);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	MemoryContextSwitchTo(TopMemoryContext);
+	outbox_status_launch(&relay.args, OUTBOX_LAUNCH_RUNNING);
+}
+
+void
+outbox_relay_main(Datum main_arg)
+{
+	OutboxSinkApiFunction sink_api;
+
+	(void) main_arg;
+	memcpy(&relay.args, MyBgworkerEntry->bgw_extra, sizeof(relay.args));
+	relay.stream.relay = OUTBOX_DEFAULT_RELAY;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	/* there is no statement of anybody's to cancel */
+	pqsignal(SIGINT, SIG_IGN);
+	/* registered before all others, so that it is called after them */
+	on_proc_exit(on_exit_leave, (Datum) 0);
+	BackgroundWorkerUnblockSignals();
+	if (outbox_status_is_blocked(&relay.args))
+		finish(OUTBOX_LAUNCH_FINISHED);
+	connect_database();
+
+	PG_TRY();
+	{
+		attach();
+		outbox_work_init(&relay.stream);
+		/* before that there is nothing to be written */
+		outbox_stop_install();
+		sink_api = (OutboxSinkApiFunction) load_external_function(
+			"$libdir/outbox_kafka", OUTBOX_SINK_SYMBOL, true, NULL);
+		relay.stream.api = sink_api();
+		outbox_retry_init(relay.stream.db, relay.stream.relay,
+						  relay.stream.api);
+		outbox_deadletter_init(relay.stream.relay, relay.stream.api);
+		outbox_status_set(relay.stream.db, OUTBOX_RELAY_UNCONFIGURED);
+
+		/* a SIGHUP may have come before there was a handler */
+		ConfigReloadPending = true;
+		outbox_reconfigure(&relay.stream);
+		run();
+	}
+	PG_CATCH();
+	{
+		if (outbox_stop_is_reason(geterrcode()))
+		{
+			undo_transaction();
+			end_as_asked();
+		}
+		fail();
+	}
+	PG_END_TRY();
+}

@@ -1,0 +1,82 @@
+/*-------------------------------------------------------------------------
+ *
+ * sink_config.c
+ *	  Collects what a sink needs to know from the settings and from
+ *	  outbox.kafka_properties_file, so that a reload can be compared with what
+ *	  is running.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "utils/memutils.h"
+
+#include "guc.h"
+#include "relay/sink_config.h"
+#include "shared/wait.h"
+
+/* Is there anything but blanks and commas in outbox.bootstrap_servers? */
+bool
+outbox_config_has_brokers(void)
+{
+	return outbox_bootstrap_servers[strspn(outbox_bootstrap_servers,
+										   " \t\r\n,")] != '\0';
+}
+
+/*
+ * Reads the settings as they are now, for a database. Returns NULL and a
+ * message in error (of OUTBOX_SINK_ERROR_MAX bytes) if they cannot be used.
+ */
+OutboxConfig *
+outbox_config_read(const char *database, char *error)
+{
+	MemoryContext context;
+	MemoryContext old_context;
+	OutboxConfig *config;
+	OutboxProperties *properties;
+	bool ok = true;
+
+	StaticAssertStmt(OUTBOX_SINK_ERROR_MAX >= OUTBOX_PROPERTY_ERROR_MAX,
+					 "properties write their errors there");
+
+	context = AllocSetContextCreate(TopMemoryContext, "outbox config",
+									ALLOCSET_SMALL_SIZES);
+	old_context = MemoryContextSwitchTo(context);
+	config = palloc0(sizeof(OutboxConfig));
+	config->context = context;
+	config->sink.bootstrap_servers = pstrdup(outbox_bootstrap_servers);
+	config->sink.client_id = psprintf("outbox-%s", database);
+	config->sink.window_events = outbox_window_events;
+	config->sink.window_size_kb = outbox_window_size_kb;
+	config->sink.wake_fd = outbox_wait_pipe();
+
+	properties = outbox_properties_parse(outbox_kafka_properties, error);
+	if (properties == NULL)
+		ok = false;
+	else if (outbox_kafka_properties_file[0] != '\0')
+		ok = outbox_properties_read_file(outbox_kafka_properties_file,
+										 properties, error);
+	config->sink.properties = properties;
+	MemoryContextSwitchTo(old_context);
+
+	if (ok)
+		return config;
+	outbox_config_free(config);
+	return NULL;
+}
+
+bool
+outbox_config_equal(const OutboxConfig *a, const OutboxConfig *b)
+{
+	return strcmp(a->sink.bootstrap_servers, b->sink.bootstrap_servers) == 0 &&
+		   strcmp(a->sink.client_id, b->sink.client_id) == 0 &&
+		   a->sink.window_events == b->sink.window_events &&
+		   a->sink.window_size_kb == b->sink.window_size_kb &&
+		   outbox_properties_equal(a->sink.properties, b->sink.properties);
+}
+
+void
+outbox_config_free(OutboxConfig *config)
+{
+	MemoryContextDelete(config->context);
+}

@@ -1,0 +1,25 @@
+/*-------------------------------------------------------------------------
+ *
+ * sink_config.h
+ *	  The settings that a sink was opened with.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_SINK_CONFIG_H
+#define OUTBOX_SINK_CONFIG_H
+
+#include "sink/sink.h"
+
+/* A snapshot of the settings, in a memory context of its own */
+typedef struct OutboxConfig
+{
+	MemoryContext context;
+	OutboxSinkConfig sink;
+} OutboxConfig;
+
+extern bool outbox_config_has_brokers(void);
+extern OutboxConfig *outbox_config_read(const char *database, char *error);
+extern bool outbox_config_equal(const OutboxConfig *a, const OutboxConfig *b);
+extern void outbox_config_free(OutboxConfig *config);
+
+#endif /* OUTBOX_SINK_CONFIG_H */

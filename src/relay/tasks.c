@@ -1,0 +1,296 @@
+/*-------------------------------------------------------------------------
+ *
+ * tasks.c
+ *	  What a relay does once it is running: rounds of its tasks, and how long
+ *	  it may sleep between them.
+ *
+ * An error in one of the tasks is undone, and tried again (guard.c).
+ *
+ * What is published while the position cannot be written would be repeated by
+ * the next process, and the next. So nothing is, until it has been written
+ * once by this process, or after that has failed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "utils/timestamp.h"
+
+#include "poison/crash_note.h"
+#include "poison/guard.h"
+#include "publish/outage.h"
+#include "publish/publish.h"
+#include "publish/recovery.h"
+#include "relay/reconfigure.h"
+#include "relay/relay.h"
+#include "relay/tasks.h"
+#include "retry/dead_letter_copies.h"
+#include "retry/retry.h"
+#include "retry/retry_batch.h"
+#include "schedule/delayed.h"
+#include "schedule/replay.h"
+#include "schedule/retention.h"
+#include "shared/shutdown.h"
+#include "store/pending.h"
+#include "store/position.h"
+
+#define POSITION_EVERY_MS 1000
+#define BUSY_RETRY_MS     50
+#define SAFETY_TICK_MS    60000
+#define CAREFUL_TICK_MS   500
+
+static OutboxStream *stream;
+static uint64 written;         /* position in the table */
+static bool can_write = false; /* it was this process that has written it */
+static TimestampTz written_at = 0;
+
+/* Called once, when the relay has attached. */
+void
+outbox_work_init(OutboxStream *relay_stream)
+{
+	stream = relay_stream;
+	written = stream->read_upto;
+	outbox_life_begin(written, pg_atomic_read_u64(&stream->db->last_issued));
+	outbox_guard_init(stream->db, stream->database);
+}
+
+/* Has the position moved since it was written? */
+static bool
+needs_writing(void)
+{
+	return stream->used &&
+		   (!can_write || outbox_publish_position(stream) != written);
+}
+
+/* Is it the time to write it? */
+static bool
+is_writing_due(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	/* the clock may have been set back */
+	written_at = Min(written_at, now);
+	if (!needs_writing())
+		return false;
+	if (outbox_life_is_careful() && !outbox_publish_is_pending(stream))
+		return true;
+	return TimestampDifferenceExceeds(written_at, now, POSITION_EVERY_MS);
+}
+
+/* Is nothing under way, and everything written down? In a careful life, that
+ * is waited for after each step. */
+static bool
+is_settled(void)
+{
+	return !outbox_publish_is_pending(stream) &&
+		   !outbox_round_is_under_way() && !needs_writing();
+}
+
+/* May events be published, as told above? */
+static bool
+may_publish(void)
+{
+	return (can_write || !stream->used) &&
+		   !outbox_guard_is_failing(OUTBOX_TASK_POSITION);
+}
+
+/*
+ * Writes the position if it has moved; not while others lock the table, and
+ * not before there have been events: it may be a restore that has brought the
+ * sequence, and has yet to bring events and position.
+ */
+static void
+write_position(void)
+{
+	uint64 position = outbox_publish_position(stream);
+	OutboxStoreStatus status;
+
+	if (!needs_writing())
+		return;
+	status = outbox_position_write(stream->relay, position);
+	written_at = GetCurrentTimestamp();
+	if (status == OUTBOX_STORE_OK)
+	{
+		if (!can_write || outbox_life_is_careful())
+			XLogFlush(XactLastCommitEnd);
+		written = position;
+		can_write = true;
+		outbox_storage_used();
+	}
+	outbox_relay_end_if_absent(status);
+}
+
+/*
+ * Waits a moment for answers and writes down what has been published. If locks
+ * of others are in the way, that is an error, which ends the process, too.
+ */
+void
+outbox_work_wind_up(void)
+{
+	outbox_publish_drain(stream, OUTBOX_STOP_GRACE_MS);
+	outbox_store_limit_waits(OUTBOX_STOP_GRACE_MS);
+	write_position();
+	outbox_retry_drain(outbox_publish_position(stream), OUTBOX_STOP_GRACE_MS);
+}
+
+/* How long there will be nothing to do unless somebody wakes us */
+long
+outbox_work_timeout_ms(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool running = (outbox_reconfigure_running() != NULL);
+	bool careful = outbox_life_is_careful();
+	bool active = running && may_publish() &&
+				  !(careful && outbox_publish_is_pending(stream));
+	long timeout_ms = SAFETY_TICK_MS;
+	/* -1 = for ever */
+	long waits[OUTBOX_TASKS] = {
+		[OUTBOX_TASK_NONE] = -1,
+		[OUTBOX_TASK_ANSWERS] = outbox_trouble_patience_ms(stream),
+		[OUTBOX_TASK_SETTLE] = running ? outbox_settle_timeout_ms(stream) : -1,
+		[OUTBOX_TASK_RETRY] = active ? outbox_retry_timeout_ms() : -1,
+		[OUTBOX_TASK_DEAD_LETTERS] =
+			active && !careful ? outbox_deadletter_timeout_ms() : -1,
+		[OUTBOX_TASK_PAGE] = careful ? CAREFUL_TICK_MS : -1,
+		[OUTBOX_TASK_POSITION] = -1,
+		[OUTBOX_TASK_DELAYED] = outbox_delayed_timeout_ms(stream->db),
+		[OUTBOX_TASK_REPLAY] = outbox_replay_timeout_ms(stream->db),
+		[OUTBOX_TASK_STORAGE] = outbox_storage_timeout_ms(),
+	};
+	long pending_ms = outbox_pending_timeout_ms(stream->db);
+
+	if (needs_writing())
+		waits[OUTBOX_TASK_POSITION] = TimestampDifferenceMilliseconds(
+			now, TimestampTzPlusMilliseconds(written_at, POSITION_EVERY_MS));
+	if (stream->busy_until > now)
+		waits[OUTBOX_TASK_PAGE] = BUSY_RETRY_MS;
+	if (pending_ms >= 0)
+		timeout_ms = Min(timeout_ms, pending_ms);
+	for (int i = 0; i < OUTBOX_TASKS; i++)
+	{
+		long wait_ms = outbox_guard_timeout_ms(i, waits[i]);
+
+		if (wait_ms >= 0)
+			timeout_ms = Min(timeout_ms, wait_ms);
+	}
+	return timeout_ms;
+}
+
+/* What needs brokers */
+static void
+publish(const OutboxSinkConfig *config, bool *progress)
+{
+	uint64 published = pg_atomic_read_u64(&stream->db->published);
+	bool careful = outbox_life_is_careful();
+	uint64 position;
+	bool page = false;
+
+	if (outbox_guard_enter(OUTBOX_TASK_SETTLE))
+	{
+		outbox_relay_end_if_absent(outbox_settle_run(stream, progress));
+		outbox_reconfigure_reopen(stream);
+	}
+	if (!may_publish())
+		return;
+	position = outbox_publish_position(stream);
+	if ((!careful || !outbox_publish_is_pending(stream)) &&
+		outbox_guard_enter(OUTBOX_TASK_RETRY))
+		outbox_relay_end_if_absent(
+			outbox_retry_run(config, position, progress));
+	/* an outage may end while the stream itself has nothing to send */
+	if (stream->trouble_since != 0 && !outbox_publish_is_pending(stream) &&
+		pg_atomic_read_u64(&stream->db->published) != published)
+		outbox_trouble_over(stream);
+	/* no copies in a careful life: their sink is not looked after */
+	if (!careful && outbox_guard_enter(OUTBOX_TASK_DEAD_LETTERS))
+		outbox_relay_end_if_absent(outbox_deadletter_run(config, progress));
+	if ((!careful || is_settled()) && outbox_guard_enter(OUTBOX_TASK_PAGE))
+		outbox_relay_end_if_absent(outbox_publish_page(stream, &page));
+	*progress = *progress || page;
+}
+
+/* One round; true if anything was done. */
+static bool
+round_of_work(void)
+{
+	const OutboxSinkConfig *config = outbox_reconfigure_running();
+	bool progress = false;
+
+	if (outbox_guard_enter(OUTBOX_TASK_ANSWERS))
+		progress = outbox_publish_poll(stream);
+	if (config != NULL)
+		publish(config, &progress);
+	outbox_publish_show_position(stream);
+	if (is_writing_due() && outbox_guard_enter(OUTBOX_TASK_POSITION))
+	{
+		write_position();
+		progress = progress || outbox_life_is_careful();
+	}
+	outbox_life_look(written, is_settled());
+	if (outbox_guard_enter(OUTBOX_TASK_DELAYED))
+		outbox_relay_end_if_absent(
+			outbox_delayed_run(stream->db, stream->relay, &progress));
+	if (outbox_guard_enter(OUTBOX_TASK_REPLAY))
+		outbox_relay_end_if_absent(outbox_replay_run(stream->db, &progress));
+	if (outbox_guard_enter(OUTBOX_TASK_STORAGE))
+	{
+		outbox_relay_end_if_absent(
+			outbox_storage_run(stream->db, stream->relay, written));
+		outbox_relay_end_if_absent(
+			outbox_pending_run(stream->db, outbox_publish_position(stream)));
+	}
+	outbox_guard_enter(OUTBOX_TASK_NONE);
+	return progress;
+}
+
+/* A task has failed: makes good what it has noted in memory only. */
+static void
+undo(OutboxTask task)
+{
+	outbox_position_forget();
+	switch (task)
+	{
+		case OUTBOX_TASK_ANSWERS:
+			if (stream->sink != NULL)
+				outbox_settle_begin(stream);
+			break;
+		case OUTBOX_TASK_PAGE:
+			outbox_publish_undo(stream);
+			break;
+		case OUTBOX_TASK_DELAYED:
+			outbox_delayed_undone(stream->db);
+			break;
+		case OUTBOX_TASK_STORAGE:
+			outbox_storage_reload();
+			break;
+		default:
+			break;
+	}
+}
+
+/* One round, as above, after which errors of its tasks have been handled. */
+bool
+outbox_work_round(void)
+{
+	volatile bool progress = false;
+
+	PG_TRY();
+	{
+		progress = round_of_work();
+	}
+	PG_CATCH();
+	{
+		OutboxTask task;
+
+		if (outbox_stop_is_reason(geterrcode()))
+			PG_RE_THROW();
+		task = outbox_guard_failed();
+		if (task == OUTBOX_TASK_NONE)
+			PG_RE_THROW();
+		undo(task);
+	}
+	PG_END_TRY();
+	return progress;
+}

@@ -1,0 +1,18 @@
+/*-------------------------------------------------------------------------
+ *
+ * tasks.h
+ *	  The rounds of a relay's work.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_TASKS_H
+#define OUTBOX_TASKS_H
+
+#include "publish/publish.h"
+
+extern void outbox_work_init(OutboxStream *relay_stream);
+extern bool outbox_work_round(void);
+extern long outbox_work_timeout_ms(void);
+extern void outbox_work_wind_up(void);
+
+#endif /* OUTBOX_TASKS_H */

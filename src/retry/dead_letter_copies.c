@@ -1,0 +1,341 @@
+/*-------------------------------------------------------------------------
+ *
+ * dead_letter_copies.c
+ *	  Publishes a copy of each dead letter to outbox.dead_letter_topic, and
+ *	  removes dead letters after outbox.dead_letter_retention.
+ *
+ * The copies go through a sink of their own, which is open only while there
+ * are any to publish. A copy has the event's key, payload and headers, and in
+ * headers what went wrong. If the topic cannot be written to, it is tried
+ * again with growing delays; the dead letters themselves are in
+ * outbox.dead_letter.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "format/record.h"
+#include "guc.h"
+#include "poison/guard.h"
+#include "poison/to_dead_letter.h"
+#include "retry/backoff.h"
+#include "retry/dead_letter_copies.h"
+#include "sink/client_log.h"
+#include "store/parked.h"
+#include "store/parked_held.h"
+
+#define BATCH_EVENTS    500
+
+/* what part of outbox.window_size the copies of a batch may take; one may
+ * always be on its way */
+#define BATCH_SHARE     8
+#define EXPIRE_EVERY_MS 600000
+#define BUSY_RETRY_MS   50
+#define HELD_RETRY_MS   1000 /* for rows that others have locked */
+
+static const char *relay;
+static const OutboxSinkApi *api;
+static OutboxSink *sink = NULL;
+static bool added = true; /* at the start, nobody knows */
+static uint64 ids[BATCH_EVENTS];
+static bool delivered[BATCH_EVENTS];
+static int batch_limit = BATCH_EVENTS; /* less after an error */
+static int count = 0;                  /* 0 = no batch under way */
+static int unanswered = 0;
+static int64 bytes_left = 0; /* of memory for the copies of the batch */
+static uint64 first_tag = 0;
+static bool failed = false;
+static int failures = 0;  /* one after another */
+static bool held = false; /* others have locked some rows */
+static char *told = NULL; /* the error told last, to tell it once */
+static TimestampTz not_before = 0;
+static TimestampTz expired_at = 0; /* 0 = not yet by this process */
+
+/* Called once, when the relay has attached. */
+void
+outbox_deadletter_init(const char *relay_name, const OutboxSinkApi *sink_api)
+{
+	relay = relay_name;
+	api = sink_api;
+}
+
+/* There is a new dead letter. */
+void
+outbox_deadletter_added(void)
+{
+	added = true;
+}
+
+/* Settings may have changed: perhaps they can be published now. */
+void
+outbox_deadletter_reload(void)
+{
+	failures = 0;
+	not_before = 0;
+}
+
+/* Says that copies cannot be published, once for each reason. */
+static void
+tell_failure(const char *error)
+{
+	failed = true;
+	if (told != NULL && strcmp(told, error) == 0)
+		return;
+	if (told != NULL)
+		pfree(told);
+	told = MemoryContextStrdup(TopMemoryContext, error);
+	ereport(LOG, (errmsg("outbox: could not publish dead letters to topic "
+						 "\"%s\": %s",
+						 outbox_dead_letter_topic, error),
+				  errdetail("They are kept in outbox.dead_letter, and it is "
+							"tried again.")));
+}
+
+/* Takes an event into the batch. */
+static void
+add(const OutboxEvent *event, bool is_done)
+{
+	ids[count] = event->id;
+	delivered[count] = is_done;
+	count++;
+	unanswered += !is_done;
+}
+
+/* Hands one copy to the sink. */
+static bool
+send(const OutboxEvent *event, void *arg)
+{
+	OutboxRecord record;
+	OutboxFailure failure;
+	char error[OUTBOX_SINK_ERROR_MAX];
+
+	(void) arg;
+	if (outbox_held_by_others(event))
+	{
+		held = true;
+		return true;
+	}
+	record.tag = first_tag + count;
+	if (!outbox_record_from_event(&record, event, error))
+	{
+		/* nor will it ever be possible */
+		ereport(LOG, (errmsg("outbox: event %llu is too large for a copy in "
+							 "outbox.dead_letter_topic",
+							 (unsigned long long) event->id),
+					  errdetail_internal("%s", error)));
+		add(event, true);
+		return true;
+	}
+	if (record.bytes > bytes_left && unanswered > 0)
+		return false;
+	bytes_left -= record.bytes;
+	switch (api->publish(sink, &record, &failure, error))
+	{
+		case OUTBOX_SINK_ACCEPTED:
+			add(event, false);
+			return true;
+		case OUTBOX_SINK_REFUSED:
+			tell_failure(error);
+			return false;
+		case OUTBOX_SINK_ENDED:
+			tell_failure("the producer has failed");
+			return false;
+		case OUTBOX_SINK_FULL:
+			return false;
+	}
+	return false;
+}
+
+static void
+poll(void)
+{
+	OutboxSinkEvent event;
+
+	while (sink != NULL && api->poll(sink, &event))
+	{
+		switch (event.type)
+		{
+			case OUTBOX_SINK_DELIVERED:
+			case OUTBOX_SINK_PURGED:
+			case OUTBOX_SINK_FAILED:
+				unanswered--;
+				delivered[event.tag - first_tag] =
+					(event.type == OUTBOX_SINK_DELIVERED);
+				if (event.type == OUTBOX_SINK_FAILED)
+					tell_failure(event.message);
+				break;
+			case OUTBOX_SINK_LOG:
+				outbox_liblog(event.log_level, event.message);
+				break;
+			case OUTBOX_SINK_FATAL:
+				tell_failure(event.message);
+				break;
+			case OUTBOX_SINK_TOPIC:
+			case OUTBOX_SINK_LOST:
+			case OUTBOX_SINK_UNREACHABLE:
+				break;
+		}
+	}
+}
+
+/* All answers are here: notes which copies have been published. */
+static OutboxStoreStatus
+end_batch(void)
+{
+	uint64 published[BATCH_EVENTS];
+	int n = 0;
+	OutboxStoreStatus status = OUTBOX_STORE_OK;
+
+	for (int i = 0; i < count; i++)
+	{
+		if (delivered[i])
+			published[n++] = ids[i];
+	}
+	if (n > 0)
+		status =
+			outbox_held_note(OUTBOX_HELD_ANNOUNCED, relay, published, n, 0);
+	if (status != OUTBOX_STORE_OK)
+		return status;
+
+	first_tag += count;
+	count = 0;
+	if (failed)
+	{
+		outbox_deadletter_close();
+		not_before = outbox_backoff_next(++failures);
+	}
+	else
+		failures = 0;
+	return OUTBOX_STORE_OK;
+}
+
+static OutboxStoreStatus
+begin_batch(const OutboxSinkConfig *config)
+{
+	OutboxSinkConfig alone = *config;
+	char error[OUTBOX_SINK_ERROR_MAX];
+	OutboxStoreStatus status;
+	int limit;
+	const char *raised;
+	uint64 rows;
+
+	if (sink == NULL)
+	{
+		alone.batch_bytes = 1;
+		sink = api->open(&alone, error);
+		if (sink == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_CONNECTION_FAILURE),
+					 errmsg("could not open a Kafka producer: %s", error)));
+	}
+	if (outbox_guard_condemned(OUTBOX_TASK_DEAD_LETTERS, &raised) != 0)
+	{
+		status = outbox_bury_copy(relay, raised);
+		if (status != OUTBOX_STORE_OK)
+			return status;
+		outbox_guard_acquit(OUTBOX_TASK_DEAD_LETTERS);
+	}
+	if (outbox_guard_suspect(OUTBOX_TASK_DEAD_LETTERS) != 0)
+		batch_limit = 1;
+	limit = Min(batch_limit, outbox_held_room(OUTBOX_HELD_ANNOUNCED));
+	failed = false;
+	held = (limit == 0);
+	unanswered = 0;
+	bytes_left = (int64) config->window_size_kb * 1024 / BATCH_SHARE;
+	outbox_guard_in_hand = OUTBOX_GUARD_UNKNOWN;
+	status = outbox_parked_unannounced(relay, outbox_dead_letter_topic, limit,
+									   send, NULL, &rows);
+	outbox_guard_acquit(OUTBOX_TASK_DEAD_LETTERS);
+	batch_limit = Min(batch_limit * 2, BATCH_EVENTS);
+	if (status != OUTBOX_STORE_OK || count > 0)
+		return status;
+	if (failed)
+		return end_batch();
+	if (held)
+	{
+		not_before =
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HELD_RETRY_MS);
+		return OUTBOX_STORE_OK;
+	}
+	added = false;
+	outbox_deadletter_close();
+	return OUTBOX_STORE_OK;
+}
+
+/* Removes old dead letters, and what is known of discarded ones, if it is
+ * time. */
+static OutboxStoreStatus
+expire(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	OutboxStoreStatus status = OUTBOX_STORE_OK;
+
+	if (!TimestampDifferenceExceeds(expired_at, now, EXPIRE_EVERY_MS))
+		return OUTBOX_STORE_OK;
+	expired_at = now;
+	if (outbox_dead_letter_retention_s > 0)
+		status = outbox_parked_expire(relay, outbox_dead_letter_retention_s);
+	if (status == OUTBOX_STORE_OK)
+		status = outbox_parked_forget_discarded(relay);
+	return status;
+}
+
+/* Goes on; does not wait. progress becomes true if there was anything. */
+OutboxStoreStatus
+outbox_deadletter_run(const OutboxSinkConfig *config, bool *progress)
+{
+	OutboxStoreStatus status = expire();
+
+	poll();
+	if (status == OUTBOX_STORE_OK && count == 0 &&
+		outbox_held_next(OUTBOX_HELD_ANNOUNCED) <= GetCurrentTimestamp())
+		status = outbox_held_note_again(OUTBOX_HELD_ANNOUNCED, relay, 0);
+	if (status != OUTBOX_STORE_OK || GetCurrentTimestamp() < not_before)
+		return status;
+	if (count > 0 && unanswered == 0)
+	{
+		*progress = true;
+		status = end_batch();
+	}
+	else if (count == 0 && added && outbox_dead_letter_topic[0] != '\0')
+	{
+		*progress = true;
+		status = begin_batch(config);
+	}
+	if (status == OUTBOX_STORE_BUSY)
+		not_before =
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_RETRY_MS);
+	return status;
+}
+
+/* How long there is nothing to do but to take in answers; -1 = for ever */
+long
+outbox_deadletter_timeout_ms(void)
+{
+	TimestampTz next = outbox_held_next(OUTBOX_HELD_ANNOUNCED);
+
+	if (count > 0)
+		return -1;
+	if (added && outbox_dead_letter_topic[0] != '\0')
+		next = Min(next, not_before);
+	if (next == DT_NOEND)
+		return -1;
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
+}
+
+/* Closes the sink; copies without an answer are published again. */
+void
+outbox_deadletter_close(void)
+{
+	OutboxSink *old = sink;
+
+	sink = NULL;
+	first_tag += count;
+	count = 0;
+	unanswered = 0;
+	if (old != NULL)
+		api->close(old);
+}

@@ -1,0 +1,243 @@
+/*-------------------------------------------------------------------------
+ *
+ * parked_writer.c
+ *	  Rows of outbox.parked for events of the stream: those that have failed,
+ *	  those of a blocked topic or key, which queue, and those that have
+ *	  expired, which are dead letters.
+ *
+ * They are written while their page is read, in its transaction: there may be
+ * many, for as long as something is blocked, and an event that is in hand
+ * need not be looked for again. The rows go straight to the table, so none of
+ * them may be there already; see outbox_parked_beyond().
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "retry/blocked_keys.h"
+#include "retry/dead_letter_copies.h"
+#include "retry/expiry.h"
+#include "retry/parked_writer.h"
+#include "retry/topic.h"
+
+/* what one transaction writes, so that the sink does not wait for it long */
+#define PAGE_BYTES (8 * 1024 * 1024)
+
+/* columns of outbox.parked, in their order in the table */
+typedef enum ParkedColumn
+{
+	PARKED_RELAY = 0,
+	PARKED_ID,
+	PARKED_EVENT_ID,
+	PARKED_EMITTED_AT,
+	PARKED_TOPIC,
+	PARKED_KEY,
+	PARKED_PAYLOAD,
+	PARKED_HEADERS,
+	PARKED_STATE,
+	PARKED_BLOCKING,
+	PARKED_CLASS,
+	PARKED_ERROR,
+	PARKED_ATTEMPTS,
+	PARKED_FIRST_FAILED_AT,
+	PARKED_LAST_FAILED_AT,
+	PARKED_NEXT_ATTEMPT_AT,
+	PARKED_ANNOUNCED_AT,
+	PARKED_EXPIRES_AT,
+	PARKED_WHOLE,
+	PARKED_COLUMNS
+} ParkedColumn;
+
+/* What the table must look like */
+static TupleDesc
+parked_tupdesc(void)
+{
+	static const Oid types[PARKED_COLUMNS] = {
+		TEXTOID,        INT8OID,        UUIDOID,        TIMESTAMPTZOID,
+		TEXTOID,        TEXTOID,        BYTEAOID,       JSONBOID,
+		TEXTOID,        BOOLOID,        TEXTOID,        TEXTOID,
+		INT4OID,        TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+		TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID};
+	static TupleDesc tupdesc = NULL;
+
+	if (tupdesc == NULL)
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
+		TupleDesc desc = CreateTemplateTupleDesc(PARKED_COLUMNS);
+
+		for (int i = 0; i < PARKED_COLUMNS; i++)
+			TupleDescInitEntry(desc, (AttrNumber) (i + 1), NULL, types[i], -1,
+							   0);
+		tupdesc = desc;
+		MemoryContextSwitchTo(old_context);
+	}
+	return tupdesc;
+}
+
+/* Gives a row to the table, which is locked like all of ours. */
+static void
+add_row(OutboxAside *aside, HeapTuple tuple)
+{
+	/* the event's memory does not live as long as the writer */
+	MemoryContext old_context = MemoryContextSwitchTo(TopTransactionContext);
+
+	if (aside->writer == NULL)
+		aside->writer = outbox_rows_begin(
+			get_relname_relid(OUTBOX_PARKED_TABLE,
+							  get_namespace_oid(OUTBOX_SCHEMA, false)),
+			parked_tupdesc());
+	outbox_rows_add(aside->writer, tuple);
+	aside->bytes += tuple->t_len;
+	MemoryContextSwitchTo(old_context);
+}
+
+/* Writes an event with what all have; state tells the rest. */
+static void
+add_event(OutboxAside *aside, const OutboxEvent *event, const char *state,
+		  Datum *values, bool *nulls)
+{
+	values[PARKED_RELAY] = CStringGetTextDatum(aside->relay);
+	values[PARKED_ID] = Int64GetDatum((int64) event->id);
+	values[PARKED_EVENT_ID] = UUIDPGetDatum(event->event_id);
+	values[PARKED_EMITTED_AT] = TimestampTzGetDatum(event->emitted_at);
+	values[PARKED_TOPIC] = PointerGetDatum(event->topic);
+	values[PARKED_KEY] = PointerGetDatum(event->key);
+	nulls[PARKED_KEY] = (event->key == NULL);
+	values[PARKED_PAYLOAD] = PointerGetDatum(event->payload);
+	nulls[PARKED_PAYLOAD] = (event->payload == NULL);
+	values[PARKED_HEADERS] = PointerGetDatum(event->headers);
+	nulls[PARKED_HEADERS] = (event->headers == NULL);
+	values[PARKED_STATE] = CStringGetTextDatum(state);
+	values[PARKED_EXPIRES_AT] = TimestampTzGetDatum(event->expires_at);
+	nulls[PARKED_EXPIRES_AT] = (event->expires_at == DT_NOEND);
+	values[PARKED_WHOLE] = BoolGetDatum(true);
+	nulls[PARKED_ANNOUNCED_AT] = true;
+	add_row(aside, heap_form_tuple(parked_tupdesc(), values, nulls));
+}
+
+/* Parks an event behind one of its topic or key that is retrying. */
+void
+outbox_aside_queue(OutboxAside *aside, const OutboxEvent *event)
+{
+	Datum values[PARKED_COLUMNS] = {0};
+	bool nulls[PARKED_COLUMNS] = {0};
+
+	values[PARKED_BLOCKING] = BoolGetDatum(true);
+	nulls[PARKED_CLASS] = nulls[PARKED_ERROR] = true;
+	nulls[PARKED_FIRST_FAILED_AT] = nulls[PARKED_LAST_FAILED_AT] = true;
+	values[PARKED_ATTEMPTS] = Int32GetDatum(0);
+	nulls[PARKED_NEXT_ATTEMPT_AT] = true;
+	add_event(aside, event, "queued", values, nulls);
+	outbox_expired_note(event->expires_at);
+	aside->waiting++;
+}
+
+/*
+ * Parks an event of a topic that goes another way for now (topic.c), and makes
+ * it a block, so that others of its key follow it. False if it does not.
+ */
+bool
+outbox_aside_suspect(OutboxAside *aside, const OutboxEvent *event)
+{
+	char topic[OUTBOX_TOPIC_MAX + 1];
+
+	if (!outbox_topic_any_suspect())
+		return false;
+	text_to_cstring_buffer(event->topic, topic, sizeof(topic));
+	if (!outbox_topic_is_suspect(topic))
+		return false;
+	outbox_blocks_note(
+		event->key != NULL ? OUTBOX_BLOCK_KEY : OUTBOX_BLOCK_EVENT, event, 0);
+	outbox_aside_queue(aside, event);
+	return true;
+}
+
+/* What a failed event blocks, if it is tried again */
+static OutboxBlockScope
+scope_of(const OutboxEvent *event, const OutboxParkReason *reason)
+{
+	if (reason->failure == OUTBOX_FAILURE_TOPIC)
+		return OUTBOX_BLOCK_TOPIC;
+	return reason->blocking && event->key != NULL ? OUTBOX_BLOCK_KEY
+												  : OUTBOX_BLOCK_EVENT;
+}
+
+/* Parks an event that the sink has not published. */
+void
+outbox_aside_failed(OutboxAside *aside, const OutboxEvent *event,
+					const OutboxParkReason *reason)
+{
+	Datum values[PARKED_COLUMNS] = {0};
+	bool nulls[PARKED_COLUMNS] = {0};
+
+	values[PARKED_BLOCKING] = BoolGetDatum(reason->blocking);
+	values[PARKED_CLASS] =
+		CStringGetTextDatum(outbox_parked_class(reason->failure));
+	values[PARKED_ERROR] = CStringGetTextDatum(reason->error);
+	values[PARKED_ATTEMPTS] = Int32GetDatum(reason->attempts);
+	values[PARKED_FIRST_FAILED_AT] = values[PARKED_LAST_FAILED_AT] =
+		TimestampTzGetDatum(GetCurrentTimestamp());
+	values[PARKED_NEXT_ATTEMPT_AT] = TimestampTzGetDatum(reason->next_attempt);
+	nulls[PARKED_NEXT_ATTEMPT_AT] = reason->dead;
+	add_event(aside, event, reason->dead ? "dead" : "retrying", values, nulls);
+	if (reason->dead)
+	{
+		aside->dead++;
+		return;
+	}
+	outbox_blocks_note(scope_of(event, reason), event, reason->next_attempt);
+	outbox_expired_note(event->expires_at);
+	aside->waiting++;
+}
+
+/* Makes a dead letter of an event whose time is over. */
+void
+outbox_aside_expired(OutboxAside *aside, const OutboxEvent *event)
+{
+	Datum values[PARKED_COLUMNS] = {0};
+	bool nulls[PARKED_COLUMNS] = {0};
+
+	values[PARKED_BLOCKING] = BoolGetDatum(false);
+	values[PARKED_CLASS] = CStringGetTextDatum(OUTBOX_EXPIRED_CLASS);
+	values[PARKED_ERROR] = CStringGetTextDatum(OUTBOX_EXPIRED_ERROR);
+	values[PARKED_FIRST_FAILED_AT] = values[PARKED_LAST_FAILED_AT] =
+		TimestampTzGetDatum(GetCurrentTimestamp());
+	values[PARKED_ATTEMPTS] = Int32GetDatum(0);
+	nulls[PARKED_NEXT_ATTEMPT_AT] = true;
+	add_event(aside, event, "dead", values, nulls);
+	aside->dead++;
+}
+
+/* Is it enough for one transaction? */
+bool
+outbox_aside_is_full(const OutboxAside *aside)
+{
+	return aside->bytes >= PAGE_BYTES;
+}
+
+/* Writes what is left; the transaction must end next. */
+void
+outbox_aside_write(OutboxAside *aside)
+{
+	if (aside->writer != NULL)
+		outbox_rows_end(aside->writer);
+	aside->writer = NULL;
+}
+
+/* The transaction has been committed. */
+void
+outbox_aside_tell(const OutboxAside *aside)
+{
+	if (aside->waiting > 0)
+		outbox_blocks_count(aside->waiting);
+	if (aside->dead > 0)
+		outbox_deadletter_added();
+}

@@ -1,0 +1,466 @@
+/*-------------------------------------------------------------------------
+ *
+ * retry.c
+ *	  Tries parked events again, beside the stream, in rounds (retry_batch.c).
+ *
+ *	  alone		a few blocks that are due, of each the first event, which is
+ *				alone in its batch: so a refusal names its culprit
+ *	  together	the events of all blocks that are open, because an event of
+ *				them has just gone through, in full batches
+ *
+ * Both kinds take turns if there is work for both. If a batch of several
+ * events is refused, those events go alone, in order; then the others of their
+ * blocks follow together again.
+ *
+ * In a round the events of a block are sent in order, and what is not
+ * delivered is read again in the next one, before anything behind it: a round
+ * begins at the first event of each block. An event of the stream whose topic
+ * or key is blocked joins the queue (publish.c). When the queue of a block is
+ * found empty, the block is gone.
+ *
+ * What becomes of an event that fails: retry_outcome.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "utils/timestamp.h"
+
+#include "guc.h"
+#include "poison/crash_note.h"
+#include "poison/guard.h"
+#include "poison/to_dead_letter.h"
+#include "retry/blocked_keys.h"
+#include "retry/expiry.h"
+#include "retry/retry.h"
+#include "retry/retry_batch.h"
+#include "retry/topic.h"
+#include "shared/shutdown.h"
+#include "shared/wait.h"
+#include "store/parked_held.h"
+
+/* queries that an alone round makes at most */
+#define ROUND_BLOCKS     200
+
+/* after a refusal the sink is a new one; not too many of them */
+#define AFTER_REFUSAL_MS 100
+
+/* how soon locked tables are tried again */
+#define BUSY_RETRY_MS    50
+
+/* how soon rows are looked at again that others had locked: of a topic or key
+ * twice as late each time; events that block no other look together */
+#define HELD_MIN_MS      100
+#define HELD_MAX_MS      10000
+#define HELD_EVENTS_MS   1000
+
+static const char *relay;
+static OutboxRoundKind last_kind = OUTBOX_ROUND_TOGETHER;
+/* What became of the rows that have been read */
+static int sent = 0;
+static bool beyond = false; /* the block's next event needs no solitude */
+static bool held = false;   /* others have locked some ... */
+static OutboxBlockEntry *held_events = NULL; /* ... that block no other */
+static TimestampTz not_before = 0;
+static TimestampTz next_due = 0; /* of all blocks; 0 = look */
+static uint32 next_due_of = 0;   /* the blocks as they were then */
+
+/* Called once, when the relay has attached. */
+void
+outbox_retry_init(OutboxDatabase *database, const char *relay_name,
+				  const OutboxSinkApi *sink_api)
+{
+	relay = relay_name;
+	outbox_blocks_init(database, relay_name);
+	outbox_round_init(database, relay_name, sink_api);
+}
+
+/* When a block can be tried */
+static TimestampTz
+due_at(const OutboxBlockEntry *entry)
+{
+	if (entry->open || entry->alone_upto > 0)
+		return entry->not_before;
+	return Max(entry->block.next_attempt, entry->not_before);
+}
+
+/* Do the events of an open block go alone, as others of its topic are
+ * refused? */
+static bool
+goes_alone(const OutboxBlockEntry *entry)
+{
+	return entry->block.scope == OUTBOX_BLOCK_KEY && entry->open &&
+		   outbox_topic_goes_alone(entry->block.topic);
+}
+
+static bool
+wants_alone(const OutboxBlockEntry *entry, TimestampTz now)
+{
+	if (entry->alone_upto > 0 || goes_alone(entry))
+		return entry->not_before <= now;
+	/* among those that block no other, each has its own time */
+	if (entry->block.scope == OUTBOX_BLOCK_EVENT)
+		return entry->not_before <= now && entry->block.next_attempt != 0 &&
+			   entry->block.next_attempt <= now;
+	return !entry->open && due_at(entry) <= now;
+}
+
+static bool
+wants_together(const OutboxBlockEntry *entry, TimestampTz now)
+{
+	return entry->open && entry->not_before <= now && !goes_alone(entry) &&
+		   (entry->alone_upto == 0 ||
+			entry->block.scope == OUTBOX_BLOCK_EVENT);
+}
+
+/*
+ * Finds blocks to be tried alone, others than the last time if there are too
+ * many. (A scan cannot go on across transactions.) together becomes whether
+ * there are others.
+ */
+static int
+find_due(OutboxBlockEntry **due, bool *together)
+{
+	static int skip = 0;
+	HASH_SEQ_STATUS scan;
+	OutboxBlockEntry *entry;
+	TimestampTz now = GetCurrentTimestamp();
+	int found = 0;
+	int count = 0;
+
+	*together = false;
+	outbox_blocks_scan(&scan);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+	{
+		entry->failed = false;
+		if (wants_together(entry, now))
+			*together = true;
+		if (!wants_alone(entry, now))
+			continue;
+		if (found++ >= skip && count < ROUND_BLOCKS)
+			due[count++] = entry;
+	}
+	skip = (found > skip + count) ? skip + count : 0;
+	if (count == 0 && found > 0)
+		return find_due(due, together);
+	return count;
+}
+
+/*
+ * Must this event wait? If somebody has locked its row, perhaps to discard it,
+ * all behind it must, too, but for those that block no other. The same if it
+ * has expired and was locked when it should have become a dead letter.
+ */
+static bool
+must_wait(const OutboxEvent *event, OutboxBlockEntry *entry)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (event->expires_at > now && !outbox_held_by_others(event))
+	{
+		entry->held = 0;
+		return false;
+	}
+	held = true;
+	if (entry->block.scope == OUTBOX_BLOCK_EVENT)
+		held_events = entry;
+	else
+		entry->not_before = TimestampTzPlusMilliseconds(
+			now,
+			Min((int64) HELD_MIN_MS << Min(entry->held++, 16), HELD_MAX_MS));
+	return true;
+}
+
+static void
+begin_reading(void)
+{
+	sent = 0;
+	beyond = held = false;
+	held_events = NULL;
+}
+
+/* Nothing of what has been read can be sent, because others have locked it. */
+static bool
+is_all_held(void)
+{
+	if (sent > 0 || !held)
+		return false;
+	if (held_events != NULL)
+	{
+		held_events->held = 1;
+		held_events->not_before =
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HELD_EVENTS_MS);
+	}
+	return true;
+}
+
+/* Takes an event of a block that is tried alone. */
+static bool
+send_alone(const OutboxEvent *event, void *arg)
+{
+	OutboxBlockEntry *entry = arg;
+
+	if (entry->open && entry->block.scope == OUTBOX_BLOCK_KEY &&
+		!goes_alone(entry) && event->id > entry->alone_upto)
+	{
+		entry->alone_upto = 0;
+		beyond = true;
+		return false;
+	}
+	if (must_wait(event, entry))
+		return entry->block.scope == OUTBOX_BLOCK_EVENT;
+	sent++;
+	return outbox_round_send(event, entry) && outbox_round_room() > 0;
+}
+
+static OutboxStoreStatus
+begin_alone(OutboxBlockEntry **due, int count)
+{
+	for (int i = 0; i < count && outbox_round_room() > 0; i++)
+	{
+		OutboxBlockEntry *entry = due[i];
+		int limit = 1;
+		OutboxStoreStatus status;
+		uint64 rows;
+
+		begin_reading();
+		/* of those that block no other, locked ones hide none behind them; of
+		 * the others, never two of a key: see retry_batch.c */
+		if (entry->block.scope == OUTBOX_BLOCK_EVENT)
+			limit = PG_INT32_MAX;
+		status = outbox_parked_read(relay, &entry->block, entry->alone_upto,
+									limit, send_alone, entry, &rows);
+		if (status != OUTBOX_STORE_OK)
+			return status;
+		if (!is_all_held() && rows == 0 && !beyond && outbox_round_room() > 0)
+		{
+			entry->alone_upto = 0;
+			outbox_blocks_reload();
+		}
+	}
+	return OUTBOX_STORE_OK;
+}
+
+/* Takes an event, if its block is open. */
+static bool
+send_together(const OutboxEvent *event, void *arg)
+{
+	OutboxBlockEntry *entry = outbox_blocks_find(event);
+	TimestampTz *now = arg;
+
+	if (entry == NULL || !wants_together(entry, *now))
+		return true;
+	if (entry->block.scope == OUTBOX_BLOCK_EVENT &&
+		(event->retrying || event->id <= entry->alone_upto))
+		return true;
+	if (must_wait(event, entry))
+		return true;
+	sent++;
+	return outbox_round_send(event, entry) && outbox_round_room() > 0;
+}
+
+static OutboxStoreStatus
+begin_together(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	OutboxStoreStatus status;
+
+	begin_reading();
+	status = outbox_parked_read_all(relay, send_together, &now);
+	/* nothing is left of what was open */
+	if (status == OUTBOX_STORE_OK && !is_all_held() && outbox_round_is_empty())
+		outbox_blocks_reload();
+	return status;
+}
+
+/* Begins a round with what is due. Returns BUSY if the tables are locked. */
+static OutboxStoreStatus
+begin_round(const OutboxSinkConfig *config)
+{
+	OutboxBlockEntry *due[ROUND_BLOCKS];
+	bool together;
+	int count = find_due(due, &together);
+	OutboxStoreStatus status;
+
+	next_due = 0;
+	if (count == 0 && !together)
+		return OUTBOX_STORE_OK;
+	if (count == 0 || (together && last_kind == OUTBOX_ROUND_ALONE))
+		last_kind = OUTBOX_ROUND_TOGETHER;
+	else
+		last_kind = OUTBOX_ROUND_ALONE;
+	outbox_round_begin(last_kind, config);
+	status = last_kind == OUTBOX_ROUND_ALONE ? begin_alone(due, count)
+											 : begin_together();
+	outbox_round_sent();
+	return status;
+}
+
+/* Makes a dead letter of an event that has raised errors again and again. */
+static OutboxStoreStatus
+bury_condemned(void)
+{
+	const char *error;
+	uint64 id = outbox_life_condemned(OUTBOX_LANE_PARKED);
+	bool by_signal = (id != 0);
+	OutboxStoreStatus status;
+
+	if (by_signal)
+		error = OUTBOX_LIFE_ERROR;
+	else if (outbox_on_failure != OUTBOX_ON_FAILURE_HALT)
+		id = outbox_guard_condemned(OUTBOX_TASK_RETRY, &error);
+	if (id == 0)
+		return OUTBOX_STORE_OK;
+	status = outbox_bury_parked(relay, id, error, by_signal);
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	if (by_signal)
+		outbox_life_acquit();
+	else
+		outbox_guard_acquit(OUTBOX_TASK_RETRY);
+	outbox_blocks_reload();
+	return OUTBOX_STORE_OK;
+}
+
+static OutboxStoreStatus
+step(const OutboxSinkConfig *config, uint64 position, bool *progress)
+{
+	OutboxStoreStatus status;
+
+	if (outbox_round_is_under_way())
+	{
+		bool sink_ended;
+
+		if (outbox_round_is_waiting())
+			return OUTBOX_STORE_OK;
+		*progress = true;
+		status = outbox_round_end(position, &sink_ended);
+		if (status != OUTBOX_STORE_OK)
+			return status;
+		next_due = 0;
+		if (sink_ended)
+			not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													 AFTER_REFUSAL_MS);
+	}
+	status = bury_condemned();
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	if (!outbox_blocks_is_loaded())
+	{
+		*progress = true;
+		next_due = 0;
+		return outbox_blocks_load();
+	}
+	if (outbox_held_next(OUTBOX_HELD_DELIVERED) <= GetCurrentTimestamp())
+		return outbox_held_note_again(OUTBOX_HELD_DELIVERED, relay, position);
+	if (!outbox_blocks_any() || outbox_retry_timeout_ms() != 0)
+		return OUTBOX_STORE_OK;
+	if (outbox_expired_next() <= GetCurrentTimestamp())
+	{
+		*progress = true;
+		return outbox_expired_bury(relay);
+	}
+	*progress = true;
+	return begin_round(config);
+}
+
+/*
+ * Goes on with what is parked; does not wait. progress becomes true if there
+ * was anything to do. position is the stream's.
+ */
+OutboxStoreStatus
+outbox_retry_run(const OutboxSinkConfig *config, uint64 position,
+				 bool *progress)
+{
+	OutboxStoreStatus status;
+
+	if (outbox_round_poll())
+		*progress = true;
+	if (GetCurrentTimestamp() < not_before)
+		return OUTBOX_STORE_OK;
+	status = step(config, position, progress);
+	if (status == OUTBOX_STORE_BUSY)
+		not_before =
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_RETRY_MS);
+	return status;
+}
+
+/* When the next block is due */
+static TimestampTz
+find_next_due(void)
+{
+	HASH_SEQ_STATUS scan;
+	OutboxBlockEntry *entry;
+	TimestampTz next = DT_NOEND;
+
+	outbox_blocks_scan(&scan);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		next = Min(next, due_at(entry));
+	next_due_of = outbox_blocks_generation();
+	return Max(next, 1);
+}
+
+/* How long there is nothing to do but to take in answers; -1 = for ever */
+long
+outbox_retry_timeout_ms(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz next;
+
+	if (outbox_round_is_under_way())
+		return outbox_round_timeout_ms();
+	/* until it is known what is blocked, the stream waits, too */
+	if (!outbox_blocks_is_loaded())
+		next = not_before;
+	else
+	{
+		next = outbox_held_next(OUTBOX_HELD_DELIVERED);
+		/* no round begins that may have more to remember than there is room */
+		if (outbox_blocks_any() && outbox_held_room(OUTBOX_HELD_DELIVERED) > 0)
+		{
+			if (next_due == 0 || next_due_of != outbox_blocks_generation())
+				next_due = find_next_due();
+			next = Min(next, Min(next_due, outbox_expired_next()));
+		}
+		if (next == DT_NOEND)
+			return -1;
+		next = Max(next, not_before);
+	}
+	return (next <= now) ? 0 : TimestampDifferenceMilliseconds(now, next);
+}
+
+/*
+ * Waits until the round under way has its answers, but not longer than that,
+ * and writes them down, so that nothing is repeated.
+ */
+void
+outbox_retry_drain(uint64 position, long grace_ms)
+{
+	TimestampTz deadline =
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), grace_ms);
+
+	while (outbox_round_is_under_way())
+	{
+		bool sink_ended;
+		long left;
+
+		outbox_round_poll();
+		/* tables may be locked for a moment */
+		if (outbox_round_is_answered() &&
+			outbox_round_end(position, &sink_ended) != OUTBOX_STORE_BUSY)
+			break;
+		left =
+			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+		if (left <= 0 || outbox_stop_cuts_short(grace_ms))
+			return;
+		outbox_wait_answers(Min(left, 100), OUTBOX_WAIT_RELAY_DRAIN);
+	}
+	(void) outbox_held_note_again(OUTBOX_HELD_DELIVERED, relay, position);
+}
+
+/* Closes the sinks. What has no answer stays parked. */
+void
+outbox_retry_close(void)
+{
+	outbox_round_close();
+}

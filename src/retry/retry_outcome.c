@@ -1,0 +1,299 @@
+/*-------------------------------------------------------------------------
+ *
+ * retry_outcome.c
+ *	  Writes down what became of attempts to publish parked events.
+ *
+ * What happens to an event that fails:
+ *
+ *	  cluster, login	tried again after the base delay; no attempt is counted
+ *	  topic				the topic is blocked, and its first event tried again
+ *	  event				its key is blocked, and it is tried again
+ *	  size, invalid		a dead letter, which frees its key
+ *
+ * with growing delays, up to outbox.retry_max_attempts; then it is a dead
+ * letter, or, if the topic is at fault, all that is parked of the topic.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "utils/memutils.h"
+
+#include "guc.h"
+#include "retry/backoff.h"
+#include "retry/dead_letter_copies.h"
+#include "retry/retry_outcome.h"
+#include "retry/topic.h"
+#include "shared/relay_state.h"
+#include "sink/client_log.h"
+#include "store/parked_held.h"
+
+static bool
+is_own_fault(const OutboxAttempt *attempt)
+{
+	return attempt->state == OUTBOX_ATTEMPT_FAILED &&
+		   (attempt->failure == OUTBOX_FAILURE_EVENT ||
+			attempt->failure == OUTBOX_FAILURE_SIZE ||
+			attempt->failure == OUTBOX_FAILURE_INVALID);
+}
+
+/* Writes down that an event has failed; see the table in the file's head. */
+static OutboxStoreStatus
+note_failure(OutboxDatabase *db, const char *relay, OutboxAttempt *attempt)
+{
+	OutboxParkReason reason = {.failure = attempt->failure,
+							   .error = attempt->error,
+							   .attempts = attempt->attempts + 1};
+	uint64 buried;
+
+	reason.blocking = (outbox_on_failure != OUTBOX_ON_FAILURE_SKIP);
+	outbox_status_error(db, attempt->error);
+	switch (attempt->failure)
+	{
+		case OUTBOX_FAILURE_CLUSTER:
+		case OUTBOX_FAILURE_LOGIN:
+			return OUTBOX_STORE_OK;
+		case OUTBOX_FAILURE_SIZE:
+		case OUTBOX_FAILURE_INVALID:
+			reason.dead = (outbox_on_failure != OUTBOX_ON_FAILURE_HALT);
+			break;
+		case OUTBOX_FAILURE_TOPIC:
+			/* a partition without a leader makes delays grow, but no dead
+			 * letter, nor does the next failure */
+			if (attempt->uncounted)
+			{
+				if (outbox_backoff_is_last(reason.attempts + 2))
+					reason.attempts = attempt->attempts;
+				break;
+			}
+			if (!outbox_backoff_is_last(reason.attempts))
+				break;
+			outbox_deadletter_added();
+			return outbox_parked_bury_topic(relay, attempt->topic,
+											attempt->error, &buried);
+		case OUTBOX_FAILURE_EVENT:
+			reason.dead = outbox_backoff_is_last(reason.attempts);
+			break;
+	}
+	if (reason.dead)
+	{
+		outbox_deadletter_added();
+		outbox_liblog_event(attempt->id, true, attempt->error);
+	}
+	reason.next_attempt = outbox_backoff_next(reason.attempts);
+	return outbox_parked_failed(relay, attempt->id, &reason);
+}
+
+/* What brokers say about the topic of an attempt */
+static void
+blame(OutboxAttempt *attempt, const OutboxSinkEvent *answer, bool silent)
+{
+	const char *error = answer->message;
+
+	switch (answer->state)
+	{
+		case OUTBOX_TOPIC_FAULTY:
+			attempt->failure = answer->failure;
+			break;
+		case OUTBOX_TOPIC_LEADERLESS:
+			attempt->failure = OUTBOX_FAILURE_TOPIC;
+			attempt->uncounted = true;
+			break;
+		case OUTBOX_TOPIC_FINE:
+			if (!silent)
+				return;
+			attempt->failure = OUTBOX_FAILURE_CLUSTER;
+			if (attempt->entry->block.scope == OUTBOX_BLOCK_TOPIC)
+				attempt->failure = OUTBOX_FAILURE_TOPIC;
+			attempt->uncounted = true;
+			error = "no answer from the brokers";
+			break;
+		case OUTBOX_TOPIC_SILENT:
+			return;
+	}
+	attempt->error =
+		MemoryContextStrdup(GetMemoryChunkContext(attempt->topic), error);
+}
+
+/*
+ * Takes in what brokers say about a topic whose events have no answer; silent
+ * if they have had none for long. If that is why, they are failures as soon as
+ * the sink has given them back.
+ */
+void
+outbox_attempt_blame(OutboxAttempt *attempts, int count,
+					 const OutboxSinkEvent *answer, bool silent)
+{
+	for (int i = 0; i < count; i++)
+	{
+		OutboxAttempt *attempt = &attempts[i];
+
+		if (attempt->state == OUTBOX_ATTEMPT_SENT && attempt->error == NULL &&
+			strcmp(attempt->topic, answer->topic) == 0)
+			blame(attempt, answer, silent);
+	}
+}
+
+/* Is there nothing but blame to be waited for? */
+bool
+outbox_attempt_all_blamed(const OutboxAttempt *attempts, int count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		if (attempts[i].state == OUTBOX_ATTEMPT_SENT &&
+			attempts[i].error == NULL)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Tells which topics' events are refused, and which pass. The rounds are
+ * counted; alone says that each event was alone in its batch.
+ */
+void
+outbox_attempt_judge(const OutboxAttempt *attempts, int count, uint32 round,
+					 bool alone)
+{
+	for (int i = 0; i < count; i++)
+	{
+		if (is_own_fault(&attempts[i]))
+			outbox_topic_refused_in(attempts[i].topic, round);
+	}
+	for (int i = 0; i < count && alone; i++)
+	{
+		if (attempts[i].state == OUTBOX_ATTEMPT_DELIVERED)
+			outbox_topic_passed_in(attempts[i].topic, round);
+	}
+}
+
+/*
+ * A batch is refused as a whole: if several events have failed, nobody knows
+ * the culprit. Nothing is counted, and each is tried again, alone.
+ */
+void
+outbox_attempt_suspect(OutboxAttempt *attempts, int count)
+{
+	int refused = 0;
+
+	for (int i = 0; i < count; i++)
+		refused += is_own_fault(&attempts[i]);
+	if (refused < 2)
+		return;
+	for (int i = 0; i < count; i++)
+	{
+		OutboxBlockEntry *entry = attempts[i].entry;
+
+		if (!is_own_fault(&attempts[i]))
+			continue;
+		entry->alone_upto = Max(entry->alone_upto, attempts[i].id);
+		attempts[i].state = OUTBOX_ATTEMPT_RETURNED;
+	}
+}
+
+/* One event stands for all of its topic: once it is noted, they queue. */
+static void
+pass_over_topic(OutboxAttempt *attempts, int count, const char *topic)
+{
+	for (int i = 0; i < count; i++)
+	{
+		if (attempts[i].state == OUTBOX_ATTEMPT_FAILED &&
+			attempts[i].failure == OUTBOX_FAILURE_TOPIC &&
+			strcmp(attempts[i].topic, topic) == 0)
+			attempts[i].state = OUTBOX_ATTEMPT_RETURNED;
+	}
+}
+
+/* Writes down what has failed, and closes the blocks. */
+OutboxStoreStatus
+outbox_attempt_note_failures(OutboxDatabase *db, const char *relay,
+							 OutboxAttempt *attempts, int count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		OutboxAttempt *attempt = &attempts[i];
+		OutboxBlockEntry *entry = attempt->entry;
+		bool first = !entry->failed;
+		OutboxStoreStatus status = OUTBOX_STORE_OK;
+
+		if (attempt->state != OUTBOX_ATTEMPT_FAILED)
+			continue;
+		switch (attempt->failure)
+		{
+			case OUTBOX_FAILURE_CLUSTER:
+			case OUTBOX_FAILURE_LOGIN:
+				entry->not_before = outbox_backoff_next(1);
+				break;
+			case OUTBOX_FAILURE_TOPIC:
+				status = note_failure(db, relay, attempt);
+				if (status == OUTBOX_STORE_OK)
+					pass_over_topic(attempts, count, attempt->topic);
+				break;
+			case OUTBOX_FAILURE_EVENT:
+				if (first || entry->block.scope == OUTBOX_BLOCK_EVENT)
+					status = note_failure(db, relay, attempt);
+				break;
+			case OUTBOX_FAILURE_SIZE:
+			case OUTBOX_FAILURE_INVALID:
+				status = note_failure(db, relay, attempt);
+				break;
+		}
+		if (status != OUTBOX_STORE_OK)
+			return status;
+		if (attempt->failure != OUTBOX_FAILURE_CLUSTER &&
+			attempt->failure != OUTBOX_FAILURE_LOGIN)
+			outbox_blocks_reload();
+		entry->failed = true;
+		attempt->state = OUTBOX_ATTEMPT_RETURNED;
+	}
+	return OUTBOX_STORE_OK;
+}
+
+/* Removes what has been delivered from outbox.parked. */
+OutboxStoreStatus
+outbox_attempt_note_deliveries(OutboxDatabase *db, const char *relay,
+							   OutboxAttempt *attempts, int count,
+							   uint64 position)
+{
+	uint64 *ids = palloc((count + 1) * sizeof(uint64));
+	OutboxStoreStatus status;
+	int delivered = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		if (attempts[i].state != OUTBOX_ATTEMPT_DELIVERED)
+			continue;
+		ids[delivered++] = attempts[i].id;
+		if (attempts[i].entry->block.scope != OUTBOX_BLOCK_TOPIC)
+			continue;
+		/* the topic can be written to: what is left is blocked by keys */
+		status = outbox_parked_heal_topic(relay, attempts[i].topic);
+		if (status != OUTBOX_STORE_OK)
+			return status;
+		outbox_blocks_reload();
+	}
+	if (delivered == 0)
+		return OUTBOX_STORE_OK;
+	status = outbox_held_note(OUTBOX_HELD_DELIVERED, relay, ids, delivered,
+							  position);
+	if (status != OUTBOX_STORE_OK)
+		return status;
+
+	for (int i = 0; i < count; i++)
+	{
+		OutboxBlockEntry *entry = attempts[i].entry;
+
+		if (attempts[i].state != OUTBOX_ATTEMPT_DELIVERED)
+			continue;
+		if (entry->block.scope == OUTBOX_BLOCK_KEY)
+		{
+			entry->open = true;
+			if (attempts[i].id >= entry->alone_upto)
+				entry->alone_upto = 0;
+		}
+		attempts[i].state = OUTBOX_ATTEMPT_RETURNED;
+	}
+	pg_atomic_fetch_add_u64(&db->published, delivered);
+	outbox_blocks_count(-delivered);
+	return OUTBOX_STORE_OK;
+}

@@ -1,0 +1,50 @@
+/*-------------------------------------------------------------------------
+ *
+ * retry_outcome.h
+ *	  One attempt to publish a parked event, and what becomes of it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_RETRY_OUTCOME_H
+#define OUTBOX_RETRY_OUTCOME_H
+
+#include "retry/blocked_keys.h"
+
+typedef enum OutboxAttemptState
+{
+	OUTBOX_ATTEMPT_SENT,
+	OUTBOX_ATTEMPT_DELIVERED,
+	OUTBOX_ATTEMPT_RETURNED, /* not tried, because another one failed */
+	OUTBOX_ATTEMPT_FAILED,
+} OutboxAttemptState;
+
+/* One event of the round */
+typedef struct OutboxAttempt
+{
+	uint64 id;
+	OutboxBlockEntry *entry;
+	OutboxAttemptState state;
+	int attempts; /* before this one */
+	OutboxFailure failure;
+	bool uncounted; /* the failure may last, and is no attempt */
+	char *error;    /* of the failure; NULL = none */
+	char *topic;
+} OutboxAttempt;
+
+extern OutboxStoreStatus
+outbox_attempt_note_deliveries(OutboxDatabase *db, const char *relay,
+							   OutboxAttempt *attempts, int count,
+							   uint64 position);
+extern void outbox_attempt_blame(OutboxAttempt *attempts, int count,
+								 const OutboxSinkEvent *answer, bool silent);
+extern bool outbox_attempt_all_blamed(const OutboxAttempt *attempts,
+									  int count);
+extern void outbox_attempt_judge(const OutboxAttempt *attempts, int count,
+								 uint32 round, bool alone);
+extern void outbox_attempt_suspect(OutboxAttempt *attempts, int count);
+extern OutboxStoreStatus outbox_attempt_note_failures(OutboxDatabase *db,
+													  const char *relay,
+													  OutboxAttempt *attempts,
+													  int count);
+
+#endif /* OUTBOX_RETRY_OUTCOME_H */

@@ -1,0 +1,243 @@
+/*-------------------------------------------------------------------------
+ *
+ * delayed.c
+ *	  Events that are not due yet. They wait in outbox.delayed, and cost
+ *	  nothing there; when they are due, the relay emits them in a transaction
+ *	  of its own: it takes them out of the table and puts them into the order
+ *	  like those of any other transaction, in one commit. The time when they
+ *	  were due becomes that of the event and of its record: a topic that keeps
+ *	  records for less than the delay would drop it at once, or refuse it.
+ *
+ * Shared memory knows when the next one is due. Whoever commits delayed
+ * events lowers that time, after they are visible; the relay takes the time
+ * away, before it looks. So each is seen by a look that begins at its time or
+ * earlier, and a look need not pass over what earlier ones have removed,
+ * which would take long while somebody holds a snapshot.
+ *
+ * Of events that are due at the same time, perhaps a million, a look begins at
+ * the first that the last one has left. That holds only if the time in shared
+ * memory is still the one that the last look has put there. So others put
+ * there one that is less than theirs.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "catalog/pg_type.h"
+#include "utils/timestamp.h"
+
+#include "emit/event_args.h"
+#include "emit/xact.h"
+#include "poison/guard.h"
+#include "poison/to_dead_letter.h"
+#include "schedule/delayed.h"
+#include "store/pending.h"
+
+/* what one transaction moves at most; bytes only as far as they are alike */
+#define MOVE_ROWS     1000
+#define MOVE_BYTES    (1024 * 1024)
+
+/* how soon tables, or rows, that others have locked are tried again */
+#define BUSY_RETRY_MS 200
+
+/* A place in the order in which events are due */
+typedef struct Place
+{
+	TimestampTz due;
+	int64 id;
+} Place;
+
+static Place first_left = {.due = OUTBOX_NEVER_DUE}; /* by the last look */
+static int64 move_rows = 1;                          /* this time */
+static TimestampTz retry_at = 0;
+
+static void
+lower_next_due(OutboxDatabase *db, TimestampTz due)
+{
+	uint64 old = pg_atomic_read_u64(&db->next_due);
+
+	while ((int64) old > due)
+	{
+		if (pg_atomic_compare_exchange_u64(&db->next_due, &old, (uint64) due))
+			return;
+	}
+}
+
+/* An event that is visible now will be due at that time. */
+void
+outbox_delayed_tell(OutboxDatabase *db, TimestampTz due)
+{
+	lower_next_due(db, due - 1);
+}
+
+/* Finds the first event there or later, and remembers where it is. */
+static void
+find_first_left(Place from)
+{
+	static OutboxStatement statement = {
+		.sql = "SELECT deliver_at, id FROM outbox.delayed"
+			   " WHERE (deliver_at, id) >= ($1, $2)"
+			   " ORDER BY deliver_at, id LIMIT 1",
+		.nargs = 2,
+		.types = {TIMESTAMPTZOID, INT8OID}};
+	Datum values[] = {TimestampTzGetDatum(from.due), Int64GetDatum(from.id)};
+
+	first_left.due = OUTBOX_NEVER_DUE;
+	first_left.id = 0;
+	if (outbox_store_execute(&statement, values, NULL) == 1)
+	{
+		first_left.due = outbox_store_result(1);
+		first_left.id = outbox_store_result(2);
+	}
+}
+
+/* Learns when the first event is due; once, when the relay starts. */
+OutboxStoreStatus
+outbox_delayed_open(OutboxDatabase *db)
+{
+	OutboxStoreStatus status =
+		outbox_store_begin("outbox: looking for events that are due");
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	status = outbox_store_lock(OUTBOX_DELAYED_TABLE, AccessShareLock);
+	if (status == OUTBOX_STORE_OK)
+		find_first_left((Place){.due = DT_NOBEGIN});
+	outbox_store_end();
+	lower_next_due(db, first_left.due);
+	return status;
+}
+
+/* Those that are moved in one transaction */
+typedef struct Batch
+{
+	int columns;
+	int64 bytes;    /* of their payloads */
+	uint64 last_id; /* taken */
+} Batch;
+
+static bool
+emit_event(const OutboxEvent *event, void *arg)
+{
+	Batch *batch = arg;
+
+	if (event->payload != NULL)
+		batch->bytes += VARSIZE_ANY(event->payload);
+	outbox_event_emit_again(event, batch->columns);
+	batch->last_id = event->id;
+	return true;
+}
+
+/*
+ * Moves events from that place on that are due now. They are found again by
+ * their ctid: by their id, a plan that was made while the table was all but
+ * empty looks at every row for each of them.
+ */
+static uint64
+move_events(Place from, TimestampTz now)
+{
+	static OutboxStatement statement = {
+		.sql = "WITH due AS MATERIALIZED ("
+			   " SELECT ctid FROM outbox.delayed"
+			   " WHERE (deliver_at, id) >= ($1, $2) AND deliver_at <= $3"
+			   " ORDER BY deliver_at, id LIMIT $4 FOR UPDATE SKIP LOCKED),"
+			   " moved AS ("
+			   " DELETE FROM outbox.delayed"
+			   " WHERE ctid = ANY (ARRAY(SELECT ctid FROM due)) RETURNING *)"
+			   " SELECT id, event_id, deliver_at, topic, key, payload,"
+			   "  headers, expires_at FROM moved ORDER BY deliver_at, id",
+		.nargs = 4,
+		.types = {TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID}};
+	uint64 suspect = outbox_guard_suspect(OUTBOX_TASK_DELAYED);
+	int64 limit = (suspect != 0) ? 1 : move_rows;
+	Datum values[] = {TimestampTzGetDatum(from.due), Int64GetDatum(from.id),
+					  TimestampTzGetDatum(now), Int64GetDatum(limit)};
+	Batch batch = {.columns = outbox_commit_join(true)};
+	uint64 moved;
+
+	moved = outbox_store_stream(&statement, values, NULL, emit_event, &batch);
+	if (moved == 0 || batch.last_id == suspect)
+		outbox_guard_acquit(OUTBOX_TASK_DELAYED);
+	if (batch.bytes > MOVE_BYTES)
+		move_rows = Max(move_rows / 2, 1);
+	else if (batch.bytes < MOVE_BYTES / 2)
+		move_rows = Min(move_rows * 2, MOVE_ROWS);
+	return moved;
+}
+
+/* An error has been raised by outbox_delayed_run(): the next one looks at all
+ * events. */
+void
+outbox_delayed_undone(OutboxDatabase *db)
+{
+	first_left.due = OUTBOX_NEVER_DUE;
+	pg_atomic_write_u64(&db->next_due, (uint64) DT_NOBEGIN);
+}
+
+/* Makes a dead letter of an event that has raised errors again and again. */
+static OutboxStoreStatus
+bury_condemned(const char *relay)
+{
+	const char *error;
+	uint64 id = outbox_guard_condemned(OUTBOX_TASK_DELAYED, &error);
+	OutboxStoreStatus status;
+
+	if (id == 0)
+		return OUTBOX_STORE_OK;
+	status = outbox_bury(relay, OUTBOX_DELAYED_TABLE, id, error, false);
+	if (status == OUTBOX_STORE_OK)
+		outbox_guard_acquit(OUTBOX_TASK_DELAYED);
+	return status;
+}
+
+/* Emits events that are due; progress becomes true if there were any. */
+OutboxStoreStatus
+outbox_delayed_run(OutboxDatabase *db, const char *relay, bool *progress)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	Place from = {.due = (TimestampTz) pg_atomic_read_u64(&db->next_due)};
+	OutboxStoreStatus status;
+	uint64 moved;
+
+	if (from.due >= now || retry_at > now)
+		return OUTBOX_STORE_OK;
+	status = bury_condemned(relay);
+	if (status == OUTBOX_STORE_OK)
+		status = outbox_store_begin_emit("outbox: moving events that are due",
+										 OUTBOX_DELAYED_TABLE);
+	if (status != OUTBOX_STORE_OK)
+	{
+		retry_at = TimestampTzPlusMilliseconds(now, BUSY_RETRY_MS);
+		return status;
+	}
+	from.due = (TimestampTz) pg_atomic_exchange_u64(&db->next_due,
+													(uint64) OUTBOX_NEVER_DUE);
+	if (from.due == first_left.due)
+		from.id = first_left.id;
+	/* what was committed before that must be in sight */
+	outbox_store_new_snapshot();
+	moved = move_events(from, now);
+	find_first_left(from);
+	outbox_store_end();
+	lower_next_due(db, first_left.due);
+
+	if (moved > 0)
+		outbox_pending_changed(db);
+	if (moved > 0)
+		*progress = true;
+	else if (first_left.due <= now)
+		retry_at = TimestampTzPlusMilliseconds(now, BUSY_RETRY_MS);
+	return OUTBOX_STORE_OK;
+}
+
+/* How long until there is something to do; -1 = for ever */
+long
+outbox_delayed_timeout_ms(OutboxDatabase *db)
+{
+	TimestampTz due = (TimestampTz) pg_atomic_read_u64(&db->next_due);
+
+	if (due == OUTBOX_NEVER_DUE)
+		return -1;
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+										   Max(due + 1, retry_at));
+}

@@ -1,0 +1,320 @@
+/*-------------------------------------------------------------------------
+ *
+ * replay.c
+ *	  Publishes events once more: outbox.replay() leaves a row in
+ *	  outbox.replay_job, and the relay emits copies of the events that it asks
+ *	  for, slice by slice, each slice in one commit with the job's progress.
+ *	  So a replay goes on after a crash where it was, and its events have
+ *	  their place in the order like any other.
+ *
+ * A slice looks at a few thousand ids at most, and only so often, so that a
+ * search for rare events does not keep the relay from its work. Jobs take
+ * turns: each rests as long as its rate asks for, which its row tells. While
+ * no events can be published, all rest.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "catalog/pg_type.h"
+#include "utils/timestamp.h"
+
+#include "emit/event_args.h"
+#include "emit/xact.h"
+#include "poison/guard.h"
+#include "schedule/replay.h"
+
+#define SLICE_IDS       5000
+#define SLICE_EVENTS    2000
+#define SLICE_BYTES     (1024 * 1024) /* more than that in one event only */
+#define SLICE_EVERY_MS  10
+
+/* slices a second, at rates where one event after another would be too slow */
+#define SLICES_A_SECOND 5
+
+/* One row of outbox.replay_job, as far as it is needed here */
+typedef struct ReplayJob
+{
+	int64 id;
+	int64 next_id;
+	int64 last_id;
+	int64 rate;
+} ReplayJob;
+
+typedef struct Slice
+{
+	int columns;
+	uint64 last_id; /* of the events that have been emitted */
+	int64 bytes;    /* of their payloads */
+	bool full;      /* there may be more, up to the id where it ends */
+} Slice;
+
+/* how soon a job that somebody has locked is tried again */
+#define BUSY_RETRY_MS 200
+
+/* the longest rest: of one event at the lowest rate, one a second */
+#define REST_MAX_MS   1000
+
+static int64 slice_ids = SLICE_IDS; /* less after an error */
+static bool any_running = true;     /* as far as we know */
+static uint32 changes_seen = 0;
+static TimestampTz next_at = 0;
+
+/*
+ * The lowest id that a replay still needs; UINT64_MAX if there is none. In
+ * the current transaction.
+ */
+OutboxStoreStatus
+outbox_replay_first_id(uint64 *first_id)
+{
+	static OutboxStatement statement = {
+		.sql = "SELECT min(next_id), count(*) FROM outbox.replay_job"
+			   " WHERE state = 'running'",
+		.read_only = true};
+	OutboxStoreStatus status =
+		outbox_store_lock(OUTBOX_REPLAY_TABLE, AccessShareLock);
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	outbox_store_execute(&statement, NULL, NULL);
+	*first_id = outbox_store_result(2) == 0 ? PG_UINT64_MAX
+											: (uint64) outbox_store_result(1);
+	return OUTBOX_STORE_OK;
+}
+
+/*
+ * Reads the job whose turn it is; false if there is none. Somebody may have
+ * locked those that are running, to cancel them, and change his mind.
+ */
+static bool
+read_job(ReplayJob *job, TimestampTz now)
+{
+	static OutboxStatement statement = {
+		.sql = "SELECT id, next_id, last_id, rate::bigint"
+			   " FROM outbox.replay_job WHERE state = 'running'"
+			   "  AND (next_at <= $1 OR next_at > $2)"
+			   " ORDER BY next_at, id LIMIT 1 FOR UPDATE SKIP LOCKED",
+		.nargs = 2,
+		.types = {TIMESTAMPTZOID, TIMESTAMPTZOID}};
+	/* so far ahead only by a clock that has been set back since */
+	Datum values[] = {
+		TimestampTzGetDatum(now),
+		TimestampTzGetDatum(TimestampTzPlusMilliseconds(now, REST_MAX_MS))};
+
+	if (outbox_store_execute(&statement, values, NULL) == 0)
+		return false;
+	job->id = outbox_store_result(1);
+	job->next_id = outbox_store_result(2);
+	job->last_id = outbox_store_result(3);
+	job->rate = outbox_store_result(4);
+	return true;
+}
+
+/* When is the next turn of a job, if there is any? */
+static void
+plan_next(TimestampTz now)
+{
+	static OutboxStatement statement = {
+		.sql = "SELECT min(next_at), count(*) FROM outbox.replay_job"
+			   " WHERE state = 'running'"};
+	TimestampTz next;
+
+	outbox_store_execute(&statement, NULL, NULL);
+	next = outbox_store_result(1);
+	any_running = (outbox_store_result(2) > 0);
+	/* due already, but locked by somebody */
+	if (next <= now)
+		next = TimestampTzPlusMilliseconds(now, BUSY_RETRY_MS);
+	next_at = Min(next, TimestampTzPlusMilliseconds(now, REST_MAX_MS));
+}
+
+/* Puts one event into the buffer of the transaction. */
+static bool
+emit_event(const OutboxEvent *event, void *arg)
+{
+	Slice *slice = arg;
+	int64 bytes = event->payload ? VARSIZE_ANY(event->payload) : 0;
+
+	if (slice->bytes > 0 && slice->bytes + bytes > SLICE_BYTES)
+	{
+		slice->full = true;
+		return false;
+	}
+	slice->bytes += bytes;
+	outbox_event_emit_again(event, slice->columns);
+	slice->last_id = event->id;
+	return true;
+}
+
+/* Emits the events of one slice again. Returns how many they are. */
+static uint64
+emit_slice(const ReplayJob *job, int64 upto, int64 limit, Slice *slice)
+{
+	static OutboxStatement statement = {
+		.sql = "SELECT e.id, e.event_id,"
+			   "  CASE WHEN j.new_timestamp THEN clock_timestamp()"
+			   "   ELSE e.emitted_at END,"
+			   "  COALESCE(j.to_topic, e.topic), e.key, e.payload,"
+			   "  COALESCE(e.headers, '{}') ||"
+			   "  jsonb_build_object('outbox_replay', j.id::text),"
+			   "  NULL::timestamptz"
+			   " FROM outbox.event e, outbox.replay_job j"
+			   " WHERE j.id = $1 AND e.id >= $2 AND e.id <= $3"
+			   "  AND (j.since IS NULL OR e.emitted_at >= j.since)"
+			   "  AND (j.until IS NULL OR e.emitted_at < j.until)"
+			   "  AND (j.topic IS NULL OR e.topic = j.topic)"
+			   "  AND (j.key IS NULL OR e.key = j.key)"
+			   "  AND (e.headers IS NULL OR NOT e.headers ? 'outbox_replay')"
+			   "  AND NOT EXISTS (SELECT FROM outbox.parked p"
+			   "   WHERE p.id = e.id)"
+			   "  AND NOT EXISTS (SELECT FROM outbox.discarded d"
+			   "   WHERE d.id = e.id)"
+			   " ORDER BY e.id LIMIT $4",
+		.nargs = 4,
+		.types = {INT8OID, INT8OID, INT8OID, INT8OID}};
+	Datum values[] = {Int64GetDatum(job->id), Int64GetDatum(job->next_id),
+					  Int64GetDatum(upto), Int64GetDatum(limit)};
+	uint64 count;
+
+	slice->columns = outbox_commit_join(true);
+	count = outbox_store_stream(&statement, values, NULL, emit_event, slice);
+	if (count == (uint64) limit)
+		slice->full = true;
+	return count;
+}
+
+/* Writes how far the job is, and until when it rests. */
+static void
+write_progress(const ReplayJob *job, int64 next_id, uint64 count,
+			   TimestampTz rest_until)
+{
+	static OutboxStatement statement = {
+		.sql = "UPDATE outbox.replay_job SET next_id = $2,"
+			   "  replayed = replayed + $3, next_at = $4,"
+			   "  state = CASE WHEN $2 > last_id THEN 'done'"
+			   "   ELSE 'running' END,"
+			   "  finished_at = CASE WHEN $2 > last_id"
+			   "   THEN clock_timestamp() END"
+			   " WHERE id = $1",
+		.nargs = 4,
+		.types = {INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID}};
+	Datum values[] = {Int64GetDatum(job->id), Int64GetDatum(next_id),
+					  Int64GetDatum((int64) count),
+					  TimestampTzGetDatum(rest_until)};
+
+	outbox_store_execute(&statement, values, NULL);
+}
+
+/*
+ * After an error: smaller slices, down to a single id, and if that raises it
+ * again and again, it is passed over. Returns whether the next one is to be.
+ */
+static bool
+narrow(const ReplayJob *job)
+{
+	const char *error;
+
+	if (outbox_guard_suspect(OUTBOX_TASK_REPLAY) == 0)
+	{
+		slice_ids = Min(slice_ids * 2, SLICE_IDS);
+		return false;
+	}
+	if (slice_ids > 1)
+	{
+		slice_ids = Max(slice_ids / 32, 1);
+		outbox_guard_acquit(OUTBOX_TASK_REPLAY);
+		return false;
+	}
+	if (outbox_guard_condemned(OUTBOX_TASK_REPLAY, &error) == 0)
+		return false;
+	ereport(WARNING, (errmsg("outbox: event %lld is not replayed: %s",
+							 (long long) job->next_id, error)));
+	return true;
+}
+
+/* Emits one slice of a job. */
+static void
+run_slice(const ReplayJob *job, TimestampTz now)
+{
+	int64 limit = job->rate / SLICES_A_SECOND;
+	int64 upto = job->last_id;
+	Slice slice = {0};
+	uint64 count = 0;
+
+	limit = Max(limit, 1);
+	limit = Min(limit, SLICE_EVENTS);
+	if (narrow(job))
+		upto = job->next_id;
+	/* ids may be as large as they can be */
+	else if (job->next_id <= job->last_id)
+	{
+		if (job->last_id - job->next_id >= slice_ids)
+			upto = job->next_id + slice_ids - 1;
+		outbox_guard_in_hand = OUTBOX_GUARD_UNKNOWN;
+		count = emit_slice(job, upto, limit, &slice);
+		if (slice.full)
+			upto = (int64) slice.last_id;
+	}
+	write_progress(
+		job, Max(upto + 1, job->next_id), count,
+		TimestampTzPlusMilliseconds(now, (int64) (count * 1000 / job->rate)));
+}
+
+/* Are there jobs, as far as we know, and is it the time for them? */
+static bool
+is_time(OutboxDatabase *db)
+{
+	uint32 changes = pg_atomic_read_u32(&db->parked_changes);
+
+	if (changes != changes_seen)
+	{
+		changes_seen = changes;
+		any_running = true;
+		next_at = 0;
+	}
+	return any_running && db->relay.state == OUTBOX_RELAY_PUBLISHING;
+}
+
+/* Works on replays, if there are any; progress becomes true then. */
+OutboxStoreStatus
+outbox_replay_run(OutboxDatabase *db, bool *progress)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	OutboxStoreStatus status;
+	ReplayJob job;
+
+	if (!is_time(db) ||
+		(now < next_at &&
+		 next_at <= TimestampTzPlusMilliseconds(now, REST_MAX_MS)))
+		return OUTBOX_STORE_OK;
+	next_at = TimestampTzPlusMilliseconds(now, SLICE_EVERY_MS);
+	status = outbox_store_begin_emit("outbox: replaying events",
+									 OUTBOX_REPLAY_TABLE);
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	status = outbox_store_lock_ring(OUTBOX_EVENT_TABLE, OUTBOX_SEGMENT_PREFIX);
+	if (status == OUTBOX_STORE_OK)
+	{
+		if (read_job(&job, now))
+		{
+			run_slice(&job, now);
+			*progress = true;
+		}
+		else
+			plan_next(now);
+	}
+	else
+		next_at = TimestampTzPlusMilliseconds(now, BUSY_RETRY_MS);
+	outbox_store_end();
+	outbox_guard_acquit(OUTBOX_TASK_REPLAY);
+	return OUTBOX_STORE_OK;
+}
+
+/* How long until there is something to do; -1 = for ever */
+long
+outbox_replay_timeout_ms(OutboxDatabase *db)
+{
+	if (!is_time(db))
+		return -1;
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_at);
+}

@@ -1,0 +1,20 @@
+/*-------------------------------------------------------------------------
+ *
+ * replay.h
+ *	  Events that are published once more.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_REPLAY_H
+#define OUTBOX_REPLAY_H
+
+#include "outbox.h"
+
+#include "shared/shmem.h"
+#include "store/store.h"
+
+extern OutboxStoreStatus outbox_replay_run(OutboxDatabase *db, bool *progress);
+extern OutboxStoreStatus outbox_replay_first_id(uint64 *first_id);
+extern long outbox_replay_timeout_ms(OutboxDatabase *db);
+
+#endif /* OUTBOX_REPLAY_H */

@@ -1,0 +1,22 @@
+/*-------------------------------------------------------------------------
+ *
+ * retention.h
+ *	  Space: segments are used in turn, and emptied.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_RETENTION_H
+#define OUTBOX_RETENTION_H
+
+#include "outbox.h"
+
+#include "shared/shmem.h"
+#include "store/store.h"
+
+extern void outbox_storage_used(void);
+extern void outbox_storage_reload(void);
+extern OutboxStoreStatus
+outbox_storage_run(OutboxDatabase *db, const char *relay, uint64 position);
+extern long outbox_storage_timeout_ms(void);
+
+#endif /* OUTBOX_RETENTION_H */

@@ -1,0 +1,26 @@
+/*-------------------------------------------------------------------------
+ *
+ * horizon.h
+ *	  The horizon protocol: which ids are decided for ever.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_HORIZON_H
+#define OUTBOX_HORIZON_H
+
+#include "access/xlogdefs.h"
+
+#include "shared/shmem.h"
+
+/* writer */
+extern uint64 outbox_horizon_enter(OutboxDatabase *db);
+extern void outbox_horizon_issued(OutboxDatabase *db, uint64 last_id);
+extern void outbox_horizon_leave(OutboxDatabase *db, XLogRecPtr commit_lsn);
+
+/* relay */
+extern void outbox_horizon_raise(OutboxDatabase *db, uint64 last_id);
+extern void outbox_horizon_sleep(OutboxDatabase *db);
+extern void outbox_horizon_wake(OutboxDatabase *db);
+extern uint64 outbox_horizon_read(OutboxDatabase *db, XLogRecPtr *commit_lsn);
+
+#endif /* OUTBOX_HORIZON_H */

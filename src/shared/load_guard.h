@@ -1,0 +1,16 @@
+/*-------------------------------------------------------------------------
+ *
+ * load_guard.h
+ *	  Is somebody loading rows into the outbox?
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_LOAD_GUARD_H
+#define OUTBOX_LOAD_GUARD_H
+
+#include "shared/shmem.h"
+
+extern bool outbox_restore_is_under_way(OutboxDatabase *db);
+extern void outbox_restore_check(OutboxDatabase *db);
+
+#endif /* OUTBOX_LOAD_GUARD_H */

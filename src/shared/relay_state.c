@@ -1,0 +1,176 @@
+/*-------------------------------------------------------------------------
+ *
+ * relay_state.c
+ *	  What a relay tells others through shared memory: that it is there, what
+ *	  it is doing, its last error, and why it ends. All of it is written
+ *	  under outbox_shmem->lock.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "guc.h"
+#include "shared/relay_state.h"
+
+/* Is the relay not wanted just now? It need not even connect then. */
+bool
+outbox_status_is_blocked(const OutboxRelayArgs *args)
+{
+	bool blocked;
+
+	LWLockAcquire(outbox_shmem->lock, LW_SHARED);
+	blocked = outbox_shmem_is_blocked(args->dbid);
+	LWLockRelease(outbox_shmem->lock);
+	return blocked;
+}
+
+/*
+ * Makes this process the database's relay. False if it must not be: DDL on
+ * the database is under way, or the launcher has given this process up.
+ */
+bool
+outbox_status_attach(OutboxDatabase *db, const OutboxRelayArgs *args)
+{
+	OutboxLaunch *launch = &outbox_shmem->launches[args->launch];
+	bool ok;
+
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	ok = (!outbox_shmem_is_blocked(db->dbid) && db->relay.pid == 0 &&
+		  launch->generation == args->generation);
+	if (ok)
+	{
+		db->relay.pid = MyProcPid;
+		db->relay.state = OUTBOX_RELAY_STARTING;
+		db->relay.state_since = GetCurrentTimestamp();
+		pg_atomic_write_u32(&db->relay_proc, outbox_shmem_my_proc());
+	}
+	LWLockRelease(outbox_shmem->lock);
+	/* which may be waiting to look into the next database */
+	outbox_shmem_wake_launcher();
+	return ok;
+}
+
+/* This process is not the relay any more. */
+void
+outbox_status_detach(OutboxDatabase *db)
+{
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	if (db->relay.pid == MyProcPid)
+	{
+		db->relay.pid = 0;
+		db->relay.state = OUTBOX_RELAY_STOPPED;
+		db->relay.state_since = GetCurrentTimestamp();
+		db->relay.failing_since = 0;
+		pg_atomic_write_u32(&db->relay_proc, OUTBOX_NO_PROC);
+		pg_atomic_write_u32(&db->relay_sleeping, 0);
+	}
+	LWLockRelease(outbox_shmem->lock);
+	outbox_shmem_wake_launcher();
+}
+
+/* Tells the launcher how far this process is, or why it ends. */
+void
+outbox_status_launch(const OutboxRelayArgs *args, OutboxLaunchState state)
+{
+	OutboxLaunch *launch = &outbox_shmem->launches[args->launch];
+
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	if (launch->generation == args->generation)
+		launch->state = state;
+	LWLockRelease(outbox_shmem->lock);
+}
+
+/* Shows what the relay does; cheap if that has not changed. */
+void
+outbox_status_set(OutboxDatabase *db, OutboxRelayState state)
+{
+	/* nobody else writes it while we are the relay */
+	if (db->relay.state == state)
+		return;
+
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	db->relay.state = state;
+	db->relay.state_since = GetCurrentTimestamp();
+	LWLockRelease(outbox_shmem->lock);
+}
+
+/* Shows whether an error is in the way. */
+void
+outbox_status_failing(OutboxDatabase *db, bool failing)
+{
+	/* nobody else writes it while we are the relay */
+	if ((db->relay.failing_since != 0) == failing)
+		return;
+
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	db->relay.failing_since = failing ? GetCurrentTimestamp() : 0;
+	LWLockRelease(outbox_shmem->lock);
+}
+
+/* Shows an error, in as many whole characters as there is room for. */
+void
+outbox_status_error(OutboxDatabase *db, const char *message)
+{
+	int len =
+		pg_mbcliplen(message, (int) strlen(message), OUTBOX_ERROR_MAX - 1);
+
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	memcpy(db->relay.last_error, message, len);
+	db->relay.last_error[len] = '\0';
+	db->relay.last_error_at = GetCurrentTimestamp();
+	LWLockRelease(outbox_shmem->lock);
+}
+
+/* Notes whether a worker is missing for a relay. Returns whether that is new. */
+bool
+outbox_status_no_worker(bool missing)
+{
+	bool is_new = (outbox_shmem->no_worker_at != 0) != missing;
+
+	if (!is_new)
+		return false;
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	outbox_shmem->no_worker_at = missing ? GetCurrentTimestamp() : 0;
+	LWLockRelease(outbox_shmem->lock);
+	return true;
+}
+
+/*
+ * Why a database has no relay, palloc'd, if that is not the relay's own
+ * affair; else NULL. since becomes when that was found out.
+ */
+char *
+outbox_status_why_none(const char *database, TimestampTz *since)
+{
+	TimestampTz start_at;
+	TimestampTz no_worker_at;
+	bool folded;
+
+	LWLockAcquire(outbox_shmem->lock, LW_SHARED);
+	start_at = outbox_shmem->relays_start_at;
+	no_worker_at = outbox_shmem->no_worker_at;
+	LWLockRelease(outbox_shmem->lock);
+
+	*since = GetCurrentTimestamp();
+	if (!outbox_enabled)
+		return NULL;
+	if (!outbox_guc_database_allowed(database, &folded))
+		return folded ? psprintf("outbox.databases does not name this "
+								 "database: a name without double quotes is "
+								 "folded to lower case; write '\"%s\"'",
+								 database)
+					  : NULL;
+	if (start_at > *since)
+		return psprintf("the server has crashed %d times in a row: relays "
+						"start at %s",
+						outbox_shmem->crashes, timestamptz_to_str(start_at));
+	if (no_worker_at == 0)
+		return NULL;
+	*since = no_worker_at;
+	return pstrdup("no background worker is free for an outbox relay: raise "
+				   "max_worker_processes and restart the server");
+}

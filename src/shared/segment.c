@@ -1,0 +1,236 @@
+/*-------------------------------------------------------------------------
+ *
+ * segment.c
+ *	  The ring of tables that hold the events, and which of them is written
+ *	  to: the current one.
+ *
+ * Nothing is stored about it. Shared memory has the number; after a restart
+ * it is the segment with the highest id. If the server ended just after it
+ * had been switched, that is the one before: no harm, it is switched again.
+ *
+ * A writer locks the segment that it has read from there, and looks again: if
+ * it is still the current one, it cannot be emptied before the writer has
+ * ended, because that needs the lock for itself alone (retention.c).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "storage/lmgr.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "shared/segment.h"
+
+PG_FUNCTION_INFO_V1(outbox_segment_status_1_1);
+
+#define STATUS_COLUMNS 6
+
+/* A segment's table by its number, without asking for any privilege */
+Oid
+outbox_segment_relation(const char *prefix, int segment)
+{
+	Oid schema = get_namespace_oid(OUTBOX_SCHEMA, true);
+	char name[NAMEDATALEN];
+
+	if (!OidIsValid(schema))
+		return InvalidOid;
+	snprintf(name, sizeof(name), "%s%d", prefix, segment);
+	return get_relname_relid(name, schema);
+}
+
+/* The id and the time of the first or the last row; false if there is none */
+static bool
+look_at_end(Relation rel, Relation index, Snapshot snapshot,
+			ScanDirection direction, uint64 *id, TimestampTz *emitted_at)
+{
+	SysScanDesc scan =
+		systable_beginscan_ordered(rel, index, snapshot, 0, NULL);
+	HeapTuple tuple = systable_getnext_ordered(scan, direction);
+	TupleDesc tupdesc = RelationGetDescr(rel);
+	bool is_null;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		*id = (uint64) DatumGetInt64(
+			heap_getattr(tuple, OUTBOX_EVENT_ID + 1, tupdesc, &is_null));
+		*emitted_at = DatumGetTimestampTz(heap_getattr(
+			tuple, OUTBOX_EVENT_EMITTED_AT + 1, tupdesc, &is_null));
+	}
+	systable_endscan_ordered(scan);
+	return HeapTupleIsValid(tuple);
+}
+
+/*
+ * Opens a segment's table and the index of its ids. False if it is not there,
+ * or somebody has locked one of them: this function does not wait.
+ */
+bool
+outbox_segment_open(int segment, Relation *rel, Relation *index)
+{
+	Oid oid = outbox_segment_relation(OUTBOX_SEGMENT_PREFIX, segment);
+	Oid index_oid;
+
+	if (!OidIsValid(oid) || !ConditionalLockRelationOid(oid, AccessShareLock))
+		return false;
+	/* nothing else has a primary key: another version may have views here */
+	if (get_rel_relkind(oid) != RELKIND_RELATION)
+	{
+		UnlockRelationOid(oid, AccessShareLock);
+		return false;
+	}
+	*rel = table_open(oid, NoLock);
+	/* REINDEX locks it alone */
+	index_oid = outbox_primary_key_index(*rel);
+	if (!OidIsValid(index_oid) ||
+		!ConditionalLockRelationOid(index_oid, AccessShareLock))
+	{
+		table_close(*rel, AccessShareLock);
+		return false;
+	}
+	*index = index_open(index_oid, NoLock);
+	return true;
+}
+
+void
+outbox_segment_close(Relation rel, Relation index)
+{
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+}
+
+/*
+ * Is nobody writing to a segment any more? It must not be the current one, so
+ * that nobody begins to. False also if somebody has locked it.
+ */
+bool
+outbox_segment_is_quiet(int segment)
+{
+	Oid oid = outbox_segment_relation(OUTBOX_SEGMENT_PREFIX, segment);
+
+	if (!OidIsValid(oid) || !ConditionalLockRelationOid(oid, ShareLock))
+		return false;
+	UnlockRelationOid(oid, ShareLock);
+	return true;
+}
+
+/*
+ * What a segment holds, as a new snapshot sees it. False if it cannot be
+ * opened at once.
+ */
+bool
+outbox_segment_bounds(int segment, OutboxSegmentBounds *bounds)
+{
+	Snapshot snapshot;
+	Relation rel;
+	Relation index;
+
+	memset(bounds, 0, sizeof(*bounds));
+	if (!outbox_segment_open(segment, &rel, &index))
+		return false;
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	if (look_at_end(rel, index, snapshot, ForwardScanDirection,
+					&bounds->first_id, &bounds->first_at))
+		(void) look_at_end(rel, index, snapshot, BackwardScanDirection,
+						   &bounds->last_id, &bounds->last_at);
+	UnregisterSnapshot(snapshot);
+	outbox_segment_close(rel, index);
+	return true;
+}
+
+/* The number of the current segment. Needs a transaction the first time. */
+int
+outbox_segment_current(OutboxDatabase *db)
+{
+	uint32 current = pg_atomic_read_u32(&db->current_segment);
+	OutboxSegmentBounds bounds;
+	uint64 last_id = 0;
+	uint32 found = 1;
+
+	if (current != 0)
+		return (int) current - 1;
+
+	/* any will do, so one that is locked is passed over */
+	for (int i = 0; i < OUTBOX_SEGMENTS; i++)
+	{
+		if (outbox_segment_bounds(i, &bounds) && bounds.last_id > last_id)
+		{
+			last_id = bounds.last_id;
+			found = (uint32) i + 1;
+		}
+	}
+	/* unless somebody else has been quicker */
+	if (pg_atomic_compare_exchange_u32(&db->current_segment, &current, found))
+		current = found;
+	return (int) current - 1;
+}
+
+/*
+ * Locks the current segment for writing, until the end of the transaction.
+ * InvalidOid if there is none.
+ */
+Oid
+outbox_segment_lock_current(OutboxDatabase *db)
+{
+	for (;;)
+	{
+		int segment = outbox_segment_current(db);
+		Oid oid = outbox_segment_relation(OUTBOX_SEGMENT_PREFIX, segment);
+
+		if (!OidIsValid(oid))
+			return InvalidOid;
+		LockRelationOid(oid, RowExclusiveLock);
+		if (outbox_segment_current(db) == segment)
+			return oid;
+		UnlockRelationOid(oid, RowExclusiveLock);
+	}
+}
+
+/* From now on new transactions write to this segment. It must be empty. */
+void
+outbox_segment_switch(OutboxDatabase *db, int segment)
+{
+	pg_atomic_write_u32(&db->current_segment, (uint32) segment + 1);
+	pg_memory_barrier();
+}
+
+/* outbox.segment_status(): what each segment holds. */
+Datum
+outbox_segment_status_1_1(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	int current;
+
+	outbox_shmem_require();
+	current = outbox_segment_current(outbox_shmem_my_database());
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < OUTBOX_SEGMENTS; i++)
+	{
+		OutboxSegmentBounds bounds;
+		Datum values[STATUS_COLUMNS];
+		bool nulls[STATUS_COLUMNS] = {0};
+
+		/* one that is locked is shown as if it was empty */
+		(void) outbox_segment_bounds(i, &bounds);
+		values[0] = Int32GetDatum(i);
+		values[1] = BoolGetDatum(i == current);
+		values[2] = Int64GetDatum((int64) bounds.first_id);
+		values[3] = TimestampTzGetDatum(bounds.first_at);
+		values[4] = Int64GetDatum((int64) bounds.last_id);
+		values[5] = TimestampTzGetDatum(bounds.last_at);
+		for (int column = 2; column < STATUS_COLUMNS; column++)
+			nulls[column] = (bounds.last_id == 0);
+		tuplestore_putvalues(result->setResult, result->setDesc, values,
+							 nulls);
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,281 @@
+/*-------------------------------------------------------------------------
+ *
+ * shmem.c
+ *	  Asks for the shared memory of outbox, lays it out, and finds entries
+ *	  in it. shmem.h tells what is in it and what guards it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+
+#include "guc.h"
+#include "shared/crash.h"
+#include "shared/shmem.h"
+
+OutboxShmem *outbox_shmem = NULL;
+
+static shmem_request_hook_type prev_shmem_request_hook = NULL;
+static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+
+static Size
+databases_size(void)
+{
+	return add_size(offsetof(OutboxShmem, databases),
+					mul_size(outbox_max_databases, sizeof(OutboxDatabase)));
+}
+
+/* The slots start on a cache line, so that no two backends share one. */
+static Size
+inflight_offset(void)
+{
+	return TYPEALIGN(PG_CACHE_LINE_SIZE, databases_size());
+}
+
+static Size
+launches_offset(void)
+{
+	return add_size(inflight_offset(),
+					mul_size(MaxBackends, sizeof(OutboxInflight)));
+}
+
+static Size
+kept_away_offset(void)
+{
+	return add_size(launches_offset(),
+					mul_size(outbox_max_databases, sizeof(OutboxLaunch)));
+}
+
+static Size
+total_size(void)
+{
+	return add_size(kept_away_offset(),
+					mul_size(MaxBackends, sizeof(OutboxKeptAway)));
+}
+
+static void
+shmem_request(void)
+{
+	if (prev_shmem_request_hook)
+		prev_shmem_request_hook();
+
+	RequestAddinShmemSpace(total_size());
+	RequestNamedLWLockTranche(OUTBOX_EXTENSION, 1);
+}
+
+static void
+init_database(OutboxDatabase *db)
+{
+	memset(db, 0, sizeof(*db));
+	pg_atomic_init_u64(&db->last_issued, 0);
+	pg_atomic_init_u64(&db->commit_lsn, 0);
+	pg_atomic_init_u32(&db->relay_sleeping, 0);
+	pg_atomic_init_u32(&db->relay_proc, OUTBOX_NO_PROC);
+	pg_atomic_init_u32(&db->current_segment, 0);
+	pg_atomic_init_u32(&db->restores, 0);
+	pg_atomic_init_u32(&db->loaders, 0);
+	pg_atomic_init_u64(&db->next_due, OUTBOX_NEVER_DUE);
+	pg_atomic_init_u32(&db->extension_changes, 0);
+	pg_atomic_init_u32(&db->parked_changes, 0);
+	pg_atomic_init_u32(&db->relay_ready, 0);
+	pg_atomic_init_u64(&db->parked, 0);
+	pg_atomic_init_u64(&db->issued_bytes, 0);
+	pg_atomic_init_u64(&db->settled_bytes, 0);
+	pg_atomic_init_u64(&db->before_bytes, 0);
+	pg_atomic_init_u64(&db->before_from, 0);
+	pg_atomic_init_u64(&db->before_upto, 0);
+	pg_atomic_init_u64(&db->delayed, 0);
+	pg_atomic_init_u64(&db->aside_bytes, 0);
+	pg_atomic_init_u32(&db->pending_changed, 0);
+	pg_atomic_init_u64(&db->next_mark_id, PG_UINT64_MAX);
+	pg_atomic_init_u64(&db->marked_bytes, 0);
+	pg_atomic_init_u64(&db->position, 0);
+	pg_atomic_init_u64(&db->horizon, 0);
+	pg_atomic_init_u64(&db->published, 0);
+	ConditionVariableInit(&db->position_moved);
+}
+
+static void
+shmem_startup(void)
+{
+	bool found;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+
+	/* after a crash the postmaster comes here again, with new memory */
+	outbox_shmem = NULL;
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	outbox_shmem = ShmemInitStruct(OUTBOX_EXTENSION, total_size(), &found);
+	if (!found)
+	{
+		memset(outbox_shmem, 0, total_size());
+		outbox_shmem->lock = &GetNamedLWLockTranche(OUTBOX_EXTENSION)->lock;
+		pg_atomic_init_u32(&outbox_shmem->launcher_proc, OUTBOX_NO_PROC);
+		pg_atomic_init_u32(&outbox_shmem->ddl_count, 0);
+		outbox_shmem->crashes = outbox_crash_count_start();
+		outbox_shmem->inflight_slots = MaxBackends;
+		outbox_shmem->inflight =
+			(OutboxInflight *) ((char *) outbox_shmem + inflight_offset());
+		outbox_shmem->launches =
+			(OutboxLaunch *) ((char *) outbox_shmem + launches_offset());
+		outbox_shmem->kept_away =
+			(OutboxKeptAway *) ((char *) outbox_shmem + kept_away_offset());
+
+		for (int i = 0; i < outbox_max_databases; i++)
+			init_database(&outbox_shmem->databases[i]);
+		for (int i = 0; i < MaxBackends; i++)
+		{
+			pg_atomic_init_u64(&outbox_shmem->inflight[i].s.first_id, 0);
+			pg_atomic_init_u32(&outbox_shmem->inflight[i].s.database, 0);
+		}
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/* Called once, while the postmaster loads the library. */
+void
+outbox_shmem_install_hooks(void)
+{
+	prev_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = shmem_request;
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = shmem_startup;
+}
+
+/* Raises 55000 if the library has not been preloaded. */
+void
+outbox_shmem_require(void)
+{
+	if (outbox_shmem == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("outbox is not loaded"),
+						errhint("Add outbox to shared_preload_libraries and "
+								"restart the server.")));
+}
+
+/*
+ * The entry of a database, or NULL. The caller holds the lock, in any mode.
+ */
+OutboxDatabase *
+outbox_shmem_find(Oid dbid)
+{
+	Assert(LWLockHeldByMe(outbox_shmem->lock));
+
+	for (int i = 0; i < outbox_max_databases; i++)
+	{
+		if (outbox_shmem->databases[i].dbid == dbid)
+			return &outbox_shmem->databases[i];
+	}
+	return NULL;
+}
+
+/*
+ * The entry of a database, made if it is new. Takes the lock itself. Raises
+ * 53400 when outbox.max_databases are in use.
+ */
+OutboxDatabase *
+outbox_shmem_find_or_create(Oid dbid)
+{
+	OutboxDatabase *db;
+
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	db = outbox_shmem_find(dbid);
+	if (db == NULL)
+	{
+		db = outbox_shmem_find(InvalidOid);
+		if (db != NULL)
+		{
+			init_database(db);
+			db->dbid = dbid;
+		}
+	}
+	LWLockRelease(outbox_shmem->lock);
+
+	if (db == NULL)
+		ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+						errmsg("too many databases use outbox"),
+						errdetail("outbox.max_databases is %d.",
+								  outbox_max_databases),
+						errhint("Raise outbox.max_databases and restart the "
+								"server.")));
+	return db;
+}
+
+/* The entry of our own database, looked up once. Raises 53400, as above. */
+OutboxDatabase *
+outbox_shmem_my_database(void)
+{
+	static OutboxDatabase *my_database = NULL;
+
+	if (my_database == NULL)
+		my_database = outbox_shmem_find_or_create(MyDatabaseId);
+	return my_database;
+}
+
+/*
+ * Gives an entry back, because its database is gone. The caller holds the
+ * lock exclusively.
+ */
+void
+outbox_shmem_forget(OutboxDatabase *db)
+{
+	Assert(LWLockHeldByMeInMode(outbox_shmem->lock, LW_EXCLUSIVE));
+	db->dbid = InvalidOid;
+}
+
+/*
+ * Is something under way, for which the database must have no relay? Also for
+ * databases without an entry. The caller holds the lock, in any mode.
+ */
+bool
+outbox_shmem_is_blocked(Oid dbid)
+{
+	Assert(LWLockHeldByMe(outbox_shmem->lock));
+
+	for (int i = 0; i < outbox_shmem->inflight_slots; i++)
+	{
+		if (outbox_shmem->kept_away[i].for_ddl == dbid ||
+			outbox_shmem->kept_away[i].for_restore == dbid)
+			return true;
+	}
+	return false;
+}
+
+/* This process' number, under which others can set its latch. */
+uint32
+outbox_shmem_my_proc(void)
+{
+	return (uint32) (MyProc - ProcGlobal->allProcs);
+}
+
+/* This backend's slot. */
+OutboxInflight *
+outbox_shmem_my_inflight(void)
+{
+	uint32 proc = outbox_shmem_my_proc();
+
+	if (proc >= (uint32) outbox_shmem->inflight_slots)
+		elog(ERROR, "no in-flight slot for process number %u", proc);
+	return &outbox_shmem->inflight[proc];
+}
+
+/* Wakes a process; does nothing for OUTBOX_NO_PROC. */
+void
+outbox_shmem_set_latch(uint32 proc)
+{
+	if (proc != OUTBOX_NO_PROC)
+		SetLatch(&GetPGProcByNumber(proc)->procLatch);
+}
+
+void
+outbox_shmem_wake_launcher(void)
+{
+	outbox_shmem_set_latch(pg_atomic_read_u32(&outbox_shmem->launcher_proc));
+}

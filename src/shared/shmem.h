@@ -1,0 +1,197 @@
+/*-------------------------------------------------------------------------
+ *
+ * shmem.h
+ *	  What the backends, the launcher and the relays share.
+ *
+ * Which lock or barrier guards what:
+ *
+ *	outbox_shmem->lock	guards which database an entry belongs to, and every
+ *						field that is not atomic. Held for a few instructions
+ *						only, never while waiting.
+ *	atomics				the horizon protocol (horizon.c tells the order in
+ *						which they must be touched), and figures that are
+ *						merely shown.
+ *
+ * Entries hold plain values only: processes are known by their number in the
+ * PGPROC array, so that a stale one costs a spurious wake-up and no more.
+ *
+ * An entry, once it belongs to a database, stays with it until the database
+ * is dropped. So a backend may keep a pointer to the entry of its own
+ * database: while it is connected, the database cannot go.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_SHMEM_H
+#define OUTBOX_SHMEM_H
+
+#include "outbox.h"
+
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/lwlock.h"
+
+#define OUTBOX_ERROR_MAX 512
+#define OUTBOX_NO_PROC   UINT32_MAX
+#define OUTBOX_NEVER_DUE PG_INT64_MAX
+
+/* What a relay is doing, as outbox.stat_relay shows it */
+typedef enum OutboxRelayState
+{
+	OUTBOX_RELAY_STOPPED = 0, /* no process */
+	OUTBOX_RELAY_STARTING,
+	OUTBOX_RELAY_INCOMPATIBLE, /* with the extension's version: waits */
+	OUTBOX_RELAY_UNCONFIGURED, /* settings missing or refused: waits */
+	OUTBOX_RELAY_PUBLISHING,
+	OUTBOX_RELAY_UNAVAILABLE,     /* no broker can be reached */
+	OUTBOX_RELAY_UNTRUSTED,       /* we do not trust their certificate */
+	OUTBOX_RELAY_UNAUTHENTICATED, /* brokers refuse our credentials */
+	OUTBOX_RELAY_HALTED,          /* by outbox.on_failure = 'halt' */
+} OutboxRelayState;
+
+/* A relay as others see it. Guarded by outbox_shmem->lock. */
+typedef struct OutboxRelayStatus
+{
+	int pid; /* 0 = no process */
+	OutboxRelayState state;
+	TimestampTz state_since;
+	TimestampTz failing_since; /* 0 = no error is in the way: guard.c */
+	TimestampTz last_error_at;
+	char last_error[OUTBOX_ERROR_MAX];
+} OutboxRelayStatus;
+
+/* So many bytes of events had been committed when ids went up to this one */
+typedef struct OutboxPendingMark
+{
+	uint64 id;
+	uint64 bytes;
+} OutboxPendingMark;
+
+#define OUTBOX_PENDING_MARKS 256
+
+/* One database that has the extension */
+typedef struct OutboxDatabase
+{
+	/* guarded by outbox_shmem->lock */
+	Oid dbid;          /* InvalidOid = the entry is free */
+	bool start_wanted; /* for the launcher: start a relay now */
+	OutboxRelayStatus relay;
+
+	/* horizon protocol, see horizon.c */
+	pg_atomic_uint64 last_issued; /* the highest id handed out */
+	pg_atomic_uint64 commit_lsn;  /* end of the last commit with events */
+	pg_atomic_uint32 relay_sleeping;
+	pg_atomic_uint32 relay_proc; /* whose latch to set, or OUTBOX_NO_PROC */
+
+	/* which segment is written to, plus one; 0 = not known yet: segment.c */
+	pg_atomic_uint32 current_segment;
+	pg_atomic_uint32
+		restores; /* how often it became unknown: segment_reader.c */
+
+	/* sessions that have loaded events or positions: load_guard.c */
+	pg_atomic_uint32 loaders;
+
+	/* when the first of the delayed events is due: delayed.c */
+	pg_atomic_uint64 next_due;
+
+	/* counts commits that may have dropped the extension, or made it anew */
+	pg_atomic_uint32 extension_changes;
+
+	/* counts commits that have changed outbox.parked from outside */
+	pg_atomic_uint32 parked_changes;
+
+	/* written by the relay alone, read by the views and outbox.wait_* */
+	pg_atomic_uint32 relay_ready; /* position and last_issued are known */
+	pg_atomic_uint64 position;
+	pg_atomic_uint64 horizon;
+	pg_atomic_uint64 published; /* acknowledged since the server started */
+	pg_atomic_uint64 parked;    /* being retried, or queued behind one */
+
+	/* what is kept unpublished: pending.c */
+	pg_atomic_uint64 issued_bytes;    /* of events, since there is a limit */
+	pg_atomic_uint64 settled_bytes;   /* of these, behind the position */
+	pg_atomic_uint64 before_bytes;    /* of events from before that, ... */
+	pg_atomic_uint64 before_from;     /* ... whose ids are beyond this one */
+	pg_atomic_uint64 before_upto;     /* and up to this one */
+	pg_atomic_uint64 delayed;         /* events that are not due yet */
+	pg_atomic_uint64 aside_bytes;     /* of these, and of parked ones */
+	pg_atomic_uint32 pending_changed; /* the relay is to count again */
+	pg_atomic_uint64 next_mark_id;    /* of the first mark; or UINT64_MAX */
+	pg_atomic_uint64 marked_bytes;    /* of the last mark */
+	/* guarded by outbox_shmem->lock */
+	int first_mark;
+	int marks;
+	OutboxPendingMark mark[OUTBOX_PENDING_MARKS];
+
+	ConditionVariable position_moved;
+} OutboxDatabase;
+
+/* A backend's events on their way into the outbox; a cache line of its own */
+typedef union OutboxInflight
+{
+	struct
+	{
+		pg_atomic_uint64 first_id; /* 0 = none in flight */
+		pg_atomic_uint32 database; /* which entry the ids belong to */
+	} s;
+	char pad[64];
+} OutboxInflight;
+
+/* What became of a relay that the launcher has started */
+typedef enum OutboxLaunchState
+{
+	OUTBOX_LAUNCH_FREE = 0,
+	OUTBOX_LAUNCH_STARTED,  /* no word yet */
+	OUTBOX_LAUNCH_RUNNING,  /* its last word, if a signal has ended it */
+	OUTBOX_LAUNCH_ABSENT,   /* ended: the extension is not there */
+	OUTBOX_LAUNCH_FINISHED, /* ended because it was told to */
+	OUTBOX_LAUNCH_FAILED,   /* ended by an error */
+} OutboxLaunchState;
+
+/* How a relay tells the launcher why it ends; guarded by the lock */
+typedef struct OutboxLaunch
+{
+	OutboxLaunchState state;
+	uint32 generation; /* so that a late process knows it is too late */
+} OutboxLaunch;
+
+/* Databases that a process needs without a relay, each for its own reason and
+ * time; InvalidOid = none */
+typedef struct OutboxKeptAway
+{
+	Oid for_ddl;     /* until the transaction ends: ddl_hooks.c */
+	Oid for_restore; /* until the session ends: load_guard.c */
+} OutboxKeptAway;
+
+typedef struct OutboxShmem
+{
+	LWLock *lock;
+	pg_atomic_uint32 launcher_proc; /* or OUTBOX_NO_PROC */
+	pg_atomic_uint32 ddl_count;     /* databases may have come or gone */
+	OutboxLaunch *launches;         /* outbox.max_databases of them */
+	int crashes;                    /* in a row, see crash.c */
+	/* guarded by the lock: */
+	TimestampTz relays_start_at; /* not before that; 0 = not known yet */
+	TimestampTz no_worker_at;    /* none was free for a relay; 0 = there is */
+	int inflight_slots;
+	OutboxInflight *inflight;  /* by PGPROC number */
+	OutboxKeptAway *kept_away; /* likewise; guarded by the lock */
+	OutboxDatabase databases[FLEXIBLE_ARRAY_MEMBER];
+} OutboxShmem;
+
+/* NULL unless outbox is in shared_preload_libraries */
+extern OutboxShmem *outbox_shmem;
+
+extern void outbox_shmem_install_hooks(void);
+extern void outbox_shmem_require(void);
+extern OutboxDatabase *outbox_shmem_find(Oid dbid);
+extern OutboxDatabase *outbox_shmem_find_or_create(Oid dbid);
+extern OutboxDatabase *outbox_shmem_my_database(void);
+extern bool outbox_shmem_is_blocked(Oid dbid);
+extern void outbox_shmem_forget(OutboxDatabase *db);
+extern OutboxInflight *outbox_shmem_my_inflight(void);
+extern uint32 outbox_shmem_my_proc(void);
+extern void outbox_shmem_set_latch(uint32 proc);
+extern void outbox_shmem_wake_launcher(void);
+
+#endif /* OUTBOX_SHMEM_H */

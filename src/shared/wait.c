@@ -1,0 +1,108 @@
+/*-------------------------------------------------------------------------
+ *
+ * wait.c
+ *	  All sleeping of the launcher and the relays is done here, so that one
+ *	  place sees to it that no transaction is open meanwhile, and that the
+ *	  process ends with the postmaster.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+
+#include "compat.h"
+#include "shared/wait.h"
+
+/* The number of a named wait event; asks for it when it is first needed. */
+uint32
+outbox_wait_event(OutboxWaitEvent event)
+{
+	static const char *const names[OUTBOX_WAIT_EVENTS] = {
+		[OUTBOX_WAIT_LAUNCHER_MAIN] = "OutboxLauncherMain",
+		[OUTBOX_WAIT_RELAY_IDLE] = "OutboxRelayIdle",
+		[OUTBOX_WAIT_RELAY_ACK] = "OutboxRelayAck",
+		[OUTBOX_WAIT_RELAY_DRAIN] = "OutboxRelayDrain",
+		[OUTBOX_WAIT_PUBLISHED] = "OutboxWaitPublished",
+	};
+	static uint32 numbers[OUTBOX_WAIT_EVENTS];
+
+	if (numbers[event] == 0)
+		numbers[event] = outbox_wait_event_new(names[event]);
+	return numbers[event];
+}
+
+static int pipe_read = -1;
+static int pipe_write = -1;
+
+/*
+ * The end of the pipe that others write to, made when first asked for. Raises
+ * an error if that is not possible.
+ */
+int
+outbox_wait_pipe(void)
+{
+	int fds[2];
+
+	if (pipe_write >= 0)
+		return pipe_write;
+	if (pipe(fds) != 0 || fcntl(fds[0], F_SETFL, O_NONBLOCK) != 0 ||
+		fcntl(fds[1], F_SETFL, O_NONBLOCK) != 0 ||
+		fcntl(fds[0], F_SETFD, FD_CLOEXEC) != 0 ||
+		fcntl(fds[1], F_SETFD, FD_CLOEXEC) != 0)
+		ereport(ERROR, (errcode_for_file_access(),
+						errmsg("could not create a pipe: %m")));
+	pipe_read = fds[0];
+	pipe_write = fds[1];
+	return pipe_write;
+}
+
+static void
+wait_for(int events, long timeout_ms, OutboxWaitEvent event)
+{
+	char bytes[64];
+	int rc;
+
+	Assert(!IsTransactionState());
+
+	events |= WL_EXIT_ON_PM_DEATH;
+	if (pipe_read >= 0)
+		events |= WL_SOCKET_READABLE;
+	if (timeout_ms >= 0)
+		events |= WL_TIMEOUT;
+	rc = WaitLatchOrSocket((events & WL_LATCH_SET) ? MyLatch : NULL, events,
+						   pipe_read >= 0 ? pipe_read : PGINVALID_SOCKET,
+						   timeout_ms, outbox_wait_event(event));
+	if (rc & WL_SOCKET_READABLE)
+	{
+		while (read(pipe_read, bytes, sizeof(bytes)) == sizeof(bytes))
+			;
+	}
+}
+
+/*
+ * Waits for our latch, for an answer through the pipe, or for the timeout (-1
+ * = none), and resets the latch. The caller looks for interrupts, answers and
+ * work afterwards.
+ */
+void
+outbox_wait(long timeout_ms, OutboxWaitEvent event)
+{
+	wait_for(WL_LATCH_SET, timeout_ms, event);
+	ResetLatch(MyLatch);
+}
+
+/*
+ * The same without the latch, which is left as it is: for finishing what is
+ * under way although somebody has asked for something else.
+ */
+void
+outbox_wait_answers(long timeout_ms, OutboxWaitEvent event)
+{
+	wait_for(0, timeout_ms, event);
+}

@@ -1,0 +1,17 @@
+/*-------------------------------------------------------------------------
+ *
+ * client_log.h
+ *	  Log lines of which there may be many.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_CLIENT_LOG_H
+#define OUTBOX_CLIENT_LOG_H
+
+#include "outbox.h"
+
+extern void outbox_liblog(int syslog_level, const char *message);
+extern void outbox_liblog_init(const char *database);
+extern void outbox_liblog_event(uint64 id, bool dead, const char *error);
+
+#endif /* OUTBOX_CLIENT_LOG_H */

@@ -1,0 +1,230 @@
+/*-------------------------------------------------------------------------
+ *
+ * forbidden.c
+ *	  Which properties of the client library may not be set, because they
+ *	  would break a promise, load code or run a command; and which hold
+ *	  secrets, which everybody who reads settings would see.
+ *
+ * Names are compared as librdkafka takes them: "topic." in front of one means
+ * the same. The lists follow librdkafka's CONFIGURATION.md, 2.0 to 2.15, and
+ * the hidden properties in its rdkafka_conf.c. What is set in the end is looked
+ * at again in kafka/settings.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "sink/forbidden.h"
+#include "sink/properties.h"
+
+/* A property that may not be set, or only to the value that we need. */
+typedef struct Refusal
+{
+	const char *name;
+	const char *allowed; /* NULL = no value is; "!x" = all but x are */
+	const char *why;
+} Refusal;
+
+#define WHY_ORDER  "outbox guarantees order and delivery by its own value"
+#define WHY_CODE   "it would load code or run a command in the server"
+#define WHY_INSIDE "outbox uses it itself"
+#define WHY_GUC    "use outbox.bootstrap_servers"
+#define WHY_WINDOW "use outbox.window_events and outbox.window_size"
+
+static const Refusal refusals[] = {
+	{"acks", "all", WHY_ORDER},
+	{"background_event_cb", NULL, WHY_INSIDE},
+	{"bootstrap.servers", NULL, WHY_GUC},
+	{"closesocket_cb", NULL, WHY_INSIDE},
+	{"connect_cb", NULL, WHY_INSIDE},
+	{"consume_cb", NULL, WHY_INSIDE},
+	{"default_topic_conf", NULL, WHY_INSIDE},
+	{"delivery.report.only.error", "false", WHY_ORDER},
+	{"delivery.timeout.ms", "0", WHY_ORDER},
+	{"dr_cb", NULL, WHY_INSIDE},
+	{"dr_msg_cb", NULL, WHY_INSIDE},
+	{"enable.gapless.guarantee", NULL, WHY_ORDER},
+	{"enable.idempotence", "true", WHY_ORDER},
+	{"enabled_events", NULL, WHY_INSIDE},
+	{"error_cb", NULL, WHY_INSIDE},
+	{"interceptors", NULL, WHY_CODE},
+	{"internal.termination.signal", NULL, WHY_CODE},
+	{"log.queue", NULL, WHY_INSIDE},
+	{"log_cb", NULL, WHY_INSIDE},
+	{"message.send.max.retries", NULL, WHY_ORDER},
+	{"message.timeout.ms", "0", WHY_ORDER},
+	{"metadata.broker.list", NULL, WHY_GUC},
+	{"msg_order_cmp", NULL, WHY_ORDER},
+	{"oauthbearer_token_refresh_cb", NULL, WHY_INSIDE},
+	{"opaque", NULL, WHY_INSIDE},
+	{"open_cb", NULL, WHY_INSIDE},
+	{"partitioner", "!random", WHY_ORDER},
+	{"partitioner_cb", NULL, WHY_INSIDE},
+	{"plugin.library.paths", NULL, WHY_CODE},
+	{"produce.offset.report", NULL, WHY_INSIDE},
+	{"queue.buffering.max.kbytes", NULL, WHY_WINDOW},
+	{"queue.buffering.max.messages", NULL, WHY_WINDOW},
+	{"queuing.strategy", "fifo", WHY_ORDER},
+	{"rebalance_cb", NULL, WHY_INSIDE},
+	{"request.required.acks", "all", WHY_ORDER},
+	{"resolve_cb", NULL, WHY_INSIDE},
+	{"retries", NULL, WHY_ORDER},
+	{"sasl.kerberos.kinit.cmd", NULL, WHY_CODE},
+	{"socket_cb", NULL, WHY_INSIDE},
+	{"ssl.engine.location", NULL, WHY_CODE},
+	{"ssl.providers", NULL, WHY_CODE},
+	{"ssl_engine_callback_data", NULL, WHY_INSIDE},
+	{"statistics.interval.ms", NULL, WHY_INSIDE},
+	{"stats_cb", NULL, WHY_INSIDE},
+	{"test.mock.broker.rtt", NULL, WHY_INSIDE},
+	{"test.mock.num.brokers", NULL, WHY_INSIDE},
+	{"throttle_cb", NULL, WHY_INSIDE},
+	{"topic.blacklist", NULL, WHY_ORDER},
+	{"transaction.timeout.ms", NULL, WHY_INSIDE},
+	{"transactional.id", NULL, WHY_INSIDE},
+};
+
+/* A name without what librdkafka strips from it */
+static const char *
+plain_name(const char *name)
+{
+	static const char prefix[] = "topic.";
+
+	if (pg_strncasecmp(name, prefix, strlen(prefix)) == 0)
+		return name + strlen(prefix);
+	return name;
+}
+
+static bool
+is_name(const char *name, const char *listed)
+{
+	return pg_strcasecmp(name, listed) == 0 ||
+		   pg_strcasecmp(plain_name(name), listed) == 0;
+}
+
+/*
+ * Must the value not be shown? Names that have one of the words, but for those
+ * of which it is known that theirs is harmless; and addresses with a password.
+ */
+bool
+outbox_property_is_secret(const char *name, const char *value)
+{
+	static const char *const words[] = {
+		"assertion",  "credential", "jaas",   "oauthbearer.config",
+		"passphrase", "password",   "passwd", "pem",
+		"private",    "secret",     "token",
+	};
+	static const char *const harmless[] = {
+		"https.ca.pem",
+		"sasl.oauthbearer.assertion.algorithm",
+		"sasl.oauthbearer.assertion.claim.aud",
+		"sasl.oauthbearer.assertion.claim.exp.seconds",
+		"sasl.oauthbearer.assertion.claim.iss",
+		"sasl.oauthbearer.assertion.claim.jti.include",
+		"sasl.oauthbearer.assertion.claim.nbf.seconds",
+		"sasl.oauthbearer.assertion.claim.sub",
+		"sasl.oauthbearer.assertion.file",
+		"sasl.oauthbearer.assertion.jwt.template.file",
+		"sasl.oauthbearer.assertion.private.key.file",
+		"sasl.oauthbearer.client.credentials.client.id",
+		"sasl.oauthbearer.token.endpoint.url",
+		"ssl.ca.pem",
+		"ssl.certificate.pem",
+	};
+	const char *host = strstr(value, "://");
+
+	if (host != NULL && host[3 + strcspn(host + 3, "/@?#")] == '@')
+		return true;
+	for (size_t i = 0; i < lengthof(harmless); i++)
+	{
+		if (is_name(name, harmless[i]))
+			return false;
+	}
+	for (size_t i = 0; i < lengthof(words); i++)
+	{
+		if (strcasestr(name, words[i]) != NULL)
+			return true;
+	}
+	return false;
+}
+
+static bool
+is_refused(const char *name, const char *value, char *error)
+{
+	/* librdkafka would take the value for the address of a function */
+	if (pg_strncasecmp(plain_name(name), "ut_", 3) == 0)
+	{
+		snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
+				 "Property \"%s\" cannot be set: %s.", name, WHY_CODE);
+		return true;
+	}
+	for (size_t i = 0; i < lengthof(refusals); i++)
+	{
+		const Refusal *refusal = &refusals[i];
+
+		if (!is_name(name, refusal->name))
+			continue;
+		if (refusal->allowed && refusal->allowed[0] == '!')
+		{
+			if (pg_strcasecmp(value, refusal->allowed + 1) != 0)
+				return false;
+			snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
+					 "Property \"%s\" cannot be \"%s\": %s.", name, value,
+					 refusal->why);
+		}
+		else if (refusal->allowed)
+		{
+			if (strcmp(value, refusal->allowed) == 0)
+				return false;
+			snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
+					 "Property \"%s\" can only be \"%s\": %s.", name,
+					 refusal->allowed, refusal->why);
+		}
+		else
+			snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
+					 "Property \"%s\" cannot be set: %s.", name, refusal->why);
+		return true;
+	}
+	return false;
+}
+
+/*
+ * librdkafka writes these into the command that fetches a Kerberos ticket,
+ * and has a shell run it: they must not get out of their word there.
+ */
+static bool
+breaks_command(const char *name, const char *value, char *error)
+{
+	static const char *const names[] = {
+		"sasl.kerberos.keytab",
+		"sasl.kerberos.principal",
+		"sasl.kerberos.service.name",
+	};
+	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+								  "abcdefghijklmnopqrstuvwxyz"
+								  "0123456789._/@:-";
+
+	for (size_t i = 0; i < lengthof(names); i++)
+	{
+		if (!is_name(name, names[i]) ||
+			(value[0] != '-' && value[strspn(value, allowed)] == '\0'))
+			continue;
+		snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
+				 "Property \"%s\" becomes part of a command: use only "
+				 "letters, digits and ._/@:- there, and no - in front.",
+				 name);
+		return true;
+	}
+	return false;
+}
+
+/*
+ * Must the property not be set, or not to this value? Then there is a message
+ * in error (of OUTBOX_PROPERTY_ERROR_MAX bytes), without a secret in it.
+ */
+bool
+outbox_property_is_forbidden(const char *name, const char *value, char *error)
+{
+	return is_refused(name, value, error) ||
+		   breaks_command(name, value, error);
+}

@@ -1,0 +1,148 @@
+#include "outbox.h"
+
+#include "miscadmin.h"
+#include "tcop/dest.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "poison/guard.h"
+#include "store/store.h"
+
+typedef struct PageReceiver
+{
+	DestReceiver pub;
+	OutboxEventConsumer consumer;
+	void *arg;
+	MemoryContext row_context;
+	uint64 rows;
+} PageReceiver;
+
+static void
+receiver_startup(DestReceiver *self, int operation, TupleDesc typeinfo)
+{
+	(void) self;
+	(void) operation;
+	(void) typeinfo;
+}
+
+static void
+receiver_noop(DestReceiver *self)
+{
+	(void) self;
+}
+
+/* A column that may be null, detoasted */
+static void *
+varlena_or_null(const Datum *values, const bool *nulls,
+				OutboxEventColumn column)
+{
+	return nulls[column] ? NULL : PG_DETOAST_DATUM_PACKED(values[column]);
+}
+
+/*
+ * Fills an event from the columns of a row of outbox.event. It points to them,
+ * or to what is palloc'd.
+ */
+void
+outbox_store_fill_event(OutboxEvent *event, const Datum *values,
+						const bool *nulls)
+{
+	event->id = (uint64) DatumGetInt64(values[OUTBOX_EVENT_ID]);
+	event->event_id = DatumGetUUIDP(values[OUTBOX_EVENT_EVENT_ID]);
+	event->emitted_at = DatumGetTimestampTz(values[OUTBOX_EVENT_EMITTED_AT]);
+	event->topic = varlena_or_null(values, nulls, OUTBOX_EVENT_TOPIC);
+	event->key = varlena_or_null(values, nulls, OUTBOX_EVENT_KEY);
+	event->payload = varlena_or_null(values, nulls, OUTBOX_EVENT_PAYLOAD);
+	event->headers = nulls[OUTBOX_EVENT_HEADERS]
+						 ? NULL
+						 : DatumGetJsonbP(values[OUTBOX_EVENT_HEADERS]);
+	event->expires_at =
+		nulls[OUTBOX_EVENT_EXPIRES_AT]
+			? DT_NOEND
+			: DatumGetTimestampTz(values[OUTBOX_EVENT_EXPIRES_AT]);
+
+	/* the extra columns of parked events */
+	event->attempts = 0;
+	event->blocking = event->retrying = false;
+	ItemPointerSetInvalid(&event->tid);
+}
+
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	PageReceiver *receiver = (PageReceiver *) self;
+	MemoryContext old_context;
+	OutboxEvent event;
+	uint64 outer = outbox_guard_in_hand;
+	bool taken;
+
+	slot_getallattrs(slot);
+	old_context = MemoryContextSwitchTo(receiver->row_context);
+	outbox_guard_in_hand =
+		(uint64) DatumGetInt64(slot->tts_values[OUTBOX_EVENT_ID]);
+	outbox_store_fill_event(&event, slot->tts_values, slot->tts_isnull);
+	if (slot->tts_tupleDescriptor->natts > OUTBOX_EVENT_COLUMNS)
+	{
+		const Datum *extra = &slot->tts_values[OUTBOX_EVENT_COLUMNS];
+
+		event.attempts = DatumGetInt32(extra[0]);
+		event.blocking = DatumGetBool(extra[1]);
+		event.retrying = DatumGetBool(extra[2]);
+		event.tid = *(ItemPointer) DatumGetPointer(extra[3]);
+	}
+
+	taken = receiver->consumer(&event, receiver->arg);
+	if (taken)
+		receiver->rows++;
+	MemoryContextSwitchTo(old_context);
+	MemoryContextReset(receiver->row_context);
+	/* an error in reading the next one is not this one's */
+	outbox_guard_in_hand = outer;
+	return taken;
+}
+
+/*
+ * Gives the rows of a query, which begin with the columns of outbox.event (and
+ * may go on with those of parked events), to the consumer. Returns how many it has taken.
+ */
+uint64
+outbox_store_stream(OutboxStatement *statement, Datum *values,
+					const char *nulls, OutboxEventConsumer consumer, void *arg)
+{
+	ParamListInfo params = makeParamList(statement->nargs);
+	SPIExecuteOptions options = {0};
+	PageReceiver receiver = {0};
+	int result;
+
+	for (int i = 0; i < statement->nargs; i++)
+	{
+		params->params[i].value = values[i];
+		params->params[i].isnull = (nulls != NULL && nulls[i] == 'n');
+		params->params[i].pflags = PARAM_FLAG_CONST;
+		params->params[i].ptype = statement->types[i];
+	}
+
+	receiver.pub.receiveSlot = receive_row;
+	receiver.pub.rStartup = receiver_startup;
+	receiver.pub.rShutdown = receiver_noop;
+	receiver.pub.rDestroy = receiver_noop;
+	receiver.pub.mydest = DestNone;
+	receiver.consumer = consumer;
+	receiver.arg = arg;
+	receiver.row_context = AllocSetContextCreate(
+		CurrentMemoryContext, "outbox row", ALLOCSET_DEFAULT_SIZES);
+
+	options.params = params;
+	options.read_only = statement->read_only;
+	options.dest = &receiver.pub;
+
+	/* a request to end waits for the page, so that what the consumer has
+	 * taken is not forgotten; there is no lock to wait for any more */
+	HOLD_INTERRUPTS();
+	result = SPI_execute_plan_extended(outbox_store_plan(statement), &options);
+	RESUME_INTERRUPTS();
+	if (result < 0)
+		elog(ERROR, "query \"%s\" failed: %s", statement->sql,
+			 SPI_result_code_string(result));
+	return receiver.rows;
+}

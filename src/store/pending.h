@@ -1,0 +1,27 @@
+/*-------------------------------------------------------------------------
+ *
+ * pending.h
+ *	  How much is kept that has not been published, and how much may be.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_PENDING_H
+#define OUTBOX_PENDING_H
+
+#include "shared/shmem.h"
+#include "store/store.h"
+
+/* sessions */
+extern void outbox_pending_check(OutboxDatabase *db, int64 own_events,
+								 int64 own_bytes);
+extern void outbox_pending_committed(OutboxDatabase *db, int64 bytes,
+									 int64 delayed);
+
+/* relay */
+extern void outbox_pending_changed(OutboxDatabase *db);
+extern void outbox_pending_passed(OutboxDatabase *db, uint64 position);
+extern OutboxStoreStatus outbox_pending_run(OutboxDatabase *db,
+											uint64 position);
+extern long outbox_pending_timeout_ms(OutboxDatabase *db);
+
+#endif /* OUTBOX_PENDING_H */

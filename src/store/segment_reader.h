@@ -1,0 +1,26 @@
+/*-------------------------------------------------------------------------
+ *
+ * segment_reader.h
+ *	  Events as the stream reads them, a page at a time.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_SEGMENT_READER_H
+#define OUTBOX_SEGMENT_READER_H
+
+#include "outbox.h"
+
+#include "store/store.h"
+
+/* Takes an event by its id alone; false = it must be read */
+typedef bool (*OutboxIdConsumer)(uint64 id, void *arg);
+
+extern OutboxStoreStatus outbox_page_read(uint64 position, uint64 horizon,
+										  int limit,
+										  OutboxEventConsumer consumer,
+										  OutboxIdConsumer pass, void *arg,
+										  uint64 *rows);
+extern bool outbox_page_is_drained(int segment);
+extern void outbox_page_set_drained(int segment, bool drained);
+
+#endif /* OUTBOX_SEGMENT_READER_H */

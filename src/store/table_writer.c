@@ -1,0 +1,294 @@
+/*-------------------------------------------------------------------------
+ *
+ * table_writer.c
+ *	  Writes rows into one of our tables, straight through the table access
+ *	  method and many at once, as COPY does: no SQL, no privileges.
+ *
+ * Our own triggers are for rows that others write. Those that somebody else
+ * has put on a table (pg_repack does, and misses rows otherwise) are fired, as
+ * if each batch was an INSERT; without them, nothing is different. They can
+ * look and write elsewhere, but not change what is written: it has been
+ * checked already, and ids are not theirs to give.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "utils/rel.h"
+
+#include "compat.h"
+#include "store/table_writer.h"
+
+/* rows given to the table at once */
+#define BATCH_ROWS  1000
+#define BATCH_BYTES 65536
+
+struct OutboxRowWriter
+{
+	Relation rel;
+	EState *estate;
+	ResultRelInfo *rel_info;
+	bool has_triggers; /* of others, to be fired */
+	TupleTableSlot *slots[BATCH_ROWS];
+	int slots_made; /* as many as one batch has needed so far */
+	int count;
+	Size bytes;
+};
+
+/* Tells that one of our tables is not as this library knows it. */
+void
+outbox_rows_refuse(const char *table)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"%s.%s\" is not of outbox version %s",
+					OUTBOX_SCHEMA, table, OUTBOX_VERSION),
+			 errhint("Run ALTER EXTENSION %s UPDATE, or restart the server "
+					 "with the library of the extension's version.",
+					 OUTBOX_EXTENSION)));
+}
+
+/* Raises 55000 if a table has other columns than this library reads and
+ * writes there. */
+void
+outbox_rows_check(Relation rel, TupleDesc ours)
+{
+	TupleDesc theirs = RelationGetDescr(rel);
+	bool same = ours->natts == theirs->natts &&
+				rel->rd_rel->relkind == RELKIND_RELATION &&
+				rel->rd_rel->relam == HEAP_TABLE_AM_OID;
+
+	for (int i = 0; same && i < ours->natts; i++)
+	{
+		same = TupleDescAttr(ours, i)->atttypid ==
+				   TupleDescAttr(theirs, i)->atttypid &&
+			   !TupleDescAttr(theirs, i)->attisdropped;
+	}
+	if (!same)
+		outbox_rows_refuse(RelationGetRelationName(rel));
+}
+
+/* Is a trigger of one of our tables our own? No other can have its name. */
+bool
+outbox_rows_is_our_trigger(const char *name)
+{
+	static const char *const names[] = {"loading", "merge", "replicated",
+										"replicated_truncate"};
+
+	for (size_t i = 0; i < lengthof(names); i++)
+	{
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Does an INSERT in this session fire it? */
+static bool
+is_fired(const Trigger *trigger)
+{
+	char other_role =
+		SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA
+			? TRIGGER_FIRES_ON_ORIGIN
+			: TRIGGER_FIRES_ON_REPLICA;
+
+	return TRIGGER_FOR_INSERT(trigger->tgtype) &&
+		   trigger->tgenabled != TRIGGER_DISABLED &&
+		   trigger->tgenabled != other_role;
+}
+
+/* Has the table triggers of others that we have to fire? */
+static bool
+has_triggers(Relation rel)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		if (is_fired(&triggers->triggers[i]) &&
+			!outbox_rows_is_our_trigger(triggers->triggers[i].tgname))
+			return true;
+	}
+	return false;
+}
+
+/* What the executor must know of the table: its indexes, and triggers */
+static ResultRelInfo *
+make_rel_info(Relation rel, bool with_triggers)
+{
+	ResultRelInfo *rel_info = makeNode(ResultRelInfo);
+
+	if (with_triggers)
+	{
+		InitResultRelInfo(rel_info, rel, 1, NULL, 0);
+		/* a copy, in which ours can be turned off */
+		for (int i = 0; i < rel_info->ri_TrigDesc->numtriggers; i++)
+		{
+			Trigger *trigger = &rel_info->ri_TrigDesc->triggers[i];
+
+			if (outbox_rows_is_our_trigger(trigger->tgname))
+				trigger->tgenabled = TRIGGER_DISABLED;
+		}
+	}
+	rel_info->ri_RelationDesc = rel;
+	ExecOpenIndices(rel_info, false);
+	return rel_info;
+}
+
+/*
+ * Begins to write rows like these into a table, which is locked until the end
+ * of the transaction. Raises 55000 if it has other columns.
+ */
+OutboxRowWriter *
+outbox_rows_begin(Oid table, TupleDesc columns)
+{
+	OutboxRowWriter *writer = palloc(sizeof(OutboxRowWriter));
+
+	writer->slots_made = 0;
+	writer->count = 0;
+	writer->bytes = 0;
+	writer->rel = table_open(table, RowExclusiveLock);
+	outbox_rows_check(writer->rel, columns);
+	writer->estate = CreateExecutorState();
+	writer->has_triggers = has_triggers(writer->rel);
+	writer->rel_info = make_rel_info(writer->rel, writer->has_triggers);
+	return writer;
+}
+
+static bool
+is_same_row(HeapTuple a, HeapTuple b)
+{
+	Size header = offsetof(HeapTupleHeaderData, t_bits);
+
+	return a->t_len == b->t_len && a->t_data->t_hoff == b->t_data->t_hoff &&
+		   memcmp((char *) a->t_data + header, (char *) b->t_data + header,
+				  a->t_len - header) == 0;
+}
+
+/* Fires what comes before a row. Raises 27000 if the row does not stay. */
+static void
+fire_before_row(OutboxRowWriter *writer, TupleTableSlot *slot)
+{
+	HeapTuple before = ExecCopySlotHeapTuple(slot);
+
+	if (!ExecBRInsertTriggers(writer->estate, writer->rel_info, slot) ||
+		!is_same_row(before, ExecFetchSlotHeapTuple(slot, false, NULL)))
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("a trigger must not change rows of table \"%s.%s\", "
+						"or leave them out",
+						OUTBOX_SCHEMA, RelationGetRelationName(writer->rel)),
+				 errhint("Make it an AFTER trigger.")));
+	heap_freetuple(before);
+}
+
+/* Fires what comes before a batch. The executor keeps what it learns of the
+ * triggers, so its memory must be that of the writer. */
+static TransitionCaptureState *
+begin_statement(OutboxRowWriter *writer)
+{
+	TriggerDesc *triggers = writer->rel_info->ri_TrigDesc;
+	MemoryContext old_context =
+		MemoryContextSwitchTo(writer->estate->es_query_cxt);
+	TransitionCaptureState *capture;
+
+	AfterTriggerBeginQuery();
+	capture = MakeTransitionCaptureState(
+		triggers, RelationGetRelid(writer->rel), CMD_INSERT);
+	ExecBSInsertTriggers(writer->estate, writer->rel_info);
+	if (triggers->trig_insert_before_row)
+	{
+		for (int i = 0; i < writer->count; i++)
+			fire_before_row(writer, writer->slots[i]);
+	}
+	MemoryContextSwitchTo(old_context);
+	return capture;
+}
+
+/* The same for what comes after it */
+static void
+end_statement(OutboxRowWriter *writer, TransitionCaptureState *capture)
+{
+	MemoryContext old_context =
+		MemoryContextSwitchTo(writer->estate->es_query_cxt);
+
+	for (int i = 0; i < writer->count; i++)
+		ExecARInsertTriggers(writer->estate, writer->rel_info,
+							 writer->slots[i], NIL, capture);
+	ExecASInsertTriggers(writer->estate, writer->rel_info, capture);
+	AfterTriggerEndQuery(writer->estate);
+	MemoryContextSwitchTo(old_context);
+}
+
+/* Gives the collected rows to the table and its indexes. */
+static void
+write_batch(OutboxRowWriter *writer)
+{
+	TransitionCaptureState *capture =
+		writer->has_triggers ? begin_statement(writer) : NULL;
+	MemoryContext old_context =
+		MemoryContextSwitchTo(GetPerTupleMemoryContext(writer->estate));
+
+	table_multi_insert(writer->rel, writer->slots, writer->count,
+					   GetCurrentCommandId(true), 0, NULL);
+	for (int i = 0; i < writer->count; i++)
+		outbox_insert_index_tuples(writer->rel_info, writer->slots[i],
+								   writer->estate);
+	if (writer->has_triggers)
+		end_statement(writer, capture);
+	for (int i = 0; i < writer->count; i++)
+		ExecClearTuple(writer->slots[i]);
+	writer->count = 0;
+	writer->bytes = 0;
+	MemoryContextSwitchTo(old_context);
+	ResetPerTupleExprContext(writer->estate);
+}
+
+/* Adds one row. The tuple is copied. */
+void
+outbox_rows_add(OutboxRowWriter *writer, HeapTuple tuple)
+{
+	TupleTableSlot *slot;
+	MemoryContext old_context;
+
+	if (writer->count == writer->slots_made)
+		writer->slots[writer->slots_made++] = MakeSingleTupleTableSlot(
+			RelationGetDescr(writer->rel), &TTSOpsHeapTuple);
+	slot = writer->slots[writer->count];
+
+	old_context =
+		MemoryContextSwitchTo(GetPerTupleMemoryContext(writer->estate));
+	ExecStoreHeapTuple(heap_copytuple(tuple), slot, true);
+	MemoryContextSwitchTo(old_context);
+
+	slot->tts_tableOid = RelationGetRelid(writer->rel);
+	writer->count++;
+	writer->bytes += tuple->t_len;
+	if (writer->count == BATCH_ROWS || writer->bytes >= BATCH_BYTES)
+		write_batch(writer);
+}
+
+/* Writes what is left; the lock stays. */
+void
+outbox_rows_end(OutboxRowWriter *writer)
+{
+	if (writer->count > 0)
+		write_batch(writer);
+	for (int i = 0; i < writer->slots_made; i++)
+		ExecDropSingleTupleTableSlot(writer->slots[i]);
+	ExecCloseIndices(writer->rel_info);
+	/* what triggers have opened */
+	ExecResetTupleTable(writer->estate->es_tupleTable, false);
+	ExecCloseResultRelations(writer->estate);
+	FreeExecutorState(writer->estate);
+	table_close(writer->rel, NoLock);
+	pfree(writer);
+}
