@@ -35,9 +35,9 @@ _PG_init(void)
 
 	outbox_guc_define();
 	outbox_shmem_install_hooks();
-	outbox_commit_install_hooks();
+	outbox_xact_install_hooks();
 	outbox_ddl_install_hooks();
-	outbox_prepare_install_hooks();
+	outbox_prepared_install_hooks();
 
 	/* nothing is published while pg_upgrade moves the data */
 	if (!IsBinaryUpgrade)

@@ -56,7 +56,7 @@ static bool extension_changed = false;
 static bool extension_present = false; /* known at pre-commit */
 static bool database_changed = false;
 static bool parked_changed = false;
-static Oid blocked_dbid = InvalidOid;
+static Oid held_off_dbid = InvalidOid;
 
 PG_FUNCTION_INFO_V1(outbox_first_id_1_0);
 PG_FUNCTION_INFO_V1(outbox_parked_changed_1_0);
@@ -66,7 +66,7 @@ static void
 note_extension(const char *name)
 {
 	if (name != NULL && strcmp(name, OUTBOX_EXTENSION) == 0)
-		outbox_prepare_refuse(
+		outbox_prepared_refuse(
 			"created, altered or dropped extension \"" OUTBOX_EXTENSION "\"");
 }
 
@@ -106,11 +106,11 @@ unblock(void)
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
 	outbox_shmem->kept_away[outbox_shmem_my_proc()].for_ddl = InvalidOid;
-	db = outbox_shmem_find(blocked_dbid);
+	db = outbox_shmem_find(held_off_dbid);
 	if (db != NULL)
 		db->start_wanted = true;
 	LWLockRelease(outbox_shmem->lock);
-	blocked_dbid = InvalidOid;
+	held_off_dbid = InvalidOid;
 	database_changed = true;
 }
 
@@ -124,9 +124,9 @@ block(Oid dbid)
 {
 	OutboxDatabase *db;
 
-	if (OidIsValid(blocked_dbid))
+	if (OidIsValid(held_off_dbid))
 		unblock();
-	outbox_prepare_refuse("renamed a database");
+	outbox_prepared_refuse("renamed a database");
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
 	outbox_shmem->kept_away[outbox_shmem_my_proc()].for_ddl = dbid;
@@ -134,7 +134,7 @@ block(Oid dbid)
 	if (db != NULL && db->relay.pid != 0)
 		kill(db->relay.pid, SIGTERM);
 	LWLockRelease(outbox_shmem->lock);
-	blocked_dbid = dbid;
+	held_off_dbid = dbid;
 }
 
 static bool
@@ -245,7 +245,7 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 	outbox_protect_check(pstmt->utilityStmt);
 	if (IsA(pstmt->utilityStmt, CreateExtensionStmt))
 		note_extension(((CreateExtensionStmt *) pstmt->utilityStmt)->extname);
-	outbox_drop_lock(pstmt->utilityStmt);
+	outbox_extension_locks_lock(pstmt->utilityStmt);
 
 	if (prev_process_utility_hook)
 		prev_process_utility_hook(pstmt, query_string, read_only_tree, context,
@@ -260,7 +260,7 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 
 /* The transaction with CREATE or DROP EXTENSION has committed. */
 static void
-tell_extension_changed(void)
+notify_extension_changed(void)
 {
 	OutboxDatabase *db;
 
@@ -285,7 +285,7 @@ tell_extension_changed(void)
  * relay may have met.
  */
 static void
-tell_parked_changed(bool committed)
+notify_parked_changed(bool committed)
 {
 	OutboxDatabase *db = outbox_shmem_my_database();
 
@@ -317,16 +317,16 @@ xact_callback(XactEvent event, void *arg)
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE: /* of what is left of it: prepared.c */
 			/* before it is unblocked: the launcher looks at it afterwards */
-			if (database_changed || OidIsValid(blocked_dbid))
+			if (database_changed || OidIsValid(held_off_dbid))
 				pg_atomic_fetch_add_u32(&outbox_shmem->ddl_count, 1);
-			if (OidIsValid(blocked_dbid))
+			if (OidIsValid(held_off_dbid))
 				unblock();
 			if (extension_changed && event == XACT_EVENT_COMMIT)
-				tell_extension_changed();
+				notify_extension_changed();
 			if (database_changed)
 				outbox_shmem_wake_launcher();
 			if (parked_changed)
-				tell_parked_changed(event == XACT_EVENT_COMMIT);
+				notify_parked_changed(event == XACT_EVENT_COMMIT);
 			extension_changed = extension_present = database_changed = false;
 			parked_changed = false;
 			break;
@@ -369,7 +369,7 @@ outbox_parked_changed_1_0(PG_FUNCTION_ARGS)
 	if (outbox_shmem != NULL)
 	{
 		outbox_shmem_my_database();
-		outbox_prepare_refuse("requeued, discarded or replayed events");
+		outbox_prepared_refuse("requeued, discarded or replayed events");
 		parked_changed = true;
 	}
 	PG_RETURN_VOID();

@@ -140,7 +140,7 @@ lock_all(void)
 
 /* Called before each command: prepares one that changes our extension. */
 void
-outbox_drop_lock(Node *stmt)
+outbox_extension_locks_lock(Node *stmt)
 {
 	if (changes_extension(stmt))
 		lock_all();

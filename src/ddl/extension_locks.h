@@ -12,6 +12,6 @@
 
 #include "nodes/nodes.h"
 
-extern void outbox_drop_lock(Node *stmt);
+extern void outbox_extension_locks_lock(Node *stmt);
 
 #endif /* OUTBOX_EXTENSION_LOCKS_H */

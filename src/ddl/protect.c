@@ -91,7 +91,7 @@ breaks_by_rename(const RenameStmt *stmt)
 			return is_member(NamespaceRelationId,
 							 get_namespace_oid(stmt->subname, true));
 		case OBJECT_TRIGGER:
-			return outbox_rows_is_our_trigger(stmt->subname) &&
+			return outbox_table_writer_is_our_trigger(stmt->subname) &&
 				   is_our_relation(stmt->relation);
 		case OBJECT_RULE:
 		case OBJECT_POLICY:
@@ -146,7 +146,7 @@ breaks_our_table(const char *table, const AlterTableCmd *cmd)
 		case AT_EnableAlwaysTrig:
 		case AT_EnableReplicaTrig:
 		case AT_DisableTrig:
-			return outbox_rows_is_our_trigger(cmd->name);
+			return outbox_table_writer_is_our_trigger(cmd->name);
 		case AT_AddConstraint:
 		case AT_DropConstraint:
 			return !allows_constraints(table);
@@ -218,7 +218,7 @@ drops_our_trigger(const DropStmt *stmt)
 		const char *trigger = strVal(llast(name));
 
 		name = list_delete_last(name);
-		if (outbox_rows_is_our_trigger(trigger) && name != NIL &&
+		if (outbox_table_writer_is_our_trigger(trigger) && name != NIL &&
 			is_our_relation(makeRangeVarFromNameList(name)))
 			return true;
 	}

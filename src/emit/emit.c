@@ -102,7 +102,7 @@ set_times(FunctionCallInfo fcinfo, TimestampTz emitted_at, Datum *values,
 	if (due == 0)
 		return false;
 	values[OUTBOX_DELAYED_DELIVER_AT] = TimestampTzGetDatum(due);
-	outbox_commit_note_due(due);
+	outbox_xact_note_due(due);
 	return true;
 }
 
@@ -124,7 +124,7 @@ outbox_emit(PG_FUNCTION_ARGS)
 	Jsonb *headers = NULL;
 	HeapTuple tuple;
 	TimestampTz emitted_at;
-	int columns = outbox_commit_join(false);
+	int columns = outbox_xact_join(false);
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -158,8 +158,8 @@ outbox_emit(PG_FUNCTION_ARGS)
 		columns = OUTBOX_DELAYED_COLUMNS;
 
 	tuple = heap_form_tuple(outbox_event_tupdesc(columns), values, nulls);
-	outbox_commit_check_pending(tuple->t_len);
-	outbox_buffer_append(tuple);
+	outbox_xact_check_pending(tuple->t_len);
+	outbox_xact_buffer_append(tuple);
 	heap_freetuple(tuple);
 	PG_RETURN_UUID_P(event_id);
 }
@@ -178,8 +178,8 @@ emitted(FunctionCallInfo fcinfo)
 	bool nulls[OUTBOX_DELAYED_COLUMNS];
 
 	InitMaterializedSRF(fcinfo, 0);
-	outbox_buffer_rewind(&reader);
-	while ((tuple = outbox_buffer_next(&reader)) != NULL)
+	outbox_xact_buffer_rewind(&reader);
+	while ((tuple = outbox_xact_buffer_next(&reader)) != NULL)
 	{
 		int columns = HeapTupleHeaderGetNatts(tuple->t_data);
 

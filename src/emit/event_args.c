@@ -326,6 +326,6 @@ outbox_event_emit_again(const OutboxEvent *event, int columns)
 	nulls[OUTBOX_EVENT_EXPIRES_AT] = (event->expires_at == DT_NOEND);
 
 	tuple = heap_form_tuple(outbox_event_tupdesc(columns), values, nulls);
-	outbox_buffer_append(tuple);
+	outbox_xact_buffer_append(tuple);
 	heap_freetuple(tuple);
 }

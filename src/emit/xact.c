@@ -134,7 +134,7 @@ count_columns(void)
 	columns = ((Form_pg_class) GETSTRUCT(tuple))->relnatts;
 	ReleaseSysCache(tuple);
 	if (columns != OUTBOX_EVENT_COLUMNS_1_0 && columns != OUTBOX_EVENT_COLUMNS)
-		outbox_rows_refuse(OUTBOX_EVENT_TABLE);
+		outbox_table_writer_refuse(OUTBOX_EVENT_TABLE);
 	return columns;
 }
 
@@ -147,7 +147,7 @@ count_columns(void)
  * by_relay: the relay itself, which looks after restores by itself
  */
 int
-outbox_commit_join(bool by_relay)
+outbox_xact_join(bool by_relay)
 {
 	check_allowed();
 	if (current.joined)
@@ -158,7 +158,7 @@ outbox_commit_join(bool by_relay)
 	if (!OidIsValid(current.sequence) || current.columns == 0)
 	{
 		if (OidIsValid(get_extension_oid(OUTBOX_EXTENSION, true)))
-			outbox_rows_refuse(OUTBOX_EVENT_TABLE);
+			outbox_table_writer_refuse(OUTBOX_EVENT_TABLE);
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("extension \"%s\" does not exist in this database",
@@ -167,7 +167,7 @@ outbox_commit_join(bool by_relay)
 	}
 	current.db = outbox_shmem_my_database();
 	if (!by_relay)
-		outbox_restore_check(current.db);
+		outbox_load_guard_check(current.db);
 	current.joined = true;
 	return current.columns;
 }
@@ -177,15 +177,15 @@ outbox_commit_join(bool by_relay)
  * joined? Raises 53400 if too much is waiting.
  */
 void
-outbox_commit_check_pending(Size bytes)
+outbox_xact_check_pending(Size bytes)
 {
-	outbox_pending_check(current.db, outbox_buffer_events() + 1,
-						 outbox_buffer_bytes() + (int64) bytes);
+	outbox_pending_check(current.db, outbox_xact_buffer_events() + 1,
+						 outbox_xact_buffer_bytes() + (int64) bytes);
 }
 
 /* A delayed event of the current transaction will be due at that time. */
 void
-outbox_commit_note_due(TimestampTz due)
+outbox_xact_note_due(TimestampTz due)
 {
 	if (current.due_min == 0 || due < current.due_min)
 		current.due_min = due;
@@ -228,8 +228,8 @@ static void
 write_events(void)
 {
 	OutboxBufferReader reader;
-	OutboxRowWriter *events;
-	OutboxRowWriter *delayed = NULL;
+	OutboxTableWriter *events;
+	OutboxTableWriter *delayed = NULL;
 	HeapTuple tuple;
 	uint64 first_id;
 	uint64 last_id = 0;
@@ -245,44 +245,45 @@ write_events(void)
 						 "it commits.")));
 
 	/* again: it may have begun since */
-	outbox_restore_check(current.db);
+	outbox_load_guard_check(current.db);
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(current.sequence)))
 		report_dropped();
 	segment = outbox_segment_lock_current(current.db);
 	if (!OidIsValid(segment))
-		outbox_rows_refuse(OUTBOX_EVENT_TABLE);
+		outbox_table_writer_refuse(OUTBOX_EVENT_TABLE);
 
 	/* those that write to tables with TOAST must have a snapshot */
 	PushActiveSnapshot(GetTransactionSnapshot());
-	events = outbox_rows_begin(segment, outbox_event_tupdesc(current.columns));
+	events = outbox_table_writer_begin(segment,
+									   outbox_event_tupdesc(current.columns));
 	if (current.due_min != 0)
 	{
 		Oid table = find_relation(OUTBOX_DELAYED_TABLE);
 
 		if (!OidIsValid(table))
-			outbox_rows_refuse(OUTBOX_DELAYED_TABLE);
-		delayed = outbox_rows_begin(
+			outbox_table_writer_refuse(OUTBOX_DELAYED_TABLE);
+		delayed = outbox_table_writer_begin(
 			table, outbox_event_tupdesc(OUTBOX_DELAYED_COLUMNS));
 	}
-	outbox_buffer_rewind(&reader);
+	outbox_xact_buffer_rewind(&reader);
 	first_id = outbox_horizon_enter(current.db);
 	current.inflight = true;
-	while ((tuple = outbox_buffer_next(&reader)) != NULL)
+	while ((tuple = outbox_xact_buffer_next(&reader)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
 		last_id = take_id(tuple, first_id);
 		if (HeapTupleHeaderGetNatts(tuple->t_data) == OUTBOX_DELAYED_COLUMNS)
 		{
-			outbox_rows_add(delayed, tuple);
+			outbox_table_writer_add(delayed, tuple);
 			current.delayed++;
 		}
 		else
-			outbox_rows_add(events, tuple);
+			outbox_table_writer_add(events, tuple);
 	}
 	outbox_horizon_issued(current.db, last_id);
-	outbox_rows_end(events);
+	outbox_table_writer_end(events);
 	if (delayed != NULL)
-		outbox_rows_end(delayed);
+		outbox_table_writer_end(delayed);
 	PopActiveSnapshot();
 }
 
@@ -292,18 +293,18 @@ pre_commit(void)
 	ResourceOwner old_owner = CurrentResourceOwner;
 
 	current.flushed = true;
-	if (!outbox_buffer_is_empty())
+	if (!outbox_xact_buffer_is_empty())
 	{
 		/* a procedure that commits runs in its portal's owner */
 		CurrentResourceOwner = TopTransactionResourceOwner;
 		write_events();
-		current.bytes = outbox_buffer_bytes();
+		current.bytes = outbox_xact_buffer_bytes();
 		/* what triggers of others on our tables have deferred, see table_writer.c:
 		 * the time for it is over, but for this */
 		AfterTriggerFireDeferred();
 		CurrentResourceOwner = old_owner;
 	}
-	outbox_buffer_close();
+	outbox_xact_buffer_close();
 }
 
 static void
@@ -316,7 +317,7 @@ end_transaction(bool committed)
 	if (current.inflight)
 		outbox_horizon_leave(current.db, committed ? XactLastCommitEnd
 												   : InvalidXLogRecPtr);
-	outbox_buffer_forget();
+	outbox_xact_buffer_forget();
 	memset(&current, 0, sizeof(current));
 }
 
@@ -332,7 +333,7 @@ xact_callback(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_PRE_PREPARE:
 			/* the events would be lost between here and COMMIT PREPARED */
-			if (!outbox_buffer_is_empty())
+			if (!outbox_xact_buffer_is_empty())
 				ereport(ERROR,
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						 errmsg("cannot PREPARE a transaction that has "
@@ -361,10 +362,10 @@ subxact_callback(SubXactEvent event, SubTransactionId my_subid,
 	(void) arg;
 
 	if (event == SUBXACT_EVENT_COMMIT_SUB)
-		outbox_buffer_commit_sub(GetCurrentTransactionNestLevel());
+		outbox_xact_buffer_commit_sub(GetCurrentTransactionNestLevel());
 	else if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
-		outbox_buffer_abort_sub(GetCurrentTransactionNestLevel());
+		outbox_xact_buffer_abort_sub(GetCurrentTransactionNestLevel());
 		/* the lock on the gate may have been this subtransaction's */
 		current.joined = false;
 	}
@@ -372,7 +373,7 @@ subxact_callback(SubXactEvent event, SubTransactionId my_subid,
 
 /* Called once, while the postmaster loads the library. */
 void
-outbox_commit_install_hooks(void)
+outbox_xact_install_hooks(void)
 {
 	RegisterXactCallback(xact_callback, NULL);
 	RegisterSubXactCallback(subxact_callback, NULL);

@@ -12,9 +12,9 @@
 
 #include "datatype/timestamp.h"
 
-extern void outbox_commit_install_hooks(void);
-extern int outbox_commit_join(bool by_relay);
-extern void outbox_commit_check_pending(Size bytes);
-extern void outbox_commit_note_due(TimestampTz due);
+extern void outbox_xact_install_hooks(void);
+extern int outbox_xact_join(bool by_relay);
+extern void outbox_xact_check_pending(Size bytes);
+extern void outbox_xact_note_due(TimestampTz due);
 
 #endif /* OUTBOX_XACT_H */

@@ -196,7 +196,7 @@ reserve(Size bytes)
  * go to disk and cannot; and 25000 if that has happened before.
  */
 void
-outbox_buffer_append(HeapTuple tuple)
+outbox_xact_buffer_append(HeapTuple tuple)
 {
 	Size bytes = RECORD_HEADER + MAXALIGN(tuple->t_len);
 	char *record;
@@ -217,27 +217,27 @@ outbox_buffer_append(HeapTuple tuple)
 }
 
 bool
-outbox_buffer_is_empty(void)
+outbox_xact_buffer_is_empty(void)
 {
-	return outbox_buffer_bytes() == 0;
+	return outbox_xact_buffer_bytes() == 0;
 }
 
 /* How much the transaction has emitted, and not rolled back */
 int64
-outbox_buffer_events(void)
+outbox_xact_buffer_events(void)
 {
 	return events;
 }
 
 int64
-outbox_buffer_bytes(void)
+outbox_xact_buffer_bytes(void)
 {
 	return file_bytes + (int64) memory_bytes;
 }
 
 /* A subtransaction ends well: its events are its parent's from now on. */
 void
-outbox_buffer_commit_sub(int nest_level)
+outbox_xact_buffer_commit_sub(int nest_level)
 {
 	if (mark_count == 0 || marks[mark_count - 1].nest_level != nest_level)
 		return;
@@ -251,7 +251,7 @@ outbox_buffer_commit_sub(int nest_level)
 
 /* A subtransaction is rolled back, and its events with it. Cannot fail. */
 void
-outbox_buffer_abort_sub(int nest_level)
+outbox_xact_buffer_abort_sub(int nest_level)
 {
 	while (mark_count > 0 && marks[mark_count - 1].nest_level >= nest_level)
 	{
@@ -266,21 +266,21 @@ outbox_buffer_abort_sub(int nest_level)
 			memory_bytes = 0;
 		}
 	}
-	if (outbox_buffer_is_empty())
+	if (outbox_xact_buffer_is_empty())
 		drop_file();
 }
 
 /* The transaction commits: nothing is read or appended any more. */
 void
-outbox_buffer_close(void)
+outbox_xact_buffer_close(void)
 {
 	drop_file();
-	outbox_buffer_forget();
+	outbox_xact_buffer_forget();
 }
 
 /* The transaction is over. Its memory and its file go with it. */
 void
-outbox_buffer_forget(void)
+outbox_xact_buffer_forget(void)
 {
 	file = NULL;
 	file_context = NULL;
@@ -298,7 +298,7 @@ outbox_buffer_forget(void)
 
 /* Begins to read at the first event. Raises 25000 if the file is broken. */
 void
-outbox_buffer_rewind(OutboxBufferReader *reader)
+outbox_xact_buffer_rewind(OutboxBufferReader *reader)
 {
 	check_usable();
 	memset(reader, 0, sizeof(*reader));
@@ -319,7 +319,7 @@ read_file(void *out, Size bytes)
  * Nothing may be appended in between.
  */
 HeapTuple
-outbox_buffer_next(OutboxBufferReader *reader)
+outbox_xact_buffer_next(OutboxBufferReader *reader)
 {
 	char *record;
 	char header[RECORD_HEADER];

@@ -15,20 +15,20 @@
 typedef struct OutboxBufferReader
 {
 	int64 offset;
-	HeapTupleData tuple; /* what outbox_buffer_next() returns */
+	HeapTupleData tuple; /* what outbox_xact_buffer_next() returns */
 	char *scratch;       /* holds it, when it came from disk */
 	Size scratch_size;
 } OutboxBufferReader;
 
-extern void outbox_buffer_append(HeapTuple tuple);
-extern bool outbox_buffer_is_empty(void);
-extern int64 outbox_buffer_events(void);
-extern int64 outbox_buffer_bytes(void);
-extern void outbox_buffer_commit_sub(int nest_level);
-extern void outbox_buffer_abort_sub(int nest_level);
-extern void outbox_buffer_close(void);
-extern void outbox_buffer_forget(void);
-extern void outbox_buffer_rewind(OutboxBufferReader *reader);
-extern HeapTuple outbox_buffer_next(OutboxBufferReader *reader);
+extern void outbox_xact_buffer_append(HeapTuple tuple);
+extern bool outbox_xact_buffer_is_empty(void);
+extern int64 outbox_xact_buffer_events(void);
+extern int64 outbox_xact_buffer_bytes(void);
+extern void outbox_xact_buffer_commit_sub(int nest_level);
+extern void outbox_xact_buffer_abort_sub(int nest_level);
+extern void outbox_xact_buffer_close(void);
+extern void outbox_xact_buffer_forget(void);
+extern void outbox_xact_buffer_rewind(OutboxBufferReader *reader);
+extern HeapTuple outbox_xact_buffer_next(OutboxBufferReader *reader);
 
 #endif /* OUTBOX_XACT_BUFFER_H */

@@ -35,7 +35,7 @@ ask_count(OutboxKafkaTopic *topic, void *arg)
 {
 	OutboxSink *sink = arg;
 
-	if (topic->count > 0 && sink->now - topic->answered_at < sink->count_ms)
+	if (topic->count > 0 && sink->now - topic->last_result_at < sink->count_ms)
 		ask(sink, topic);
 }
 
@@ -82,7 +82,7 @@ tell(OutboxSink *sink, const OutboxKafkaQuestion *question,
  * becomes the event. Returns whether there is one.
  */
 bool
-outbox_kafka_tell_answer(OutboxSink *sink, OutboxSinkEvent *event)
+outbox_kafka_make_answer(OutboxSink *sink, OutboxSinkEvent *event)
 {
 	for (;;)
 	{

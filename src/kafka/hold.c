@@ -174,7 +174,7 @@ outbox_kafka_stop(OutboxSink *sink)
 static void
 forget_failure(OutboxSink *sink, OutboxKafkaTopic *topic)
 {
-	if (topic->failed == RD_KAFKA_RESP_ERR_NO_ERROR || topic->unanswered > 0 ||
+	if (topic->failed == RD_KAFKA_RESP_ERR_NO_ERROR || topic->in_flight > 0 ||
 		topic->held > 0)
 		return;
 	topic->failed = RD_KAFKA_RESP_ERR_NO_ERROR;
@@ -185,7 +185,7 @@ forget_failure(OutboxSink *sink, OutboxKafkaTopic *topic)
 static void
 end_failed(OutboxSink *sink, OutboxKafkaTopic *topic)
 {
-	if (topic->unanswered > 0)
+	if (topic->in_flight > 0)
 		return;
 	give_back_topic(sink, topic, topic->failed);
 	forget_failure(sink, topic);

@@ -45,7 +45,7 @@ typedef struct OutboxKafkaQueue
 
 typedef struct OutboxKafkaPartition
 {
-	int unanswered;    /* records with a key that the library has */
+	int in_flight;     /* records with a key that the library has */
 	int64 known_until; /* ms; until then it refuses what is out of sequence */
 	int64 next_offset; /* behind what it has acknowledged */
 	OutboxKafkaQueue held;
@@ -57,14 +57,14 @@ struct OutboxKafkaTopic
 	rd_kafka_topic_t *handle;
 	OutboxKafkaSensor *sensor;
 	rd_kafka_resp_err_t failed; /* until all of its records are back */
-	int unanswered;             /* records that the library has */
+	int in_flight;              /* records that the library has */
 	int keyed;                  /* those of them with a key */
-	int held;          /* records that are held, or on their way back */
-	int64 answered_at; /* ms; the last answer */
-	int count;         /* of partitions; 0 = not known */
-	int next_count;    /* once no record with a key is out; 0 = the same */
-	bool asking;       /* the brokers have been asked about it */
-	bool telling;      /* and the relay wants to know */
+	int held;             /* records that are held, or on their way back */
+	int64 last_result_at; /* ms; the last answer */
+	int count;            /* of partitions; 0 = not known */
+	int next_count;       /* once no record with a key is out; 0 = the same */
+	bool asking;          /* the brokers have been asked about it */
+	bool telling;         /* and the relay wants to know */
 	OutboxKafkaPartition any; /* stands for all, while count is 0 */
 	OutboxKafkaPartition *partitions;
 };
@@ -198,7 +198,7 @@ extern OutboxKafkaHeld *outbox_kafka_next_returned(OutboxSink *sink);
 /* ask.c */
 extern void outbox_kafka_ask_topic(OutboxSink *sink, const char *name);
 extern void outbox_kafka_ask_counts(OutboxSink *sink);
-extern bool outbox_kafka_tell_answer(OutboxSink *sink, OutboxSinkEvent *event);
+extern bool outbox_kafka_make_answer(OutboxSink *sink, OutboxSinkEvent *event);
 
 /* query.c */
 extern OutboxKafkaQuery *outbox_kafka_query_create(rd_kafka_t *rk,

@@ -36,8 +36,8 @@ outbox_kafka_partition(OutboxSink *sink, OutboxKafkaTopic *topic,
 					   const OutboxRecord *record)
 {
 	/* it may have other partitions by now, and this is the time to look */
-	if (topic->count > 0 && topic->unanswered == 0 && topic->held == 0 &&
-		sink->now - topic->answered_at > sink->count_ms)
+	if (topic->count > 0 && topic->in_flight == 0 && topic->held == 0 &&
+		sink->now - topic->last_result_at > sink->count_ms)
 		outbox_kafka_set_count(sink, topic, 0);
 	if (topic->count == 0)
 		return &topic->any;
@@ -62,18 +62,18 @@ outbox_kafka_may_send(const OutboxSink *sink, const OutboxKafkaTopic *topic,
 {
 	if (topic->next_count > 0)
 		return false;
-	return partition->unanswered == 0 || sink->now < partition->known_until;
+	return partition->in_flight == 0 || sink->now < partition->known_until;
 }
 
 /* The library has another record; partition is NULL if it has no key. */
 void
 outbox_kafka_sent(OutboxKafkaTopic *topic, OutboxKafkaPartition *partition)
 {
-	topic->unanswered++;
+	topic->in_flight++;
 	if (partition == NULL)
 		return;
 	topic->keyed++;
-	partition->unanswered++;
+	partition->in_flight++;
 }
 
 /*
@@ -150,21 +150,20 @@ outbox_kafka_answered(OutboxSink *sink, OutboxKafkaTopic *topic,
 	int32 number = message->partition;
 	OutboxKafkaPartition *partition = &topic->any;
 
-	topic->unanswered--;
-	topic->answered_at = sink->now;
+	topic->in_flight--;
+	topic->last_result_at = sink->now;
 	if (topic->count > 0 && number >= 0 && number < topic->count)
 		partition = &topic->partitions[number];
 	if (message->key == NULL || sink->keys_once)
 	{
 		/* one that is behind a first record tells nothing of it */
-		if (delivered && partition != &topic->any &&
-			partition->unanswered == 0)
+		if (delivered && partition != &topic->any && partition->in_flight == 0)
 			learn(sink, topic, number, message->offset);
 		return OUTBOX_KAFKA_NONE;
 	}
 
 	topic->keyed--;
-	partition->unanswered--;
+	partition->in_flight--;
 	if (!delivered)
 		partition->known_until = 0;
 	else

@@ -15,7 +15,7 @@
 
 /* Why a record has not been published */
 static void
-tell_failure(OutboxSink *sink, rd_kafka_resp_err_t code, const char *topic,
+make_failure(OutboxSink *sink, rd_kafka_resp_err_t code, const char *topic,
 			 OutboxSinkEvent *event)
 {
 	switch (code)
@@ -36,7 +36,7 @@ tell_failure(OutboxSink *sink, rd_kafka_resp_err_t code, const char *topic,
 
 /* A delivery report: the fate of one record */
 static void
-tell_delivery(OutboxSink *sink, const rd_kafka_message_t *message,
+make_delivery(OutboxSink *sink, const rd_kafka_message_t *message,
 			  OutboxSinkEvent *event)
 {
 	OutboxKafkaTopic *topic = outbox_kafka_topic_of(message->rkt);
@@ -50,7 +50,7 @@ tell_delivery(OutboxSink *sink, const rd_kafka_message_t *message,
 	}
 	else
 	{
-		tell_failure(sink, message->err, topic->name, event);
+		make_failure(sink, message->err, topic->name, event);
 		if (event->type == OUTBOX_SINK_FAILED &&
 			event->failure != OUTBOX_FAILURE_CLUSTER)
 			sink->got_on = true;
@@ -65,15 +65,15 @@ tell_delivery(OutboxSink *sink, const rd_kafka_message_t *message,
 
 /* A record that comes back without having been sent */
 static void
-tell_returned(OutboxSink *sink, const OutboxKafkaHeld *held,
+make_returned(OutboxSink *sink, const OutboxKafkaHeld *held,
 			  OutboxSinkEvent *event)
 {
 	event->tag = held->record.tag;
-	tell_failure(sink, held->code, held->topic->name, event);
+	make_failure(sink, held->code, held->topic->name, event);
 }
 
 static void
-tell_error(OutboxSink *sink, OutboxSinkEvent *event)
+make_error(OutboxSink *sink, OutboxSinkEvent *event)
 {
 	rd_kafka_resp_err_t code = rd_kafka_event_error(sink->event);
 
@@ -102,7 +102,7 @@ tell_error(OutboxSink *sink, OutboxSinkEvent *event)
 }
 
 static void
-tell_log(OutboxSink *sink, OutboxSinkEvent *event)
+make_log(OutboxSink *sink, OutboxSinkEvent *event)
 {
 	const char *facility;
 	const char *text;
@@ -121,7 +121,7 @@ tell_log(OutboxSink *sink, OutboxSinkEvent *event)
 
 /* Hands out the current event, or its next part; false if it is used up. */
 static bool
-tell_event(OutboxSink *sink, OutboxSinkEvent *event)
+make_event(OutboxSink *sink, OutboxSinkEvent *event)
 {
 	const rd_kafka_message_t *message;
 
@@ -131,14 +131,14 @@ tell_event(OutboxSink *sink, OutboxSinkEvent *event)
 			message = rd_kafka_event_message_next(sink->event);
 			if (message == NULL)
 				return false;
-			tell_delivery(sink, message, event);
+			make_delivery(sink, message, event);
 			return true;
 		case RD_KAFKA_EVENT_ERROR:
-			tell_error(sink, event);
+			make_error(sink, event);
 			sink->told = true;
 			return true;
 		case RD_KAFKA_EVENT_LOG:
-			tell_log(sink, event);
+			make_log(sink, event);
 			sink->told = true;
 			return true;
 		default:
@@ -170,14 +170,14 @@ outbox_kafka_poll(OutboxSink *sink, OutboxSinkEvent *event)
 	memset(event, 0, sizeof(*event));
 	if (held != NULL)
 	{
-		tell_returned(sink, held, event);
+		make_returned(sink, held, event);
 		return true;
 	}
 	for (;;)
 	{
 		if (sink->event != NULL)
 		{
-			if (!sink->told && tell_event(sink, event))
+			if (!sink->told && make_event(sink, event))
 				return true;
 			rd_kafka_event_destroy(sink->event);
 			if (sink->got_on)
@@ -190,7 +190,7 @@ outbox_kafka_poll(OutboxSink *sink, OutboxSinkEvent *event)
 		if (sink->event == NULL)
 			break;
 	}
-	if (outbox_kafka_tell_answer(sink, event))
+	if (outbox_kafka_make_answer(sink, event))
 		return true;
 	outbox_kafka_release_stalled(sink);
 	outbox_kafka_ask_counts(sink);

@@ -103,7 +103,7 @@ is_about_our_certificate(const char *message)
 
 /* The broker's name, what is wrong with its certificate, and which it is */
 static OutboxTrouble
-tell_certificate(OutboxSink *sink, const char *message)
+name_certificate(OutboxSink *sink, const char *message)
 {
 	const char *handshake = strstr(message, ": SSL handshake");
 	const char *name_end = handshake ? handshake : strstr(message, ": error:");
@@ -138,7 +138,7 @@ outbox_kafka_trouble(OutboxSink *sink, rd_kafka_resp_err_t code,
 	if (strstr(*message, "certificate verify failed") != NULL)
 	{
 		sink->message[0] = '\0';
-		trouble = tell_certificate(sink, *message);
+		trouble = name_certificate(sink, *message);
 		if (sink->message[0] != '\0')
 			*message = sink->message;
 		return trouble;

@@ -27,14 +27,14 @@
 
 List *outbox_candidates = NIL;
 
-static OutboxCandidate *
+static OutboxLauncherDatabase *
 find_candidate(Oid dbid)
 {
 	ListCell *cell;
 
 	foreach (cell, outbox_candidates)
 	{
-		OutboxCandidate *candidate = lfirst(cell);
+		OutboxLauncherDatabase *candidate = lfirst(cell);
 
 		if (candidate->dbid == dbid)
 			return candidate;
@@ -46,13 +46,13 @@ find_candidate(Oid dbid)
 static void
 list_database(Form_pg_database form)
 {
-	OutboxCandidate *candidate = find_candidate(form->oid);
+	OutboxLauncherDatabase *candidate = find_candidate(form->oid);
 
 	if (candidate == NULL)
 	{
 		MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
 
-		candidate = palloc0(sizeof(OutboxCandidate));
+		candidate = palloc0(sizeof(OutboxLauncherDatabase));
 		candidate->dbid = form->oid;
 		outbox_candidates = lappend(outbox_candidates, candidate);
 		MemoryContextSwitchTo(old_context);
@@ -76,12 +76,12 @@ forget_database(Oid dbid)
 	if (db != NULL && db->relay.pid == 0)
 		outbox_shmem_forget(db);
 	LWLockRelease(outbox_shmem->lock);
-	outbox_life_forget(dbid);
+	outbox_crash_note_forget(dbid);
 }
 
 /* Compares our list with pg_database. Entries with a handle are kept. */
 void
-outbox_candidates_list(void)
+outbox_database_list_list(void)
 {
 	Relation rel;
 	TableScanDesc scan;
@@ -89,7 +89,7 @@ outbox_candidates_list(void)
 	ListCell *cell;
 
 	foreach (cell, outbox_candidates)
-		((OutboxCandidate *) lfirst(cell))->listed = false;
+		((OutboxLauncherDatabase *) lfirst(cell))->listed = false;
 
 	pgstat_report_activity(STATE_RUNNING, "outbox: listing databases");
 	StartTransactionCommand();
@@ -106,7 +106,7 @@ outbox_candidates_list(void)
 
 	foreach (cell, outbox_candidates)
 	{
-		OutboxCandidate *candidate = lfirst(cell);
+		OutboxLauncherDatabase *candidate = lfirst(cell);
 
 		if (candidate->listed || candidate->handle != NULL)
 			continue;

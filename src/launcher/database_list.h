@@ -15,13 +15,13 @@
 #include "postmaster/bgworker.h"
 
 /* One database, as the launcher knows it */
-typedef struct OutboxCandidate
+typedef struct OutboxLauncherDatabase
 {
 	Oid dbid;
 	NameData name;
 	bool listed; /* found in pg_database this time */
 	bool connectable;
-	bool folded_told;               /* outbox.databases almost names it */
+	bool folded_reported;           /* outbox.databases almost names it */
 	bool absent;                    /* the extension is not there */
 	bool known;                     /* it is there */
 	bool wanted;                    /* a relay is, and none runs */
@@ -30,10 +30,10 @@ typedef struct OutboxCandidate
 	int failures;                   /* short lives, one after another */
 	TimestampTz started_at;
 	TimestampTz not_before;
-} OutboxCandidate;
+} OutboxLauncherDatabase;
 
 extern List *outbox_candidates;
 
-extern void outbox_candidates_list(void);
+extern void outbox_database_list_list(void);
 
 #endif /* OUTBOX_DATABASE_LIST_H */

@@ -88,7 +88,7 @@ release_launch(int launch)
 
 /* A relay that we have started has ended: how, and when to try again? */
 static void
-reap(OutboxCandidate *candidate)
+reap(OutboxLauncherDatabase *candidate)
 {
 	OutboxLaunchState state = release_launch(candidate->launch);
 	TimestampTz now = GetCurrentTimestamp();
@@ -126,7 +126,7 @@ forget_failures(void)
 
 	foreach (cell, outbox_candidates)
 	{
-		OutboxCandidate *candidate = lfirst(cell);
+		OutboxLauncherDatabase *candidate = lfirst(cell);
 
 		candidate->failures = 0;
 		candidate->not_before = 0;
@@ -143,7 +143,7 @@ reap_relays(void)
 
 	foreach (cell, outbox_candidates)
 	{
-		OutboxCandidate *candidate = lfirst(cell);
+		OutboxLauncherDatabase *candidate = lfirst(cell);
 
 		if (candidate->handle == NULL ||
 			GetBackgroundWorkerPid(candidate->handle, &pid) != BGWH_STOPPED)
@@ -156,33 +156,33 @@ reap_relays(void)
 
 /* Is it one of outbox.databases? Says once if it almost is. */
 static bool
-is_allowed(OutboxCandidate *candidate)
+is_allowed(OutboxLauncherDatabase *candidate)
 {
 	bool folded;
 
 	if (outbox_guc_database_allowed(NameStr(candidate->name), &folded))
 		return true;
-	if (folded && !candidate->folded_told)
+	if (folded && !candidate->folded_reported)
 		ereport(WARNING,
 				(errmsg("outbox.databases does not name database \"%s\"",
 						NameStr(candidate->name)),
 				 errdetail("A name without double quotes is folded to lower "
 						   "case."),
 				 errhint("Write '\"%s\"' there.", NameStr(candidate->name))));
-	candidate->folded_told = folded;
+	candidate->folded_reported = folded;
 	return false;
 }
 
 /* Is a relay wanted there, and none running? Takes note of requests. */
 static bool
-is_wanted(OutboxCandidate *candidate)
+is_wanted(OutboxLauncherDatabase *candidate)
 {
 	OutboxDatabase *db;
 	bool blocked;
 	bool running = (candidate->handle != NULL);
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	blocked = outbox_shmem_is_blocked(candidate->dbid);
+	blocked = outbox_shmem_is_held_off(candidate->dbid);
 	db = outbox_shmem_find(candidate->dbid);
 	if (db != NULL)
 	{
@@ -226,7 +226,7 @@ reserve_launch(uint32 *generation)
 
 /* Registers a relay with the postmaster. */
 static bool
-register_relay(OutboxCandidate *candidate, const OutboxRelayArgs *args)
+register_relay(OutboxLauncherDatabase *candidate, const OutboxRelayArgs *args)
 {
 	BackgroundWorker worker;
 	MemoryContext old_context;
@@ -259,7 +259,7 @@ register_relay(OutboxCandidate *candidate, const OutboxRelayArgs *args)
 
 /* False if that is not possible now, here or anywhere. */
 static bool
-start_relay(OutboxCandidate *candidate)
+start_relay(OutboxLauncherDatabase *candidate)
 {
 	OutboxRelayArgs args = {.dbid = candidate->dbid};
 
@@ -270,12 +270,12 @@ start_relay(OutboxCandidate *candidate)
 	{
 		candidate->launch = args.launch;
 		candidate->started_at = GetCurrentTimestamp();
-		outbox_status_no_worker(false);
+		outbox_relay_state_no_worker(false);
 		return true;
 	}
 
 	release_launch(args.launch);
-	if (outbox_status_no_worker(true))
+	if (outbox_relay_state_no_worker(true))
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("no background worker is free for an outbox relay"),
@@ -294,7 +294,7 @@ count_probes(TimestampTz now)
 
 	foreach (cell, outbox_candidates)
 	{
-		OutboxCandidate *candidate = lfirst(cell);
+		OutboxLauncherDatabase *candidate = lfirst(cell);
 
 		candidate->wanted = is_wanted(candidate);
 		if (candidate->handle != NULL && !candidate->known &&
@@ -322,7 +322,7 @@ start_relays(void)
 		return 0;
 	foreach (cell, outbox_candidates)
 	{
-		OutboxCandidate *candidate = lfirst(cell);
+		OutboxLauncherDatabase *candidate = lfirst(cell);
 
 		if (!candidate->wanted)
 			continue;
@@ -368,7 +368,7 @@ take_over(void)
 
 /* At start; later, it is the relays that tell that they end. */
 static void
-tell_disabled(void)
+report_disabled(void)
 {
 	if (!outbox_enabled)
 		ereport(WARNING,
@@ -389,7 +389,7 @@ outbox_launcher_main(Datum main_arg)
 	outbox_session_pin();
 	MemoryContextSwitchTo(TopMemoryContext);
 	take_over();
-	tell_disabled();
+	report_disabled();
 	outbox_crash_begin_wait();
 
 	/* a SIGHUP may have come before there was a handler */
@@ -410,7 +410,7 @@ outbox_launcher_main(Datum main_arg)
 			TimestampDifferenceExceeds(listed_at, GetCurrentTimestamp(),
 									   SAFETY_TICK_MS))
 		{
-			outbox_candidates_list();
+			outbox_database_list_list();
 			listed_ddl_count = count;
 			listed_at = GetCurrentTimestamp();
 		}

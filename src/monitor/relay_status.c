@@ -109,7 +109,7 @@ outbox_relay_status_1_0(PG_FUNCTION_ARGS)
 	nulls[4] = !ready || horizon == 0;
 	values[4] = Int64GetDatum((int64) horizon);
 	values[5] = Int64GetDatum((int64) published);
-	if (status.pid == 0 && (why = outbox_status_why_none(
+	if (status.pid == 0 && (why = outbox_relay_state_why_none(
 								get_database_name(MyDatabaseId), &since)))
 	{
 		strlcpy(status.last_error, why, sizeof(status.last_error));

@@ -131,7 +131,7 @@ has_got_on(const Note *last, uint64 position)
  * called before anything is given to a sink, or one is opened.
  */
 void
-outbox_life_begin(uint64 position, uint64 last_id)
+outbox_crash_note_begin(uint64 position, uint64 last_id)
 {
 	Note last = read_note();
 
@@ -164,7 +164,7 @@ outbox_life_begin(uint64 position, uint64 last_id)
 
 /* This life ends in good order. */
 void
-outbox_life_end(void)
+outbox_crash_note_end(void)
 {
 	note.lives = 0;
 	note.upto = note.alone = 0;
@@ -173,7 +173,7 @@ outbox_life_end(void)
 
 /* A database is gone. */
 void
-outbox_life_forget(Oid dbid)
+outbox_crash_note_forget(Oid dbid)
 {
 	char name[MAXPGPATH];
 
@@ -183,21 +183,21 @@ outbox_life_forget(Oid dbid)
 
 /* Is it one of the slow lives, of which the head tells? */
 bool
-outbox_life_is_careful(void)
+outbox_crash_note_is_careful(void)
 {
 	return careful;
 }
 
 /* How many events of the stream may be under way at once, in a careful life */
 int
-outbox_life_limit(uint64 position)
+outbox_crash_note_limit(uint64 position)
 {
 	return position < single_upto ? 1 : STEP_EVENTS;
 }
 
 /* In a careful life: the event is given to a sink next. */
 void
-outbox_life_note(OutboxLane lane, uint64 id)
+outbox_crash_note_note(OutboxLane lane, uint64 id)
 {
 	if (!careful)
 		return;
@@ -215,7 +215,7 @@ outbox_life_note(OutboxLane lane, uint64 id)
  * nothing is under way, and the position has been written.
  */
 void
-outbox_life_look(uint64 position, bool all_answered)
+outbox_crash_note_check(uint64 position, bool all_answered)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
@@ -246,14 +246,14 @@ outbox_life_look(uint64 position, bool all_answered)
 
 /* The event that is to become a dead letter; 0 = none */
 uint64
-outbox_life_condemned(OutboxLane lane)
+outbox_crash_note_condemned(OutboxLane lane)
 {
 	return condemned_lane == lane ? condemned : 0;
 }
 
 /* It has become one. */
 void
-outbox_life_acquit(void)
+outbox_crash_note_acquit(void)
 {
 	condemned = 0;
 	note.alone = 0;

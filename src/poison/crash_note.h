@@ -18,18 +18,18 @@ typedef enum OutboxLane
 	OUTBOX_LANE_PARKED
 } OutboxLane;
 
-extern void outbox_life_begin(uint64 position, uint64 last_id);
-extern void outbox_life_end(void);
-extern void outbox_life_forget(Oid dbid);
-extern int outbox_life_limit(uint64 position);
-extern bool outbox_life_is_careful(void);
-extern void outbox_life_note(OutboxLane lane, uint64 id);
-extern void outbox_life_look(uint64 position, bool all_answered);
-extern uint64 outbox_life_condemned(OutboxLane lane);
-extern void outbox_life_acquit(void);
+extern void outbox_crash_note_begin(uint64 position, uint64 last_id);
+extern void outbox_crash_note_end(void);
+extern void outbox_crash_note_forget(Oid dbid);
+extern int outbox_crash_note_limit(uint64 position);
+extern bool outbox_crash_note_is_careful(void);
+extern void outbox_crash_note_note(OutboxLane lane, uint64 id);
+extern void outbox_crash_note_check(uint64 position, bool all_answered);
+extern uint64 outbox_crash_note_condemned(OutboxLane lane);
+extern void outbox_crash_note_acquit(void);
 
 /* what a dead letter says */
-#define OUTBOX_LIFE_ERROR                                                    \
+#define OUTBOX_CRASH_NOTE_ERROR                                              \
 	"the relay's process was ended by a signal each time it published this " \
 	"event"
 

@@ -93,7 +93,7 @@ show_failing(void)
 
 	for (int i = 0; i < OUTBOX_TASKS; i++)
 		failing = failing || tasks[i].failing;
-	outbox_status_failing(db, failing);
+	outbox_relay_state_failing(db, failing);
 }
 
 /*
@@ -227,7 +227,7 @@ outbox_guard_failed(void)
 								  "can be written.")
 					  : 0));
 	message = psprintf("%s: %s", task_name(task), error->message);
-	outbox_status_error(db, message);
+	outbox_relay_state_error(db, message);
 	show_failing();
 	pfree(message);
 	FreeErrorData(error);

@@ -108,8 +108,8 @@ execute_or_undo(OutboxStatement *statement, Datum *values)
  * must be published to outbox.dead_letter_topic.
  */
 OutboxStoreStatus
-outbox_bury(const char *relay, const char *table, uint64 id, const char *error,
-			bool no_copy)
+outbox_to_dead_letter(const char *relay, const char *table, uint64 id,
+					  const char *error, bool no_copy)
 {
 	static OutboxStatement remove = {
 		.sql = "DELETE FROM outbox.delayed WHERE id = $1",
@@ -142,15 +142,15 @@ outbox_bury(const char *relay, const char *table, uint64 id, const char *error,
 	if (delayed)
 		outbox_store_execute(&remove, &values[1], NULL);
 	outbox_store_end();
-	outbox_deadletter_added();
-	outbox_liblog_event(id, true, error);
+	outbox_dead_letter_copies_added();
+	outbox_client_log_event(id, true, error);
 	return OUTBOX_STORE_OK;
 }
 
 /* The same for one that is parked; its row stays as it is. */
 OutboxStoreStatus
-outbox_bury_parked(const char *relay, uint64 id, const char *error,
-				   bool no_copy)
+outbox_to_dead_letter_parked(const char *relay, uint64 id, const char *error,
+							 bool no_copy)
 {
 	static OutboxStatement statement = {
 		.sql = "UPDATE outbox.parked SET state = 'dead', class = 'invalid',"
@@ -176,8 +176,8 @@ outbox_bury_parked(const char *relay, uint64 id, const char *error,
 	values[3] = BoolGetDatum(no_copy);
 	outbox_store_execute(&statement, values, NULL);
 	outbox_store_end();
-	outbox_deadletter_added();
-	outbox_liblog_event(id, true, error);
+	outbox_dead_letter_copies_added();
+	outbox_client_log_event(id, true, error);
 	return OUTBOX_STORE_OK;
 }
 
@@ -186,7 +186,7 @@ outbox_bury_parked(const char *relay, uint64 id, const char *error,
  * gets none.
  */
 OutboxStoreStatus
-outbox_bury_copy(const char *relay, const char *error)
+outbox_to_dead_letter_copy(const char *relay, const char *error)
 {
 	static OutboxStatement statement = {
 		.sql = "UPDATE outbox.parked SET announced_at = 'infinity'"

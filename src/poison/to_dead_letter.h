@@ -10,12 +10,15 @@
 
 #include "store/store.h"
 
-extern OutboxStoreStatus outbox_bury(const char *relay, const char *table,
-									 uint64 id, const char *error,
-									 bool no_copy);
-extern OutboxStoreStatus outbox_bury_parked(const char *relay, uint64 id,
-											const char *error, bool no_copy);
-extern OutboxStoreStatus outbox_bury_copy(const char *relay,
-										  const char *error);
+extern OutboxStoreStatus outbox_to_dead_letter(const char *relay,
+											   const char *table, uint64 id,
+											   const char *error,
+											   bool no_copy);
+extern OutboxStoreStatus outbox_to_dead_letter_parked(const char *relay,
+													  uint64 id,
+													  const char *error,
+													  bool no_copy);
+extern OutboxStoreStatus outbox_to_dead_letter_copy(const char *relay,
+													const char *error);
 
 #endif /* OUTBOX_TO_DEAD_LETTER_H */

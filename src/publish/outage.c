@@ -74,11 +74,11 @@ begin(OutboxStream *stream, const char *reason)
 {
 	const Words *said = &words[stream->trouble];
 
-	if (stream->trouble_since == 0)
-		stream->trouble_since = GetCurrentTimestamp();
+	if (stream->outage_since == 0)
+		stream->outage_since = GetCurrentTimestamp();
 	stream->complaint_untold = false;
-	outbox_status_error(stream->db, reason);
-	outbox_status_set(stream->db, said->state);
+	outbox_relay_state_error(stream->db, reason);
+	outbox_relay_state_set(stream->db, said->state);
 	ereport(LOG, (errmsg("outbox relay for database \"%s\": %s: %s",
 						 stream->database, said->what, reason),
 				  errdetail("Events are kept, and published when it is back."),
@@ -94,15 +94,15 @@ complain(OutboxStream *stream, OutboxTrouble trouble, const char *reason)
 
 /* No broker can be reached, or they refuse our credentials. */
 void
-outbox_trouble_unreachable(OutboxStream *stream, OutboxFailure failure,
-						   OutboxTrouble trouble, const char *reason)
+outbox_outage_unreachable(OutboxStream *stream, OutboxFailure failure,
+						  OutboxTrouble trouble, const char *reason)
 {
 	if (failure == OUTBOX_FAILURE_LOGIN)
 	{
-		bool news = stream->trouble_since == 0 || stream->trouble != trouble;
+		bool news = stream->outage_since == 0 || stream->trouble != trouble;
 
 		complain(stream, trouble, reason);
-		outbox_settle_login(stream);
+		outbox_recovery_login(stream);
 		if (news)
 			begin(stream, reason);
 	}
@@ -126,11 +126,11 @@ same_reason(const char *a, const char *b)
  * not, because others answer, it is told then.
  */
 void
-outbox_trouble_lost(OutboxStream *stream, OutboxTrouble trouble,
-					const char *reason)
+outbox_outage_lost(OutboxStream *stream, OutboxTrouble trouble,
+				   const char *reason)
 {
 	/* in an outage that has been told: only if that explains it better */
-	if (stream->trouble_since != 0 && stream->trouble != trouble)
+	if (stream->outage_since != 0 && stream->trouble != trouble)
 	{
 		if (trouble == OUTBOX_TROUBLE_AWAY)
 			return;
@@ -138,17 +138,17 @@ outbox_trouble_lost(OutboxStream *stream, OutboxTrouble trouble,
 		begin(stream, reason);
 		return;
 	}
-	if (stream->trouble_since == 0 && outbox_publish_is_pending(stream) &&
+	if (stream->outage_since == 0 && outbox_publish_is_pending(stream) &&
 		!same_reason(stream->complaint, reason))
 		stream->complaint_untold = true;
 	complain(stream, trouble, reason);
-	outbox_liblog(LOG_INFO, reason);
+	outbox_client_log(LOG_INFO, reason);
 }
 
 /* Keeps what the sink has said last, in case no answer comes. */
 void
-outbox_trouble_complaint(OutboxStream *stream, int log_level,
-						 const char *message)
+outbox_outage_complaint(OutboxStream *stream, int log_level,
+						const char *message)
 {
 	if (log_level <= LOG_WARNING && stream->trouble == OUTBOX_TROUBLE_AWAY)
 		complain(stream, OUTBOX_TROUBLE_AWAY, message);
@@ -159,12 +159,12 @@ outbox_trouble_complaint(OutboxStream *stream, int log_level,
  * missing, or it is called one already.
  */
 long
-outbox_trouble_patience_ms(const OutboxStream *stream)
+outbox_outage_timeout_ms(const OutboxStream *stream)
 {
-	TimestampTz since = stream->answered_at;
+	TimestampTz since = stream->last_result_at;
 	int patience_ms = SILENCE_MS;
 
-	if (!outbox_publish_is_pending(stream) || stream->trouble_since != 0)
+	if (!outbox_publish_is_pending(stream) || stream->outage_since != 0)
 		return -1;
 	if (stream->unreachable_since != 0)
 	{
@@ -178,40 +178,40 @@ outbox_trouble_patience_ms(const OutboxStream *stream)
 
 /* Answers may have been missing for too long. */
 void
-outbox_trouble_check(OutboxStream *stream)
+outbox_outage_check(OutboxStream *stream)
 {
-	if (outbox_trouble_patience_ms(stream) == 0)
+	if (outbox_outage_timeout_ms(stream) == 0)
 		begin(stream,
 			  stream->complaint[0] ? stream->complaint : "no broker answers");
 }
 
 /* An event has been acknowledged. */
 void
-outbox_trouble_over(OutboxStream *stream)
+outbox_outage_over(OutboxStream *stream)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz since = Max(stream->trouble_since, stream->unreachable_since);
+	TimestampTz since = Max(stream->outage_since, stream->unreachable_since);
 
-	stream->answered_at = now;
+	stream->last_result_at = now;
 	/* it may be an answer from before, that was still under way */
 	if (outbox_publish_is_pending(stream) &&
 		!TimestampDifferenceExceeds(since, now, ECHO_MS))
 		return;
 	if (stream->complaint_untold)
-		outbox_liblog(LOG_WARNING, stream->complaint);
+		outbox_client_log(LOG_WARNING, stream->complaint);
 	stream->complaint_untold = false;
 	stream->complaint[0] = '\0';
 	stream->trouble = OUTBOX_TROUBLE_AWAY;
 	if (since != 0)
 		stream->back_at = now;
 	stream->unreachable_since = 0;
-	if (stream->trouble_since == 0)
+	if (stream->outage_since == 0)
 		return;
-	outbox_status_set(stream->db, OUTBOX_RELAY_PUBLISHING);
+	outbox_relay_state_set(stream->db, OUTBOX_RELAY_PUBLISHING);
 	ereport(LOG,
 			(errmsg("outbox relay for database \"%s\": Kafka is available "
 					"again after %ld s",
 					stream->database,
-					(long) ((now - stream->trouble_since) / USECS_PER_SEC))));
-	stream->trouble_since = 0;
+					(long) ((now - stream->outage_since) / USECS_PER_SEC))));
+	stream->outage_since = 0;
 }

@@ -10,16 +10,16 @@
 
 #include "publish/publish.h"
 
-extern void outbox_trouble_unreachable(OutboxStream *stream,
-									   OutboxFailure failure,
-									   OutboxTrouble trouble,
-									   const char *reason);
-extern void outbox_trouble_lost(OutboxStream *stream, OutboxTrouble trouble,
-								const char *reason);
-extern void outbox_trouble_complaint(OutboxStream *stream, int log_level,
-									 const char *message);
-extern void outbox_trouble_check(OutboxStream *stream);
-extern void outbox_trouble_over(OutboxStream *stream);
-extern long outbox_trouble_patience_ms(const OutboxStream *stream);
+extern void outbox_outage_unreachable(OutboxStream *stream,
+									  OutboxFailure failure,
+									  OutboxTrouble trouble,
+									  const char *reason);
+extern void outbox_outage_lost(OutboxStream *stream, OutboxTrouble trouble,
+							   const char *reason);
+extern void outbox_outage_complaint(OutboxStream *stream, int log_level,
+									const char *message);
+extern void outbox_outage_check(OutboxStream *stream);
+extern void outbox_outage_over(OutboxStream *stream);
+extern long outbox_outage_timeout_ms(const OutboxStream *stream);
 
 #endif /* OUTBOX_OUTAGE_H */

@@ -44,7 +44,7 @@ typedef struct Candidate
 typedef struct Run
 {
 	OutboxStream *stream;
-	OutboxAside aside;
+	OutboxParkedWriter aside;
 	const Candidate *candidates;
 	int count;
 	int next;
@@ -103,7 +103,7 @@ outbox_park_is_final(OutboxFailure failure)
  * transaction that reads it. attempts is how many count.
  */
 void
-outbox_park_failed(OutboxStream *stream, OutboxAside *aside,
+outbox_park_failed(OutboxStream *stream, OutboxParkedWriter *aside,
 				   const OutboxEvent *event, OutboxFailure failure,
 				   const char *error, int attempts)
 {
@@ -113,9 +113,9 @@ outbox_park_failed(OutboxStream *stream, OutboxAside *aside,
 	reason.blocking = (outbox_on_failure != OUTBOX_ON_FAILURE_SKIP);
 	reason.dead = outbox_park_is_final(failure);
 	reason.next_attempt = outbox_backoff_next(1);
-	outbox_aside_failed(aside, event, &reason);
-	outbox_status_error(stream->db, error);
-	outbox_liblog_event(event->id, reason.dead, error);
+	outbox_parked_writer_failed(aside, event, &reason);
+	outbox_relay_state_error(stream->db, error);
+	outbox_client_log_event(event->id, reason.dead, error);
 }
 
 static void
@@ -128,7 +128,7 @@ park(Run *run, const Candidate *candidate, const OutboxEvent *event)
 						   candidate->fault->failure, candidate->fault->error,
 						   1);
 	else if (topic->blocked || topic->parked_in == runs)
-		outbox_aside_queue(&run->aside, event);
+		outbox_parked_writer_queue(&run->aside, event);
 	else
 	{
 		outbox_park_failed(run->stream, &run->aside, event,
@@ -154,7 +154,7 @@ take(const OutboxEvent *event, void *arg)
 {
 	Run *run = arg;
 
-	if (outbox_aside_is_full(&run->aside))
+	if (outbox_parked_writer_is_full(&run->aside))
 		return false;
 	park(run, &run->candidates[run->next++], event);
 	return true;
@@ -187,8 +187,8 @@ bury(OutboxStream *stream, const Candidate *candidate)
 {
 	const char *error =
 		candidate->topic ? candidate->topic->error : candidate->fault->error;
-	OutboxStoreStatus status = outbox_bury(stream->relay, OUTBOX_EVENT_TABLE,
-										   candidate->id, error, false);
+	OutboxStoreStatus status = outbox_to_dead_letter(
+		stream->relay, OUTBOX_EVENT_TABLE, candidate->id, error, false);
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
@@ -229,20 +229,20 @@ park_run(OutboxStream *stream, const Candidate *candidates, int count,
 		return bury(stream, candidates);
 	/* an error has left blocks in memory that are not in the table */
 	if (undone)
-		outbox_blocks_reload();
+		outbox_blocked_keys_reload();
 	undone = true;
 	runs++;
 	run.count = run_length(candidates, count, condemned);
-	status = outbox_page_read(candidates[0].id - 1,
-							  candidates[run.count - 1].id + 1, INT_MAX, take,
-							  is_other, &run, &rows);
+	status = outbox_segment_read(candidates[0].id - 1,
+								 candidates[run.count - 1].id + 1, INT_MAX,
+								 take, is_other, &run, &rows);
 	if (status == OUTBOX_STORE_OK)
 	{
 		HOLD_INTERRUPTS();
-		outbox_aside_write(&run.aside);
+		outbox_parked_writer_write(&run.aside);
 		outbox_store_end();
 		RESUME_INTERRUPTS();
-		outbox_aside_tell(&run.aside);
+		outbox_parked_writer_report(&run.aside);
 		*done = Max(run.next, 1);
 		note_done(stream, candidates, *done);
 	}

@@ -12,7 +12,7 @@
 #include "retry/parked_writer.h"
 
 extern bool outbox_park_is_final(OutboxFailure failure);
-extern void outbox_park_failed(OutboxStream *stream, OutboxAside *aside,
+extern void outbox_park_failed(OutboxStream *stream, OutboxParkedWriter *aside,
 							   const OutboxEvent *event, OutboxFailure failure,
 							   const char *error, int attempts);
 extern OutboxStoreStatus outbox_park(OutboxStream *stream, bool faults,

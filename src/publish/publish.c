@@ -63,8 +63,7 @@ outbox_publish_position(const OutboxStream *stream)
 bool
 outbox_publish_is_pending(const OutboxStream *stream)
 {
-	return stream->sink != NULL &&
-		   outbox_window_unanswered(stream->window) > 0;
+	return stream->sink != NULL && outbox_window_in_flight(stream->window) > 0;
 }
 
 /* Shows others how far we are. */
@@ -86,7 +85,7 @@ take_delivered(OutboxStream *stream, uint64 count)
 	pg_atomic_fetch_add_u64(&stream->db->published, count);
 	stream->login_failures = 0;
 	stream->life.delivered_at = GetCurrentTimestamp();
-	outbox_trouble_over(stream);
+	outbox_outage_over(stream);
 }
 
 /* Takes in all that the sink has to tell. Returns whether there was any. */
@@ -110,40 +109,40 @@ outbox_publish_poll(OutboxStream *stream)
 				outbox_window_answered(stream->window, event.tag);
 				break;
 			case OUTBOX_SINK_FAILED:
-				outbox_settle_failed(stream, event.tag, event.failure,
-									 event.message);
+				outbox_recovery_failed(stream, event.tag, event.failure,
+									   event.message);
 				break;
 			case OUTBOX_SINK_FATAL:
-				outbox_settle_given_up(stream, event.message);
+				outbox_recovery_given_up(stream, event.message);
 				break;
 			case OUTBOX_SINK_TOPIC:
 				outbox_stuck_answer(stream, &event);
 				break;
 			case OUTBOX_SINK_LOST:
-				outbox_trouble_lost(stream, event.trouble, event.message);
+				outbox_outage_lost(stream, event.trouble, event.message);
 				break;
 			case OUTBOX_SINK_UNREACHABLE:
-				outbox_trouble_unreachable(stream, event.failure,
-										   event.trouble, event.message);
+				outbox_outage_unreachable(stream, event.failure, event.trouble,
+										  event.message);
 				break;
 			case OUTBOX_SINK_LOG:
-				outbox_trouble_complaint(stream, event.log_level,
-										 event.message);
-				outbox_liblog(event.log_level, event.message);
+				outbox_outage_complaint(stream, event.log_level,
+										event.message);
+				outbox_client_log(event.log_level, event.message);
 				break;
 		}
 	}
 	if (delivered > 0)
 		take_delivered(stream, delivered);
 	else
-		outbox_trouble_check(stream);
+		outbox_outage_check(stream);
 	return any;
 }
 
 /* the sink is being given this event, which is not in the window yet */
 static uint64 handing_over = 0;
 
-/* What outbox_page_read() left off at */
+/* What outbox_segment_read() left off at */
 typedef struct PageState
 {
 	OutboxStream *stream;
@@ -151,7 +150,7 @@ typedef struct PageState
 	bool stopped;   /* window or sink are full */
 	bool held;      /* by an outage */
 	TimestampTz now;
-	OutboxAside aside;
+	OutboxParkedWriter aside;
 } PageState;
 
 /* An event has its place in the window. */
@@ -170,7 +169,7 @@ pass_done(uint64 id, void *arg)
 	OutboxWindow *window = page->stream->window;
 	uint64 tag = outbox_window_next_tag(window);
 
-	if (!outbox_settle_is_done(page->stream, id))
+	if (!outbox_recovery_is_done(page->stream, id))
 		return false;
 	/* it has a place in the window, too, until the position passes it: so no
 	 * more than a window is remembered when this sink ends */
@@ -193,10 +192,10 @@ static bool
 is_set_aside(PageState *page, const OutboxEvent *event)
 {
 	if (event->expires_at <= page->now)
-		outbox_aside_expired(&page->aside, event);
-	else if (outbox_blocks_has(event))
-		outbox_aside_queue(&page->aside, event);
-	else if (!outbox_aside_suspect(&page->aside, event))
+		outbox_parked_writer_expired(&page->aside, event);
+	else if (outbox_blocked_keys_has(event))
+		outbox_parked_writer_queue(&page->aside, event);
+	else if (!outbox_parked_writer_suspect(&page->aside, event))
 		return false;
 	set_aside(page, event->id);
 	return true;
@@ -227,7 +226,7 @@ send(OutboxStream *stream, OutboxRecord *record, const OutboxEvent *event,
 		strlcpy(error, topic->error, OUTBOX_SINK_ERROR_MAX);
 		return OUTBOX_SINK_REFUSED;
 	}
-	outbox_life_note(OUTBOX_LANE_STREAM, event->id);
+	outbox_crash_note_note(OUTBOX_LANE_STREAM, event->id);
 	handing_over = event->id;
 	answer = stream->api->publish(stream->sink, record, failure, error);
 	handing_over = 0;
@@ -243,7 +242,7 @@ add_to_window(PageState *page, const OutboxEvent *event,
 
 	if (outbox_window_is_empty(stream->window))
 	{
-		stream->answered_at = GetCurrentTimestamp();
+		stream->last_result_at = GetCurrentTimestamp();
 		stream->life.expires_first = DT_NOEND;
 	}
 	stream->life.expires_first =
@@ -263,7 +262,7 @@ publish_event(const OutboxEvent *event, void *arg)
 	OutboxFailure failure;
 	char error[OUTBOX_SINK_ERROR_MAX];
 
-	if (outbox_aside_is_full(&page->aside))
+	if (outbox_parked_writer_is_full(&page->aside))
 	{
 		page->stopped = true;
 		return false;
@@ -273,8 +272,8 @@ publish_event(const OutboxEvent *event, void *arg)
 
 	/* in an outage it waits here, not in the sink, which would publish it
 	 * however late; but one event must try if the outage is over */
-	if (event->expires_at != DT_NOEND && stream->trouble_since != 0 &&
-		outbox_window_unanswered(stream->window) > 0)
+	if (event->expires_at != DT_NOEND && stream->outage_since != 0 &&
+		outbox_window_in_flight(stream->window) > 0)
 	{
 		page->stopped = page->held = true;
 		return false;
@@ -288,7 +287,7 @@ publish_event(const OutboxEvent *event, void *arg)
 		case OUTBOX_SINK_FULL:
 			break;
 		case OUTBOX_SINK_ENDED:
-			outbox_settle_begin(stream);
+			outbox_recovery_begin(stream);
 			break;
 		case OUTBOX_SINK_REFUSED:
 			/* the sink has never had it, and would not take it again */
@@ -300,7 +299,7 @@ publish_event(const OutboxEvent *event, void *arg)
 				return true;
 			}
 			add_to_window(page, event, &record);
-			outbox_settle_failed(stream, record.tag, failure, error);
+			outbox_recovery_failed(stream, record.tag, failure, error);
 			/* nothing of its key may overtake it */
 			if (!stream->life.ending)
 				return true;
@@ -315,16 +314,16 @@ publish_event(const OutboxEvent *event, void *arg)
 static bool
 can_read(OutboxStream *stream)
 {
-	bool halted =
-		(outbox_on_failure == OUTBOX_ON_FAILURE_HALT && outbox_blocks_any());
+	bool halted = (outbox_on_failure == OUTBOX_ON_FAILURE_HALT &&
+				   outbox_blocked_keys_any());
 
 	if (stream->sink == NULL || stream->life.ending ||
-		!outbox_blocks_is_loaded())
+		!outbox_blocked_keys_is_loaded())
 		return false;
 	if (halted)
-		outbox_status_set(stream->db, OUTBOX_RELAY_HALTED);
+		outbox_relay_state_set(stream->db, OUTBOX_RELAY_HALTED);
 	else if (stream->db->relay.state == OUTBOX_RELAY_HALTED)
-		outbox_status_set(stream->db, OUTBOX_RELAY_PUBLISHING);
+		outbox_relay_state_set(stream->db, OUTBOX_RELAY_PUBLISHING);
 	return !halted;
 }
 
@@ -348,8 +347,8 @@ page_limit(const OutboxStream *stream)
 
 	if (outbox_guard_suspect(OUTBOX_TASK_PAGE) > stream->read_upto)
 		return Min(room, 1);
-	if (outbox_life_is_careful())
-		return Min(room, outbox_life_limit(stream->read_upto));
+	if (outbox_crash_note_is_careful())
+		return Min(room, outbox_crash_note_limit(stream->read_upto));
 	return Min(room, PAGE_ROWS);
 }
 
@@ -359,26 +358,26 @@ static OutboxStoreStatus
 bury_condemned(OutboxStream *stream)
 {
 	const char *error;
-	uint64 id = outbox_life_condemned(OUTBOX_LANE_STREAM);
+	uint64 id = outbox_crash_note_condemned(OUTBOX_LANE_STREAM);
 	bool by_signal = (id != 0);
 	OutboxStoreStatus status;
 
 	if (by_signal)
-		error = OUTBOX_LIFE_ERROR;
+		error = OUTBOX_CRASH_NOTE_ERROR;
 	/* else the stream stops there, and tries again and again */
 	else if (outbox_on_failure != OUTBOX_ON_FAILURE_HALT)
 		id = outbox_guard_condemned(OUTBOX_TASK_PAGE, &error);
 	if (id == 0)
 		return OUTBOX_STORE_OK;
-	status =
-		outbox_bury(stream->relay, OUTBOX_EVENT_TABLE, id, error, by_signal);
+	status = outbox_to_dead_letter(stream->relay, OUTBOX_EVENT_TABLE, id,
+								   error, by_signal);
 	if (status != OUTBOX_STORE_OK)
 		return status;
 	if (by_signal)
-		outbox_life_acquit();
+		outbox_crash_note_acquit();
 	else
 		outbox_guard_acquit(OUTBOX_TASK_PAGE);
-	outbox_settle_skip(stream, id);
+	outbox_recovery_skip(stream, id);
 	return OUTBOX_STORE_OK;
 }
 
@@ -408,43 +407,43 @@ outbox_publish_page(OutboxStream *stream, bool *progress)
 	if (status != OUTBOX_STORE_OK)
 		return busy(stream, status);
 
-	if (!stream->more)
+	if (!stream->has_more)
 		outbox_horizon_sleep(stream->db);
 	horizon = outbox_horizon_read(stream->db, &commit_lsn);
 	pg_atomic_write_u64(&stream->db->horizon, horizon);
 	if (horizon - 1 <= stream->read_upto)
 	{
-		*progress = stream->more;
-		stream->more = false;
+		*progress = stream->has_more;
+		stream->has_more = false;
 		return OUTBOX_STORE_OK;
 	}
 	/* below this horizon there may be events that must queue behind what has
 	 * just been requeued */
-	if (!outbox_blocks_is_loaded())
+	if (!outbox_blocked_keys_is_loaded())
 	{
 		*progress = true;
 		return OUTBOX_STORE_OK;
 	}
 
 	XLogFlush(commit_lsn);
-	status = outbox_page_read(stream->read_upto, horizon, limit, publish_event,
-							  pass_done, &page, &rows);
+	status = outbox_segment_read(stream->read_upto, horizon, limit,
+								 publish_event, pass_done, &page, &rows);
 	if (status != OUTBOX_STORE_OK)
 		return busy(stream, status);
 	/* as for the page itself: a request to end waits for what belongs to it */
 	HOLD_INTERRUPTS();
-	outbox_aside_write(&page.aside);
+	outbox_parked_writer_write(&page.aside);
 	outbox_store_end();
 	outbox_window_aside_done(stream->window);
 	RESUME_INTERRUPTS();
-	outbox_aside_tell(&page.aside);
+	outbox_parked_writer_report(&page.aside);
 
 	/* a sink that is full goes on with its next answer */
 	*progress = page.last_id != 0 || stream->life.ending ||
 				!(page.stopped || page.held);
-	stream->used = stream->used || page.last_id != 0;
-	stream->more = page.stopped || rows == (uint64) limit;
-	if (!stream->more)
+	stream->has_events = stream->has_events || page.last_id != 0;
+	stream->has_more = page.stopped || rows == (uint64) limit;
+	if (!stream->has_more)
 		stream->read_upto = horizon - 1;
 	if (outbox_guard_suspect(OUTBOX_TASK_PAGE) <= stream->read_upto)
 		outbox_guard_acquit(OUTBOX_TASK_PAGE);
@@ -461,16 +460,16 @@ outbox_publish_undo(OutboxStream *stream)
 {
 	if (stream->sink == NULL)
 		return;
-	stream->more = true;
+	stream->has_more = true;
 	/* blocks that have been noted for rows which are not there */
 	if (outbox_window_has_aside(stream->window))
-		outbox_blocks_reload();
+		outbox_blocked_keys_reload();
 	/* perhaps it has been, perhaps not: its tag is not used again */
 	if (handing_over != 0)
 		outbox_window_add(stream->window, handing_over, 0, NULL,
 						  GetCurrentTimestamp());
 	if (handing_over != 0 || outbox_window_has_aside(stream->window))
-		outbox_settle_begin(stream);
+		outbox_recovery_begin(stream);
 	handing_over = 0;
 }
 
@@ -498,7 +497,7 @@ outbox_publish_drain(OutboxStream *stream, long grace_ms)
 			return true;
 		left =
 			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
-		if (left <= 0 || outbox_stop_cuts_short(grace_ms))
+		if (left <= 0 || outbox_shutdown_cuts_short(grace_ms))
 			return false;
 		outbox_wait_answers(Min(left, 100), OUTBOX_WAIT_RELAY_DRAIN);
 	}
@@ -517,15 +516,15 @@ outbox_publish_open(OutboxStream *stream, OutboxSink *sink,
 	stream->window = outbox_window_create(
 		config->window_events, (int64) config->window_size_kb * 1024);
 	stream->complaint[0] = '\0';
-	if (stream->trouble_since == 0)
+	if (stream->outage_since == 0)
 		stream->trouble = OUTBOX_TROUBLE_AWAY;
 	stream->complaint_untold = false;
-	stream->more = true;
+	stream->has_more = true;
 	stream->open_at = 0;
-	if (stream->trouble_since == 0)
+	if (stream->outage_since == 0)
 	{
 		stream->unreachable_since = 0;
-		outbox_status_set(stream->db, OUTBOX_RELAY_PUBLISHING);
+		outbox_relay_state_set(stream->db, OUTBOX_RELAY_PUBLISHING);
 	}
 }
 
@@ -539,7 +538,7 @@ outbox_publish_close(OutboxStream *stream)
 	if (sink == NULL)
 		return;
 	stream->api->close(sink);
-	outbox_settle_remember(stream);
+	outbox_recovery_remember(stream);
 	outbox_window_free(stream->window);
 	stream->window = NULL;
 	memset(&stream->life, 0, sizeof(stream->life));

@@ -35,15 +35,15 @@ typedef struct OutboxStream
 	OutboxSink *sink;     /* NULL: not configured, or to be opened again */
 	OutboxWindow *window; /* as long as there is a configuration */
 	uint64 read_upto;
-	bool used; /* there have been events: the position may be written */
-	bool more; /* the last page was not the end */
+	bool has_events; /* there have been events: the position may be written */
+	bool has_more;   /* the last page was not the end */
 	TimestampTz busy_until; /* tables are locked by others */
 
 	/* while brokers do not answer; see outage.c */
-	TimestampTz trouble_since;     /* 0 = they answer */
+	TimestampTz outage_since;      /* 0 = they answer */
 	TimestampTz back_at;           /* the last one was over */
 	TimestampTz unreachable_since; /* the sink says so; not only silence */
-	TimestampTz answered_at;       /* or when something to answer came */
+	TimestampTz last_result_at;    /* or when something to answer came */
 	char complaint[OUTBOX_SINK_ERROR_MAX]; /* of the sink, since then */
 	bool complaint_untold;                 /* in the log */
 	OutboxTrouble trouble;                 /* what it tells of */
@@ -52,12 +52,12 @@ typedef struct OutboxStream
 	OutboxSinkLife life;
 	TimestampTz open_at; /* when to open the next sink */
 	int login_failures;  /* one after another */
-	uint64 *skip;        /* ids beyond read_upto that are done */
-	int skip_count;
-	int skip_next;
-	int batch_bytes;    /* of the sink: 0 = no limit of ours */
-	uint64 narrow_upto; /* as long as the position is not there */
-	TimestampTz narrow_until;
+	uint64 *done_ids;    /* ids beyond read_upto that are done */
+	int done_count;
+	int done_next;
+	int batch_bytes;           /* of the sink: 0 = no limit of ours */
+	uint64 small_batches_upto; /* as long as the position is not there */
+	TimestampTz small_batches_until;
 } OutboxStream;
 
 extern uint64 outbox_publish_position(const OutboxStream *stream);

@@ -56,10 +56,10 @@
 /* the size of a batch of librdkafka, if nothing limits it */
 #define BATCH_BYTES_MAX 1000000
 
-/* Notes that an event has failed; outbox_settle_run() does the rest. */
+/* Notes that an event has failed; outbox_recovery_run() does the rest. */
 void
-outbox_settle_failed(OutboxStream *stream, uint64 tag, OutboxFailure failure,
-					 const char *error)
+outbox_recovery_failed(OutboxStream *stream, uint64 tag, OutboxFailure failure,
+					   const char *error)
 {
 	OutboxTopic *topic = outbox_window_topic(stream->window, tag);
 
@@ -76,12 +76,12 @@ outbox_settle_failed(OutboxStream *stream, uint64 tag, OutboxFailure failure,
 		outbox_window_answered(stream->window, tag);
 	else
 		outbox_window_failed(stream->window, tag, failure, error);
-	outbox_settle_begin(stream);
+	outbox_recovery_begin(stream);
 }
 
 /* The sink has stopped, or must: waits for all answers, then begins anew. */
 void
-outbox_settle_begin(OutboxStream *stream)
+outbox_recovery_begin(OutboxStream *stream)
 {
 	if (stream->life.ending)
 		return;
@@ -94,22 +94,22 @@ outbox_settle_begin(OutboxStream *stream)
 /* The sink has ended by itself: because events have failed, or else for a
  * reason that is worth to be told. */
 void
-outbox_settle_given_up(OutboxStream *stream, const char *error)
+outbox_recovery_given_up(OutboxStream *stream, const char *error)
 {
 	if (!stream->life.ending)
 		strlcpy(stream->life.given_up, error, sizeof(stream->life.given_up));
-	outbox_settle_begin(stream);
+	outbox_recovery_begin(stream);
 }
 
 static void
-tell_given_up(OutboxStream *stream)
+report_given_up(OutboxStream *stream)
 {
 	char message[OUTBOX_SINK_ERROR_MAX + 10];
 
 	if (stream->life.given_up[0] != '\0')
 	{
 		snprintf(message, sizeof(message), "FATAL: %s", stream->life.given_up);
-		outbox_liblog(LOG_WARNING, message);
+		outbox_client_log(LOG_WARNING, message);
 	}
 }
 
@@ -119,13 +119,13 @@ is_waiting(OutboxStream *stream)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	int unanswered = outbox_window_unanswered(stream->window);
+	int in_flight = outbox_window_in_flight(stream->window);
 
-	if (unanswered == 0 ||
+	if (in_flight == 0 ||
 		TimestampDifferenceExceeds(stream->life.ending_since, now, ANSWERS_MS))
 		return false;
 	/* events of a topic that gets no answers may never have one */
-	if (unanswered == outbox_topic_failed_unanswered() &&
+	if (in_flight == outbox_topic_failed_in_flight() &&
 		TimestampDifferenceExceeds(stream->life.ending_since, now, STUCK_MS))
 		return false;
 	if (TimestampDifferenceExceeds(stream->life.purged_at, now,
@@ -139,14 +139,14 @@ is_waiting(OutboxStream *stream)
 
 /* Our credentials are refused: slowly, so that no account gets locked. */
 void
-outbox_settle_login(OutboxStream *stream)
+outbox_recovery_login(OutboxStream *stream)
 {
 	int delay_ms = LOGIN_MIN_MS << Min(stream->login_failures, 16);
 
 	if (stream->life.ending)
 		return;
 	stream->login_failures++;
-	outbox_settle_begin(stream);
+	outbox_recovery_begin(stream);
 	stream->open_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												  Min(delay_ms, LOGIN_MAX_MS));
 }
@@ -156,60 +156,61 @@ outbox_settle_login(OutboxStream *stream)
  * read again yet since an earlier sink had done it. That is in order.
  */
 void
-outbox_settle_remember(OutboxStream *stream)
+outbox_recovery_remember(OutboxStream *stream)
 {
 	uint64 position = outbox_publish_position(stream);
-	uint64 *skip =
-		palloc((outbox_window_count(stream->window) + stream->skip_count + 1) *
+	uint64 *done_ids =
+		palloc((outbox_window_count(stream->window) + stream->done_count + 1) *
 			   sizeof(uint64));
-	int count = outbox_window_take_done(stream->window, skip);
+	int count = outbox_window_take_done(stream->window, done_ids);
 
-	for (int i = stream->skip_next; i < stream->skip_count; i++)
-		skip[count++] = stream->skip[i];
-	if (stream->skip != NULL)
-		pfree(stream->skip);
-	stream->skip = skip;
-	stream->skip_count = count;
-	stream->skip_next = 0;
+	for (int i = stream->done_next; i < stream->done_count; i++)
+		done_ids[count++] = stream->done_ids[i];
+	if (stream->done_ids != NULL)
+		pfree(stream->done_ids);
+	stream->done_ids = done_ids;
+	stream->done_count = count;
+	stream->done_next = 0;
 	stream->read_upto = position;
-	stream->more = true;
+	stream->has_more = true;
 }
 
 /* An event that has not been read yet is done, too. */
 void
-outbox_settle_skip(OutboxStream *stream, uint64 id)
+outbox_recovery_skip(OutboxStream *stream, uint64 id)
 {
-	MemoryContext context =
-		stream->skip ? GetMemoryChunkContext(stream->skip) : TopMemoryContext;
-	uint64 *skip = MemoryContextAllocHuge(context, (stream->skip_count + 1) *
-													   sizeof(uint64));
+	MemoryContext context = stream->done_ids
+								? GetMemoryChunkContext(stream->done_ids)
+								: TopMemoryContext;
+	uint64 *done_ids = MemoryContextAllocHuge(
+		context, (stream->done_count + 1) * sizeof(uint64));
 	int count = 0;
-	int i = stream->skip_next;
+	int i = stream->done_next;
 
-	while (i < stream->skip_count && stream->skip[i] < id)
-		skip[count++] = stream->skip[i++];
-	skip[count++] = id;
-	while (i < stream->skip_count)
-		skip[count++] = stream->skip[i++];
-	if (stream->skip != NULL)
-		pfree(stream->skip);
-	stream->skip = skip;
-	stream->skip_count = count;
-	stream->skip_next = 0;
+	while (i < stream->done_count && stream->done_ids[i] < id)
+		done_ids[count++] = stream->done_ids[i++];
+	done_ids[count++] = id;
+	while (i < stream->done_count)
+		done_ids[count++] = stream->done_ids[i++];
+	if (stream->done_ids != NULL)
+		pfree(stream->done_ids);
+	stream->done_ids = done_ids;
+	stream->done_count = count;
+	stream->done_next = 0;
 }
 
 /* Has this event been published or parked by an earlier sink? The ids come in
  * order. */
 bool
-outbox_settle_is_done(OutboxStream *stream, uint64 id)
+outbox_recovery_is_done(OutboxStream *stream, uint64 id)
 {
-	while (stream->skip_next < stream->skip_count &&
-		   stream->skip[stream->skip_next] < id)
-		stream->skip_next++;
-	if (stream->skip_next == stream->skip_count ||
-		stream->skip[stream->skip_next] != id)
+	while (stream->done_next < stream->done_count &&
+		   stream->done_ids[stream->done_next] < id)
+		stream->done_next++;
+	if (stream->done_next == stream->done_count ||
+		stream->done_ids[stream->done_next] != id)
 		return false;
-	stream->skip_next++;
+	stream->done_next++;
 	return true;
 }
 
@@ -244,10 +245,10 @@ smaller_batches(OutboxStream *stream)
 	if (refused < 2)
 		return 0;
 
-	stream->narrow_upto = Max(stream->narrow_upto, last_id);
+	stream->small_batches_upto = Max(stream->small_batches_upto, last_id);
 	if (!too_large)
 		return 1;
-	stream->narrow_until =
+	stream->small_batches_until =
 		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), NARROW_MS);
 	return (int) Max(Min(bytes, BATCH_BYTES_MAX) / 2, 1);
 }
@@ -256,8 +257,9 @@ smaller_batches(OutboxStream *stream)
 static TimestampTz
 expires_at(const OutboxStream *stream)
 {
-	return Max(stream->life.expires_first,
-			   TimestampTzPlusMilliseconds(stream->answered_at, EXPIRED_MS));
+	return Max(
+		stream->life.expires_first,
+		TimestampTzPlusMilliseconds(stream->last_result_at, EXPIRED_MS));
 }
 
 /*
@@ -284,7 +286,7 @@ end(OutboxStream *stream)
 		return status;
 	if (batch_bytes > 0)
 		stream->batch_bytes = batch_bytes;
-	tell_given_up(stream);
+	report_given_up(stream);
 	outbox_publish_close(stream);
 	return OUTBOX_STORE_OK;
 }
@@ -294,13 +296,13 @@ static void
 widen(OutboxStream *stream)
 {
 	if (stream->batch_bytes == 0 || stream->sink == NULL ||
-		stream->trouble_since != 0 ||
-		outbox_publish_position(stream) < stream->narrow_upto ||
-		GetCurrentTimestamp() < stream->narrow_until)
+		stream->outage_since != 0 ||
+		outbox_publish_position(stream) < stream->small_batches_upto ||
+		GetCurrentTimestamp() < stream->small_batches_until)
 		return;
 	stream->batch_bytes = 0;
-	stream->narrow_upto = 0;
-	outbox_settle_begin(stream);
+	stream->small_batches_upto = 0;
+	outbox_recovery_begin(stream);
 }
 
 /*
@@ -308,7 +310,7 @@ widen(OutboxStream *stream)
  * relay opens another one.
  */
 OutboxStoreStatus
-outbox_settle_run(OutboxStream *stream, bool *progress)
+outbox_recovery_run(OutboxStream *stream, bool *progress)
 {
 	bool more;
 
@@ -321,7 +323,7 @@ outbox_settle_run(OutboxStream *stream, bool *progress)
 	}
 	widen(stream);
 	if (is_expired(stream))
-		outbox_settle_begin(stream);
+		outbox_recovery_begin(stream);
 	if (outbox_topic_any_back())
 	{
 		*progress = true;
@@ -333,7 +335,7 @@ outbox_settle_run(OutboxStream *stream, bool *progress)
 
 /* How long there is nothing to do but to take in answers; -1 = for ever */
 long
-outbox_settle_timeout_ms(const OutboxStream *stream)
+outbox_recovery_timeout_ms(const OutboxStream *stream)
 {
 	TimestampTz now = GetCurrentTimestamp();
 

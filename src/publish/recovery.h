@@ -10,16 +10,16 @@
 
 #include "publish/publish.h"
 
-extern void outbox_settle_failed(OutboxStream *stream, uint64 tag,
-								 OutboxFailure failure, const char *error);
-extern void outbox_settle_begin(OutboxStream *stream);
-extern void outbox_settle_given_up(OutboxStream *stream, const char *error);
-extern void outbox_settle_login(OutboxStream *stream);
-extern void outbox_settle_remember(OutboxStream *stream);
-extern void outbox_settle_skip(OutboxStream *stream, uint64 id);
-extern bool outbox_settle_is_done(OutboxStream *stream, uint64 id);
-extern OutboxStoreStatus outbox_settle_run(OutboxStream *stream,
-										   bool *progress);
-extern long outbox_settle_timeout_ms(const OutboxStream *stream);
+extern void outbox_recovery_failed(OutboxStream *stream, uint64 tag,
+								   OutboxFailure failure, const char *error);
+extern void outbox_recovery_begin(OutboxStream *stream);
+extern void outbox_recovery_given_up(OutboxStream *stream, const char *error);
+extern void outbox_recovery_login(OutboxStream *stream);
+extern void outbox_recovery_remember(OutboxStream *stream);
+extern void outbox_recovery_skip(OutboxStream *stream, uint64 id);
+extern bool outbox_recovery_is_done(OutboxStream *stream, uint64 id);
+extern OutboxStoreStatus outbox_recovery_run(OutboxStream *stream,
+											 bool *progress);
+extern long outbox_recovery_timeout_ms(const OutboxStream *stream);
 
 #endif /* OUTBOX_RECOVERY_H */

@@ -106,7 +106,7 @@ outbox_stuck_check(OutboxStream *stream)
 	if (life->stuck)
 	{
 		if (is_older(life->asked_at, GATHER_MS, now))
-			outbox_settle_begin(stream);
+			outbox_recovery_begin(stream);
 		return;
 	}
 	if (!is_older(life->asked_at, ASK_EVERY_MS, now) ||
@@ -165,7 +165,7 @@ outbox_stuck_answer(OutboxStream *stream, const OutboxSinkEvent *answer)
 	TimestampTz since;
 	char error[OUTBOX_SINK_ERROR_MAX];
 
-	if (topic->error != NULL || topic->unanswered == 0)
+	if (topic->error != NULL || topic->in_flight == 0)
 		return;
 	since = stuck_since(stream, topic);
 	if (since == 0)
@@ -177,16 +177,16 @@ outbox_stuck_answer(OutboxStream *stream, const OutboxSinkEvent *answer)
 				blame(stream, topic, true, answer->message);
 			break;
 		case OUTBOX_TOPIC_LEADERLESS:
-			outbox_trouble_complaint(stream, 0, answer->message);
+			outbox_outage_complaint(stream, 0, answer->message);
 			if (!others_pass(stream, since, now) &&
 				!is_older(since, LEADERLESS_MS, now))
 				break;
 			blame(stream, topic, false, answer->message);
 			/* that was no outage */
-			outbox_trouble_over(stream);
+			outbox_outage_over(stream);
 			break;
 		case OUTBOX_TOPIC_FINE:
-			if (stream->trouble_since != 0 || stream->unreachable_since != 0 ||
+			if (stream->outage_since != 0 || stream->unreachable_since != 0 ||
 				!others_pass(stream, since, now) ||
 				!is_older(since, SILENT_MS, now))
 				break;

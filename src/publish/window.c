@@ -42,7 +42,7 @@ struct OutboxWindow
 	uint64 next;  /* tag of the one that comes next */
 	int64 bytes;
 	int64 max_bytes;
-	int unanswered;
+	int in_flight;
 	int aside;
 	uint64 aside_first; /* tag of the first of them */
 	int max_events;
@@ -127,11 +127,11 @@ outbox_window_add(OutboxWindow *window, uint64 id, int64 bytes,
 	entry->sent_at = now;
 	entry->answered = entry->aside = false;
 	window->bytes += entry->bytes;
-	window->unanswered++;
+	window->in_flight++;
 	if (topic != NULL)
 	{
 		topic->in_window++;
-		topic->unanswered++;
+		topic->in_flight++;
 	}
 }
 
@@ -152,9 +152,9 @@ set_answered(OutboxWindow *window, WindowEntry *entry)
 	if (entry->answered)
 		return;
 	entry->answered = true;
-	window->unanswered--;
+	window->in_flight--;
 	if (entry->topic != NULL)
-		entry->topic->unanswered--;
+		entry->topic->in_flight--;
 }
 
 /* The sink has given an event back; it stays in the window, to be sent again
@@ -249,9 +249,9 @@ outbox_window_done(OutboxWindow *window, uint64 tag)
 
 /* How many events the sink still owes an answer for */
 int
-outbox_window_unanswered(const OutboxWindow *window)
+outbox_window_in_flight(const OutboxWindow *window)
 {
-	return window->unanswered;
+	return window->in_flight;
 }
 
 /* The tag of the oldest event that is not done */
@@ -353,7 +353,7 @@ outbox_window_take_done(OutboxWindow *window, uint64 *ids)
 	}
 	window->first = window->next;
 	window->bytes = 0;
-	window->unanswered = 0;
+	window->in_flight = 0;
 	window->aside = 0;
 	return count;
 }

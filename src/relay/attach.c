@@ -49,7 +49,7 @@ become_relay(OutboxStream *stream, const OutboxRelayArgs *args)
 {
 	OutboxDatabase *db = outbox_shmem_my_database();
 
-	if (!outbox_status_attach(db, args))
+	if (!outbox_relay_state_attach(db, args))
 		return false;
 	stream->db = db;
 	return true;
@@ -57,16 +57,16 @@ become_relay(OutboxStream *stream, const OutboxRelayArgs *args)
 
 /* Says once that library and extension do not fit together. */
 static void
-tell_incompatible(OutboxStream *stream, const char *version)
+report_incompatible(OutboxStream *stream, const char *version)
 {
 	/* nobody else writes it while we are the relay */
 	if (stream->db->relay.state == OUTBOX_RELAY_INCOMPATIBLE)
 		return;
-	outbox_status_set(stream->db, OUTBOX_RELAY_INCOMPATIBLE);
-	outbox_status_error(stream->db,
-						psprintf("the library is of version %s, the "
-								 "extension of version %s",
-								 OUTBOX_VERSION, version));
+	outbox_relay_state_set(stream->db, OUTBOX_RELAY_INCOMPATIBLE);
+	outbox_relay_state_error(stream->db,
+							 psprintf("the library is of version %s, the "
+									  "extension of version %s",
+									  OUTBOX_VERSION, version));
 	ereport(WARNING,
 			(errmsg("outbox relay for database \"%s\" waits: the library is "
 					"of version %s, the extension of version %s",
@@ -88,17 +88,17 @@ try_attach(OutboxStream *stream, const char *version, uint64 *last_id,
 
 	if (strcmp(version, OUTBOX_VERSION) != 0)
 	{
-		tell_incompatible(stream, version);
+		report_incompatible(stream, version);
 		*retry_ms = SAFETY_TICK_MS;
 		return OUTBOX_STORE_BUSY;
 	}
 	status = outbox_position_open(stream->relay, &stream->read_upto, last_id,
-								  &stream->used);
+								  &stream->has_events);
 	if (status == OUTBOX_STORE_OK)
 		status = outbox_delayed_open(stream->db);
 	if (status == OUTBOX_STORE_OK)
 		status = outbox_parked_beyond(stream->relay, stream->read_upto,
-									  &stream->skip, &stream->skip_count);
+									  &stream->done_ids, &stream->done_count);
 	return status;
 }
 
@@ -136,7 +136,7 @@ outbox_attach(OutboxStream *stream, const OutboxRelayArgs *args)
 		return OUTBOX_LAUNCH_ABSENT;
 
 	outbox_store_leave_subscriptions();
-	stream->more = true;
+	stream->has_more = true;
 	/* if the sequence was set back, nobody may use ids up to the position */
 	outbox_horizon_raise(stream->db, Max(last_id, stream->read_upto));
 	pg_atomic_write_u64(&stream->db->position, stream->read_upto);

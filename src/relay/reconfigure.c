@@ -40,7 +40,7 @@ refuse(OutboxStream *stream, const char *error)
 	if (refused != NULL)
 		pfree(refused);
 	refused = MemoryContextStrdup(TopMemoryContext, error);
-	outbox_status_error(stream->db, error);
+	outbox_relay_state_error(stream->db, error);
 	ereport(
 		LOG,
 		(errmsg("outbox relay for database \"%s\" %s: %s", stream->database,
@@ -68,13 +68,13 @@ leave(OutboxStream *stream)
 {
 	outbox_publish_drain(stream, SWITCH_GRACE_MS);
 	outbox_retry_drain(outbox_publish_position(stream), SWITCH_GRACE_MS);
-	if (outbox_stop_is_requested())
+	if (outbox_shutdown_is_requested())
 		return false;
 	outbox_publish_close(stream);
 	outbox_retry_close();
-	outbox_deadletter_close();
+	outbox_dead_letter_copies_close();
 	stream->batch_bytes = 0;
-	stream->trouble_since = 0;
+	stream->outage_since = 0;
 	return true;
 }
 
@@ -89,10 +89,10 @@ rest(OutboxStream *stream)
 	}
 	if (!leave(stream))
 		return;
-	outbox_config_free(running);
+	outbox_sink_config_free(running);
 	running = NULL;
 	accept();
-	outbox_status_set(stream->db, OUTBOX_RELAY_UNCONFIGURED);
+	outbox_relay_state_set(stream->db, OUTBOX_RELAY_UNCONFIGURED);
 	ereport(LOG, (errmsg("outbox relay for database \"%s\" stops publishing: "
 						 "outbox.bootstrap_servers is not set any more",
 						 stream->database),
@@ -113,20 +113,20 @@ outbox_reconfigure(OutboxStream *stream)
 	OutboxConfig *config;
 	OutboxSink *sink;
 
-	if (!outbox_config_has_brokers())
+	if (!outbox_sink_config_has_brokers())
 	{
 		rest(stream);
 		return;
 	}
-	config = outbox_config_read(stream->database, error);
+	config = outbox_sink_config_read(stream->database, error);
 	if (config == NULL)
 	{
 		refuse(stream, error);
 		return;
 	}
-	if (running != NULL && outbox_config_equal(config, running))
+	if (running != NULL && outbox_sink_config_equal(config, running))
 	{
-		outbox_config_free(config);
+		outbox_sink_config_free(config);
 		accept();
 		return;
 	}
@@ -134,7 +134,7 @@ outbox_reconfigure(OutboxStream *stream)
 	sink = stream->api->open(&config->sink, error);
 	if (sink == NULL)
 	{
-		outbox_config_free(config);
+		outbox_sink_config_free(config);
 		refuse(stream, error);
 		return;
 	}
@@ -143,12 +143,12 @@ outbox_reconfigure(OutboxStream *stream)
 	{
 		/* the brokers of the old ones have some time left */
 		stream->api->close(sink);
-		outbox_config_free(config);
+		outbox_sink_config_free(config);
 		return;
 	}
 	outbox_publish_open(stream, sink, &config->sink);
 	if (running != NULL)
-		outbox_config_free(running);
+		outbox_sink_config_free(running);
 	running = config;
 	accept();
 	ereport(LOG, (errmsg("outbox relay for database \"%s\" publishes to %s",

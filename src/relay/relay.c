@@ -71,7 +71,7 @@ static Relay relay;
 static void
 finish(OutboxLaunchState state)
 {
-	outbox_status_launch(&relay.args, state);
+	outbox_relay_state_launch(&relay.args, state);
 	proc_exit(0);
 }
 
@@ -92,7 +92,7 @@ static void
 end_as_asked(void)
 {
 	QueryCancelPending = false;
-	outbox_work_wind_up();
+	outbox_tasks_wind_up();
 	ereport(FATAL, (errcode(ERRCODE_ADMIN_SHUTDOWN),
 					errmsg("terminating background worker \"%s\" due to "
 						   "administrator command",
@@ -136,7 +136,7 @@ check_extension(void)
 	relay.extension_changes = changes;
 	if (strcmp(version, OUTBOX_VERSION) == 0)
 		return;
-	outbox_work_wind_up();
+	outbox_tasks_wind_up();
 	ereport(LOG, (errmsg("outbox relay for database \"%s\" ends: the "
 						 "extension has become one of version %s",
 						 relay.stream.database, version)));
@@ -146,7 +146,7 @@ check_extension(void)
 static void
 handle_interrupts(void)
 {
-	if (outbox_stop_is_requested())
+	if (outbox_shutdown_is_requested())
 		end_as_asked();
 	CHECK_FOR_INTERRUPTS();
 
@@ -157,7 +157,7 @@ handle_interrupts(void)
 		if (!outbox_enabled ||
 			!outbox_guc_database_allowed(relay.stream.database, NULL))
 		{
-			outbox_work_wind_up();
+			outbox_tasks_wind_up();
 			ereport(WARNING,
 					(errmsg("outbox relay for database \"%s\" ends: "
 							"publishing is turned off",
@@ -167,8 +167,8 @@ handle_interrupts(void)
 		}
 		outbox_guard_forget();
 		outbox_reconfigure(&relay.stream);
-		outbox_storage_reload();
-		outbox_deadletter_reload();
+		outbox_retention_reload();
+		outbox_dead_letter_copies_reload();
 	}
 }
 
@@ -182,8 +182,8 @@ run(void)
 		check_extension();
 		/* the latch tells of SIGTERM, unless a wait in the round has reset it
 		 * and the cancelled transaction was one that may fail */
-		if (!outbox_work_round() && !outbox_stop_is_requested())
-			outbox_wait(outbox_work_timeout_ms(),
+		if (!outbox_tasks_round() && !outbox_shutdown_is_requested())
+			outbox_wait(outbox_tasks_timeout_ms(),
 						outbox_publish_is_pending(&relay.stream)
 							? OUTBOX_WAIT_RELAY_ACK
 							: OUTBOX_WAIT_RELAY_IDLE);
@@ -210,8 +210,8 @@ before_exit_close(int code, Datum arg)
 	(void) arg;
 	outbox_publish_close(&relay.stream);
 	outbox_retry_close();
-	outbox_deadletter_close();
-	outbox_life_end();
+	outbox_dead_letter_copies_close();
+	outbox_crash_note_end();
 }
 
 static void
@@ -220,7 +220,7 @@ before_exit_detach(int code, Datum arg)
 	(void) code;
 	(void) arg;
 	if (relay.stream.db != NULL)
-		outbox_status_detach(relay.stream.db);
+		outbox_relay_state_detach(relay.stream.db);
 }
 
 /*
@@ -247,13 +247,13 @@ fail(void)
 	MemoryContextSwitchTo(TopMemoryContext);
 	error = CopyErrorData();
 	undo_transaction();
-	outbox_status_launch(&relay.args, OUTBOX_LAUNCH_FAILED);
+	outbox_relay_state_launch(&relay.args, OUTBOX_LAUNCH_FAILED);
 	if (relay.stream.db != NULL)
-		outbox_status_error(relay.stream.db, error->message);
+		outbox_relay_state_error(relay.stream.db, error->message);
 	PG_TRY();
 	{
 		if (relay.stream.api != NULL)
-			outbox_work_wind_up();
+			outbox_tasks_wind_up();
 	}
 	PG_CATCH();
 	{
@@ -278,10 +278,10 @@ connect_database(void)
 	relay.stream.database =
 		MemoryContextStrdup(TopMemoryContext, get_database_name(MyDatabaseId));
 	CommitTransactionCommand();
-	outbox_liblog_init(relay.stream.database);
+	outbox_client_log_init(relay.stream.database);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	MemoryContextSwitchTo(TopMemoryContext);
-	outbox_status_launch(&relay.args, OUTBOX_LAUNCH_RUNNING);
+	outbox_relay_state_launch(&relay.args, OUTBOX_LAUNCH_RUNNING);
 }
 
 void
@@ -300,23 +300,23 @@ outbox_relay_main(Datum main_arg)
 	/* registered before all others, so that it is called after them */
 	on_proc_exit(on_exit_leave, (Datum) 0);
 	BackgroundWorkerUnblockSignals();
-	if (outbox_status_is_blocked(&relay.args))
+	if (outbox_relay_state_is_held_off(&relay.args))
 		finish(OUTBOX_LAUNCH_FINISHED);
 	connect_database();
 
 	PG_TRY();
 	{
 		attach();
-		outbox_work_init(&relay.stream);
+		outbox_tasks_init(&relay.stream);
 		/* before that there is nothing to be written */
-		outbox_stop_install();
+		outbox_shutdown_install();
 		sink_api = (OutboxSinkApiFunction) load_external_function(
 			"$libdir/outbox_kafka", OUTBOX_SINK_SYMBOL, true, NULL);
 		relay.stream.api = sink_api();
 		outbox_retry_init(relay.stream.db, relay.stream.relay,
 						  relay.stream.api);
-		outbox_deadletter_init(relay.stream.relay, relay.stream.api);
-		outbox_status_set(relay.stream.db, OUTBOX_RELAY_UNCONFIGURED);
+		outbox_dead_letter_copies_init(relay.stream.relay, relay.stream.api);
+		outbox_relay_state_set(relay.stream.db, OUTBOX_RELAY_UNCONFIGURED);
 
 		/* a SIGHUP may have come before there was a handler */
 		ConfigReloadPending = true;
@@ -325,7 +325,7 @@ outbox_relay_main(Datum main_arg)
 	}
 	PG_CATCH();
 	{
-		if (outbox_stop_is_reason(geterrcode()))
+		if (outbox_shutdown_is_reason(geterrcode()))
 		{
 			undo_transaction();
 			end_as_asked();

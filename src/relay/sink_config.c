@@ -17,7 +17,7 @@
 
 /* Is there anything but blanks and commas in outbox.bootstrap_servers? */
 bool
-outbox_config_has_brokers(void)
+outbox_sink_config_has_brokers(void)
 {
 	return outbox_bootstrap_servers[strspn(outbox_bootstrap_servers,
 										   " \t\r\n,")] != '\0';
@@ -28,7 +28,7 @@ outbox_config_has_brokers(void)
  * message in error (of OUTBOX_SINK_ERROR_MAX bytes) if they cannot be used.
  */
 OutboxConfig *
-outbox_config_read(const char *database, char *error)
+outbox_sink_config_read(const char *database, char *error)
 {
 	MemoryContext context;
 	MemoryContext old_context;
@@ -61,12 +61,12 @@ outbox_config_read(const char *database, char *error)
 
 	if (ok)
 		return config;
-	outbox_config_free(config);
+	outbox_sink_config_free(config);
 	return NULL;
 }
 
 bool
-outbox_config_equal(const OutboxConfig *a, const OutboxConfig *b)
+outbox_sink_config_equal(const OutboxConfig *a, const OutboxConfig *b)
 {
 	return strcmp(a->sink.bootstrap_servers, b->sink.bootstrap_servers) == 0 &&
 		   strcmp(a->sink.client_id, b->sink.client_id) == 0 &&
@@ -76,7 +76,7 @@ outbox_config_equal(const OutboxConfig *a, const OutboxConfig *b)
 }
 
 void
-outbox_config_free(OutboxConfig *config)
+outbox_sink_config_free(OutboxConfig *config)
 {
 	MemoryContextDelete(config->context);
 }

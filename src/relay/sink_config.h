@@ -17,9 +17,11 @@ typedef struct OutboxConfig
 	OutboxSinkConfig sink;
 } OutboxConfig;
 
-extern bool outbox_config_has_brokers(void);
-extern OutboxConfig *outbox_config_read(const char *database, char *error);
-extern bool outbox_config_equal(const OutboxConfig *a, const OutboxConfig *b);
-extern void outbox_config_free(OutboxConfig *config);
+extern bool outbox_sink_config_has_brokers(void);
+extern OutboxConfig *outbox_sink_config_read(const char *database,
+											 char *error);
+extern bool outbox_sink_config_equal(const OutboxConfig *a,
+									 const OutboxConfig *b);
+extern void outbox_sink_config_free(OutboxConfig *config);
 
 #endif /* OUTBOX_SINK_CONFIG_H */

@@ -48,11 +48,12 @@ static TimestampTz written_at = 0;
 
 /* Called once, when the relay has attached. */
 void
-outbox_work_init(OutboxStream *relay_stream)
+outbox_tasks_init(OutboxStream *relay_stream)
 {
 	stream = relay_stream;
 	written = stream->read_upto;
-	outbox_life_begin(written, pg_atomic_read_u64(&stream->db->last_issued));
+	outbox_crash_note_begin(written,
+							pg_atomic_read_u64(&stream->db->last_issued));
 	outbox_guard_init(stream->db, stream->database);
 }
 
@@ -60,7 +61,7 @@ outbox_work_init(OutboxStream *relay_stream)
 static bool
 needs_writing(void)
 {
-	return stream->used &&
+	return stream->has_events &&
 		   (!can_write || outbox_publish_position(stream) != written);
 }
 
@@ -74,7 +75,7 @@ is_writing_due(void)
 	written_at = Min(written_at, now);
 	if (!needs_writing())
 		return false;
-	if (outbox_life_is_careful() && !outbox_publish_is_pending(stream))
+	if (outbox_crash_note_is_careful() && !outbox_publish_is_pending(stream))
 		return true;
 	return TimestampDifferenceExceeds(written_at, now, POSITION_EVERY_MS);
 }
@@ -85,14 +86,14 @@ static bool
 is_settled(void)
 {
 	return !outbox_publish_is_pending(stream) &&
-		   !outbox_round_is_under_way() && !needs_writing();
+		   !outbox_retry_batch_is_under_way() && !needs_writing();
 }
 
 /* May events be published, as told above? */
 static bool
 may_publish(void)
 {
-	return (can_write || !stream->used) &&
+	return (can_write || !stream->has_events) &&
 		   !outbox_guard_is_failing(OUTBOX_TASK_POSITION);
 }
 
@@ -113,11 +114,11 @@ write_position(void)
 	written_at = GetCurrentTimestamp();
 	if (status == OUTBOX_STORE_OK)
 	{
-		if (!can_write || outbox_life_is_careful())
+		if (!can_write || outbox_crash_note_is_careful())
 			XLogFlush(XactLastCommitEnd);
 		written = position;
 		can_write = true;
-		outbox_storage_used();
+		outbox_retention_used();
 	}
 	outbox_relay_end_if_absent(status);
 }
@@ -127,7 +128,7 @@ write_position(void)
  * of others are in the way, that is an error, which ends the process, too.
  */
 void
-outbox_work_wind_up(void)
+outbox_tasks_wind_up(void)
 {
 	outbox_publish_drain(stream, OUTBOX_STOP_GRACE_MS);
 	outbox_store_limit_waits(OUTBOX_STOP_GRACE_MS);
@@ -137,27 +138,28 @@ outbox_work_wind_up(void)
 
 /* How long there will be nothing to do unless somebody wakes us */
 long
-outbox_work_timeout_ms(void)
+outbox_tasks_timeout_ms(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	bool running = (outbox_reconfigure_running() != NULL);
-	bool careful = outbox_life_is_careful();
+	bool careful = outbox_crash_note_is_careful();
 	bool active = running && may_publish() &&
 				  !(careful && outbox_publish_is_pending(stream));
 	long timeout_ms = SAFETY_TICK_MS;
 	/* -1 = for ever */
 	long waits[OUTBOX_TASKS] = {
 		[OUTBOX_TASK_NONE] = -1,
-		[OUTBOX_TASK_ANSWERS] = outbox_trouble_patience_ms(stream),
-		[OUTBOX_TASK_SETTLE] = running ? outbox_settle_timeout_ms(stream) : -1,
+		[OUTBOX_TASK_ANSWERS] = outbox_outage_timeout_ms(stream),
+		[OUTBOX_TASK_SETTLE] =
+			running ? outbox_recovery_timeout_ms(stream) : -1,
 		[OUTBOX_TASK_RETRY] = active ? outbox_retry_timeout_ms() : -1,
 		[OUTBOX_TASK_DEAD_LETTERS] =
-			active && !careful ? outbox_deadletter_timeout_ms() : -1,
+			active && !careful ? outbox_dead_letter_copies_timeout_ms() : -1,
 		[OUTBOX_TASK_PAGE] = careful ? CAREFUL_TICK_MS : -1,
 		[OUTBOX_TASK_POSITION] = -1,
 		[OUTBOX_TASK_DELAYED] = outbox_delayed_timeout_ms(stream->db),
 		[OUTBOX_TASK_REPLAY] = outbox_replay_timeout_ms(stream->db),
-		[OUTBOX_TASK_STORAGE] = outbox_storage_timeout_ms(),
+		[OUTBOX_TASK_STORAGE] = outbox_retention_timeout_ms(),
 	};
 	long pending_ms = outbox_pending_timeout_ms(stream->db);
 
@@ -183,13 +185,13 @@ static void
 publish(const OutboxSinkConfig *config, bool *progress)
 {
 	uint64 published = pg_atomic_read_u64(&stream->db->published);
-	bool careful = outbox_life_is_careful();
+	bool careful = outbox_crash_note_is_careful();
 	uint64 position;
 	bool page = false;
 
 	if (outbox_guard_enter(OUTBOX_TASK_SETTLE))
 	{
-		outbox_relay_end_if_absent(outbox_settle_run(stream, progress));
+		outbox_relay_end_if_absent(outbox_recovery_run(stream, progress));
 		outbox_reconfigure_reopen(stream);
 	}
 	if (!may_publish())
@@ -200,12 +202,13 @@ publish(const OutboxSinkConfig *config, bool *progress)
 		outbox_relay_end_if_absent(
 			outbox_retry_run(config, position, progress));
 	/* an outage may end while the stream itself has nothing to send */
-	if (stream->trouble_since != 0 && !outbox_publish_is_pending(stream) &&
+	if (stream->outage_since != 0 && !outbox_publish_is_pending(stream) &&
 		pg_atomic_read_u64(&stream->db->published) != published)
-		outbox_trouble_over(stream);
+		outbox_outage_over(stream);
 	/* no copies in a careful life: their sink is not looked after */
 	if (!careful && outbox_guard_enter(OUTBOX_TASK_DEAD_LETTERS))
-		outbox_relay_end_if_absent(outbox_deadletter_run(config, progress));
+		outbox_relay_end_if_absent(
+			outbox_dead_letter_copies_run(config, progress));
 	if ((!careful || is_settled()) && outbox_guard_enter(OUTBOX_TASK_PAGE))
 		outbox_relay_end_if_absent(outbox_publish_page(stream, &page));
 	*progress = *progress || page;
@@ -226,9 +229,9 @@ round_of_work(void)
 	if (is_writing_due() && outbox_guard_enter(OUTBOX_TASK_POSITION))
 	{
 		write_position();
-		progress = progress || outbox_life_is_careful();
+		progress = progress || outbox_crash_note_is_careful();
 	}
-	outbox_life_look(written, is_settled());
+	outbox_crash_note_check(written, is_settled());
 	if (outbox_guard_enter(OUTBOX_TASK_DELAYED))
 		outbox_relay_end_if_absent(
 			outbox_delayed_run(stream->db, stream->relay, &progress));
@@ -237,7 +240,7 @@ round_of_work(void)
 	if (outbox_guard_enter(OUTBOX_TASK_STORAGE))
 	{
 		outbox_relay_end_if_absent(
-			outbox_storage_run(stream->db, stream->relay, written));
+			outbox_retention_run(stream->db, stream->relay, written));
 		outbox_relay_end_if_absent(
 			outbox_pending_run(stream->db, outbox_publish_position(stream)));
 	}
@@ -254,7 +257,7 @@ undo(OutboxTask task)
 	{
 		case OUTBOX_TASK_ANSWERS:
 			if (stream->sink != NULL)
-				outbox_settle_begin(stream);
+				outbox_recovery_begin(stream);
 			break;
 		case OUTBOX_TASK_PAGE:
 			outbox_publish_undo(stream);
@@ -263,7 +266,7 @@ undo(OutboxTask task)
 			outbox_delayed_undone(stream->db);
 			break;
 		case OUTBOX_TASK_STORAGE:
-			outbox_storage_reload();
+			outbox_retention_reload();
 			break;
 		default:
 			break;
@@ -272,7 +275,7 @@ undo(OutboxTask task)
 
 /* One round, as above, after which errors of its tasks have been handled. */
 bool
-outbox_work_round(void)
+outbox_tasks_round(void)
 {
 	volatile bool progress = false;
 
@@ -284,7 +287,7 @@ outbox_work_round(void)
 	{
 		OutboxTask task;
 
-		if (outbox_stop_is_reason(geterrcode()))
+		if (outbox_shutdown_is_reason(geterrcode()))
 			PG_RE_THROW();
 		task = outbox_guard_failed();
 		if (task == OUTBOX_TASK_NONE)

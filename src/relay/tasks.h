@@ -10,9 +10,9 @@
 
 #include "publish/publish.h"
 
-extern void outbox_work_init(OutboxStream *relay_stream);
-extern bool outbox_work_round(void);
-extern long outbox_work_timeout_ms(void);
-extern void outbox_work_wind_up(void);
+extern void outbox_tasks_init(OutboxStream *relay_stream);
+extern bool outbox_tasks_round(void);
+extern long outbox_tasks_timeout_ms(void);
+extern void outbox_tasks_wind_up(void);
 
 #endif /* OUTBOX_TASKS_H */

@@ -82,7 +82,7 @@ hash_id(const void *id, Size size)
 
 /* Called once, when the relay has attached. */
 void
-outbox_blocks_init(OutboxDatabase *database, const char *relay_name)
+outbox_blocked_keys_init(OutboxDatabase *database, const char *relay_name)
 {
 	db = database;
 	relay = relay_name;
@@ -110,14 +110,14 @@ static void
 keep_back_offs(bool changed)
 {
 	HASH_SEQ_STATUS scan;
-	OutboxBlockEntry *entry;
+	OutboxBlockedKey *entry;
 
 	/* those of a look that did not succeed */
 	if (back_offs != NULL || table == NULL)
 		return;
 	back_offs =
 		create_table("outbox back-offs", TopMemoryContext, sizeof(BackOff));
-	outbox_blocks_scan(&scan);
+	outbox_blocked_keys_scan(&scan);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 	{
 		BackOff *back_off;
@@ -133,7 +133,7 @@ keep_back_offs(bool changed)
 }
 
 static void
-take_back_off(OutboxBlockEntry *entry)
+take_back_off(OutboxBlockedKey *entry)
 {
 	BackOff *back_off = NULL;
 
@@ -150,14 +150,14 @@ clear(void)
 {
 	MemoryContextReset(context);
 	filter = NULL;
-	table = create_table("outbox blocks", context, sizeof(OutboxBlockEntry));
+	table = create_table("outbox blocks", context, sizeof(OutboxBlockedKey));
 	memset(entries_of, 0, sizeof(entries_of));
 	parked = 0;
 }
 
 /* Queued events have no time: nobody knows that they would fail. */
 static void
-set_open(OutboxBlockEntry *entry)
+set_open(OutboxBlockedKey *entry)
 {
 	const OutboxBlock *block = &entry->block;
 
@@ -169,10 +169,10 @@ set_open(OutboxBlockEntry *entry)
 }
 
 /* Remembers a block; those of scope EVENT have one entry together. */
-static OutboxBlockEntry *
+static OutboxBlockedKey *
 enter(const OutboxBlock *block, const char *topic, int topic_len, bool *found)
 {
-	OutboxBlockEntry *entry;
+	OutboxBlockedKey *entry;
 	OutboxBlockId id;
 	char *name;
 
@@ -214,7 +214,7 @@ filter_bit(uint64 hash, uint64 **word)
 }
 
 static void
-add_to_filter(const OutboxBlockEntry *entry)
+add_to_filter(const OutboxBlockedKey *entry)
 {
 	uint64 *word;
 	uint64 mask = filter_bit(entry->id.hash[0], &word);
@@ -229,27 +229,27 @@ build_filter(void)
 	uint64 bits = pg_nextpower2_64(
 		Max((uint64) hash_get_num_entries(table) * FILTER_BITS, 64));
 	HASH_SEQ_STATUS scan;
-	OutboxBlockEntry *entry;
+	OutboxBlockedKey *entry;
 
 	if (filter != NULL)
 		pfree(filter);
 	filter = MemoryContextAllocZero(context, bits / 8);
 	filter_mask = bits - 1;
-	outbox_blocks_scan(&scan);
+	outbox_blocked_keys_scan(&scan);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 		add_to_filter(entry);
 }
 
 /* Reads what is blocked. Nothing may be published before it is known. */
 OutboxStoreStatus
-outbox_blocks_load(void)
+outbox_blocked_keys_load(void)
 {
 	uint32 count = pg_atomic_read_u32(&db->parked_changes);
 	OutboxStoreStatus status;
 
 	keep_back_offs(count != changes);
 	clear();
-	outbox_expired_look();
+	outbox_expiry_check();
 	status = outbox_parked_load(relay, add);
 	if (status == OUTBOX_STORE_OK)
 	{
@@ -260,28 +260,28 @@ outbox_blocks_load(void)
 		loaded = true;
 		generation++;
 		changes = count;
-		outbox_blocks_count(0);
+		outbox_blocked_keys_count(0);
 	}
 	return status;
 }
 
 /* outbox.parked has changed: what is blocked must be read again. */
 void
-outbox_blocks_reload(void)
+outbox_blocked_keys_reload(void)
 {
 	loaded = false;
 }
 
 /* Is it known what is blocked, as far as others have told us? */
 bool
-outbox_blocks_is_loaded(void)
+outbox_blocked_keys_is_loaded(void)
 {
 	return loaded && pg_atomic_read_u32(&db->parked_changes) == changes;
 }
 
 /* So many more events are parked, or fewer. */
 void
-outbox_blocks_count(int64 more)
+outbox_blocked_keys_count(int64 more)
 {
 	parked = Max(parked + more, 0);
 	pg_atomic_write_u64(&db->parked, (uint64) parked);
@@ -290,12 +290,12 @@ outbox_blocks_count(int64 more)
 
 /* Is anything parked that is not a dead letter? */
 bool
-outbox_blocks_any(void)
+outbox_blocked_keys_any(void)
 {
 	return table != NULL && hash_get_num_entries(table) > 0;
 }
 
-static OutboxBlockEntry *
+static OutboxBlockedKey *
 find(OutboxBlockScope scope, const text *topic, const text *key)
 {
 	const char *name = topic ? VARDATA_ANY(topic) : "";
@@ -322,15 +322,15 @@ find(OutboxBlockScope scope, const text *topic, const text *key)
  * only queued.
  */
 void
-outbox_blocks_note(OutboxBlockScope scope, const OutboxEvent *event,
-				   TimestampTz next_attempt)
+outbox_blocked_keys_note(OutboxBlockScope scope, const OutboxEvent *event,
+						 TimestampTz next_attempt)
 {
 	OutboxBlock block = {.scope = scope,
 						 .rows = 1,
 						 .queued = (next_attempt == 0) ? 1 : 0,
 						 .next_attempt = next_attempt};
 	bool any = (scope == OUTBOX_BLOCK_EVENT);
-	OutboxBlockEntry *entry;
+	OutboxBlockedKey *entry;
 	bool found;
 
 	/* all will be read before anything else is published */
@@ -361,16 +361,16 @@ outbox_blocks_note(OutboxBlockScope scope, const OutboxEvent *event,
 
 /* Changes whenever there may be other blocks than before */
 uint32
-outbox_blocks_generation(void)
+outbox_blocked_keys_generation(void)
 {
 	return generation;
 }
 
 /* Must this event queue behind another one? */
 bool
-outbox_blocks_has(const OutboxEvent *event)
+outbox_blocked_keys_has(const OutboxEvent *event)
 {
-	if (!outbox_blocks_any())
+	if (!outbox_blocked_keys_any())
 		return false;
 	return find(OUTBOX_BLOCK_TOPIC, event->topic, NULL) != NULL ||
 		   (event->key != NULL &&
@@ -378,10 +378,10 @@ outbox_blocks_has(const OutboxEvent *event)
 }
 
 /* The block that a parked event belongs to; NULL if it is not known yet */
-OutboxBlockEntry *
-outbox_blocks_find(const OutboxEvent *event)
+OutboxBlockedKey *
+outbox_blocked_keys_find(const OutboxEvent *event)
 {
-	OutboxBlockEntry *entry = find(OUTBOX_BLOCK_TOPIC, event->topic, NULL);
+	OutboxBlockedKey *entry = find(OUTBOX_BLOCK_TOPIC, event->topic, NULL);
 
 	if (entry != NULL)
 		return entry;
@@ -392,7 +392,7 @@ outbox_blocks_find(const OutboxEvent *event)
 
 /* Begins a scan of all entries, for hash_seq_search(). */
 void
-outbox_blocks_scan(HASH_SEQ_STATUS *scan)
+outbox_blocked_keys_scan(HASH_SEQ_STATUS *scan)
 {
 	hash_seq_init(scan, table);
 }

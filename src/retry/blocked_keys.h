@@ -19,7 +19,7 @@ typedef struct OutboxBlockId
 	uint64 hash[2];
 } OutboxBlockId;
 
-typedef struct OutboxBlockEntry
+typedef struct OutboxBlockedKey
 {
 	OutboxBlockId id;
 	OutboxBlock block;
@@ -28,21 +28,21 @@ typedef struct OutboxBlockEntry
 	uint64 alone_upto; /* up to this id, one has been refused; 0 = none */
 	int held;          /* how often others had locked its first row */
 	TimestampTz not_before;
-} OutboxBlockEntry;
+} OutboxBlockedKey;
 
-extern void outbox_blocks_init(OutboxDatabase *database,
-							   const char *relay_name);
-extern OutboxStoreStatus outbox_blocks_load(void);
-extern void outbox_blocks_reload(void);
-extern void outbox_blocks_note(OutboxBlockScope scope,
-							   const OutboxEvent *event,
-							   TimestampTz next_attempt);
-extern uint32 outbox_blocks_generation(void);
-extern bool outbox_blocks_is_loaded(void);
-extern void outbox_blocks_count(int64 more);
-extern bool outbox_blocks_any(void);
-extern bool outbox_blocks_has(const OutboxEvent *event);
-extern OutboxBlockEntry *outbox_blocks_find(const OutboxEvent *event);
-extern void outbox_blocks_scan(HASH_SEQ_STATUS *scan);
+extern void outbox_blocked_keys_init(OutboxDatabase *database,
+									 const char *relay_name);
+extern OutboxStoreStatus outbox_blocked_keys_load(void);
+extern void outbox_blocked_keys_reload(void);
+extern void outbox_blocked_keys_note(OutboxBlockScope scope,
+									 const OutboxEvent *event,
+									 TimestampTz next_attempt);
+extern uint32 outbox_blocked_keys_generation(void);
+extern bool outbox_blocked_keys_is_loaded(void);
+extern void outbox_blocked_keys_count(int64 more);
+extern bool outbox_blocked_keys_any(void);
+extern bool outbox_blocked_keys_has(const OutboxEvent *event);
+extern OutboxBlockedKey *outbox_blocked_keys_find(const OutboxEvent *event);
+extern void outbox_blocked_keys_scan(HASH_SEQ_STATUS *scan);
 
 #endif /* OUTBOX_BLOCKED_KEYS_H */

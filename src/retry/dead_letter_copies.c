@@ -44,7 +44,7 @@ static uint64 ids[BATCH_EVENTS];
 static bool delivered[BATCH_EVENTS];
 static int batch_limit = BATCH_EVENTS; /* less after an error */
 static int count = 0;                  /* 0 = no batch under way */
-static int unanswered = 0;
+static int in_flight = 0;
 static int64 bytes_left = 0; /* of memory for the copies of the batch */
 static uint64 first_tag = 0;
 static bool failed = false;
@@ -56,7 +56,8 @@ static TimestampTz expired_at = 0; /* 0 = not yet by this process */
 
 /* Called once, when the relay has attached. */
 void
-outbox_deadletter_init(const char *relay_name, const OutboxSinkApi *sink_api)
+outbox_dead_letter_copies_init(const char *relay_name,
+							   const OutboxSinkApi *sink_api)
 {
 	relay = relay_name;
 	api = sink_api;
@@ -64,14 +65,14 @@ outbox_deadletter_init(const char *relay_name, const OutboxSinkApi *sink_api)
 
 /* There is a new dead letter. */
 void
-outbox_deadletter_added(void)
+outbox_dead_letter_copies_added(void)
 {
 	added = true;
 }
 
 /* Settings may have changed: perhaps they can be published now. */
 void
-outbox_deadletter_reload(void)
+outbox_dead_letter_copies_reload(void)
 {
 	failures = 0;
 	not_before = 0;
@@ -79,7 +80,7 @@ outbox_deadletter_reload(void)
 
 /* Says that copies cannot be published, once for each reason. */
 static void
-tell_failure(const char *error)
+report_failure(const char *error)
 {
 	failed = true;
 	if (told != NULL && strcmp(told, error) == 0)
@@ -101,7 +102,7 @@ add(const OutboxEvent *event, bool is_done)
 	ids[count] = event->id;
 	delivered[count] = is_done;
 	count++;
-	unanswered += !is_done;
+	in_flight += !is_done;
 }
 
 /* Hands one copy to the sink. */
@@ -129,7 +130,7 @@ send(const OutboxEvent *event, void *arg)
 		add(event, true);
 		return true;
 	}
-	if (record.bytes > bytes_left && unanswered > 0)
+	if (record.bytes > bytes_left && in_flight > 0)
 		return false;
 	bytes_left -= record.bytes;
 	switch (api->publish(sink, &record, &failure, error))
@@ -138,10 +139,10 @@ send(const OutboxEvent *event, void *arg)
 			add(event, false);
 			return true;
 		case OUTBOX_SINK_REFUSED:
-			tell_failure(error);
+			report_failure(error);
 			return false;
 		case OUTBOX_SINK_ENDED:
-			tell_failure("the producer has failed");
+			report_failure("the producer has failed");
 			return false;
 		case OUTBOX_SINK_FULL:
 			return false;
@@ -161,17 +162,17 @@ poll(void)
 			case OUTBOX_SINK_DELIVERED:
 			case OUTBOX_SINK_PURGED:
 			case OUTBOX_SINK_FAILED:
-				unanswered--;
+				in_flight--;
 				delivered[event.tag - first_tag] =
 					(event.type == OUTBOX_SINK_DELIVERED);
 				if (event.type == OUTBOX_SINK_FAILED)
-					tell_failure(event.message);
+					report_failure(event.message);
 				break;
 			case OUTBOX_SINK_LOG:
-				outbox_liblog(event.log_level, event.message);
+				outbox_client_log(event.log_level, event.message);
 				break;
 			case OUTBOX_SINK_FATAL:
-				tell_failure(event.message);
+				report_failure(event.message);
 				break;
 			case OUTBOX_SINK_TOPIC:
 			case OUTBOX_SINK_LOST:
@@ -204,7 +205,7 @@ end_batch(void)
 	count = 0;
 	if (failed)
 	{
-		outbox_deadletter_close();
+		outbox_dead_letter_copies_close();
 		not_before = outbox_backoff_next(++failures);
 	}
 	else
@@ -233,7 +234,7 @@ begin_batch(const OutboxSinkConfig *config)
 	}
 	if (outbox_guard_condemned(OUTBOX_TASK_DEAD_LETTERS, &raised) != 0)
 	{
-		status = outbox_bury_copy(relay, raised);
+		status = outbox_to_dead_letter_copy(relay, raised);
 		if (status != OUTBOX_STORE_OK)
 			return status;
 		outbox_guard_acquit(OUTBOX_TASK_DEAD_LETTERS);
@@ -243,7 +244,7 @@ begin_batch(const OutboxSinkConfig *config)
 	limit = Min(batch_limit, outbox_held_room(OUTBOX_HELD_ANNOUNCED));
 	failed = false;
 	held = (limit == 0);
-	unanswered = 0;
+	in_flight = 0;
 	bytes_left = (int64) config->window_size_kb * 1024 / BATCH_SHARE;
 	outbox_guard_in_hand = OUTBOX_GUARD_UNKNOWN;
 	status = outbox_parked_unannounced(relay, outbox_dead_letter_topic, limit,
@@ -261,7 +262,7 @@ begin_batch(const OutboxSinkConfig *config)
 		return OUTBOX_STORE_OK;
 	}
 	added = false;
-	outbox_deadletter_close();
+	outbox_dead_letter_copies_close();
 	return OUTBOX_STORE_OK;
 }
 
@@ -285,7 +286,7 @@ expire(void)
 
 /* Goes on; does not wait. progress becomes true if there was anything. */
 OutboxStoreStatus
-outbox_deadletter_run(const OutboxSinkConfig *config, bool *progress)
+outbox_dead_letter_copies_run(const OutboxSinkConfig *config, bool *progress)
 {
 	OutboxStoreStatus status = expire();
 
@@ -295,7 +296,7 @@ outbox_deadletter_run(const OutboxSinkConfig *config, bool *progress)
 		status = outbox_held_note_again(OUTBOX_HELD_ANNOUNCED, relay, 0);
 	if (status != OUTBOX_STORE_OK || GetCurrentTimestamp() < not_before)
 		return status;
-	if (count > 0 && unanswered == 0)
+	if (count > 0 && in_flight == 0)
 	{
 		*progress = true;
 		status = end_batch();
@@ -313,7 +314,7 @@ outbox_deadletter_run(const OutboxSinkConfig *config, bool *progress)
 
 /* How long there is nothing to do but to take in answers; -1 = for ever */
 long
-outbox_deadletter_timeout_ms(void)
+outbox_dead_letter_copies_timeout_ms(void)
 {
 	TimestampTz next = outbox_held_next(OUTBOX_HELD_ANNOUNCED);
 
@@ -328,14 +329,14 @@ outbox_deadletter_timeout_ms(void)
 
 /* Closes the sink; copies without an answer are published again. */
 void
-outbox_deadletter_close(void)
+outbox_dead_letter_copies_close(void)
 {
 	OutboxSink *old = sink;
 
 	sink = NULL;
 	first_tag += count;
 	count = 0;
-	unanswered = 0;
+	in_flight = 0;
 	if (old != NULL)
 		api->close(old);
 }

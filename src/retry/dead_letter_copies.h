@@ -11,13 +11,13 @@
 #include "sink/sink.h"
 #include "store/store.h"
 
-extern void outbox_deadletter_init(const char *relay,
-								   const OutboxSinkApi *api);
-extern void outbox_deadletter_added(void);
-extern void outbox_deadletter_reload(void);
-extern OutboxStoreStatus outbox_deadletter_run(const OutboxSinkConfig *config,
-											   bool *progress);
-extern long outbox_deadletter_timeout_ms(void);
-extern void outbox_deadletter_close(void);
+extern void outbox_dead_letter_copies_init(const char *relay,
+										   const OutboxSinkApi *api);
+extern void outbox_dead_letter_copies_added(void);
+extern void outbox_dead_letter_copies_reload(void);
+extern OutboxStoreStatus
+outbox_dead_letter_copies_run(const OutboxSinkConfig *config, bool *progress);
+extern long outbox_dead_letter_copies_timeout_ms(void);
+extern void outbox_dead_letter_copies_close(void);
 
 #endif /* OUTBOX_DEAD_LETTER_COPIES_H */

@@ -27,28 +27,28 @@ static TimestampTz next = 0;
 
 /* Events may have been parked: it is not known any more when one expires. */
 void
-outbox_expired_look(void)
+outbox_expiry_check(void)
 {
 	next = 0;
 }
 
 /* An event that expires then has been parked. */
 void
-outbox_expired_note(TimestampTz expires_at)
+outbox_expiry_note(TimestampTz expires_at)
 {
 	next = Min(next, expires_at);
 }
 
-/* When outbox_expired_bury() has something to do */
+/* When outbox_expiry_to_dead_letters() has something to do */
 TimestampTz
-outbox_expired_next(void)
+outbox_expiry_next(void)
 {
 	return next;
 }
 
 /* Makes dead letters of parked events whose time has passed. */
 OutboxStoreStatus
-outbox_expired_bury(const char *relay)
+outbox_expiry_to_dead_letters(const char *relay)
 {
 	static OutboxStatement bury = {
 		.sql = "UPDATE outbox.parked SET state = 'dead', class = "
@@ -90,8 +90,8 @@ outbox_expired_bury(const char *relay)
 	outbox_store_end();
 	if (buried > 0)
 	{
-		outbox_blocks_reload();
-		outbox_deadletter_added();
+		outbox_blocked_keys_reload();
+		outbox_dead_letter_copies_added();
 	}
 	return OUTBOX_STORE_OK;
 }

@@ -18,9 +18,9 @@
 #define OUTBOX_EXPIRED_CLASS "expired"
 #define OUTBOX_EXPIRED_ERROR "expired before it was published"
 
-extern void outbox_expired_look(void);
-extern void outbox_expired_note(TimestampTz expires_at);
-extern TimestampTz outbox_expired_next(void);
-extern OutboxStoreStatus outbox_expired_bury(const char *relay);
+extern void outbox_expiry_check(void);
+extern void outbox_expiry_note(TimestampTz expires_at);
+extern TimestampTz outbox_expiry_next(void);
+extern OutboxStoreStatus outbox_expiry_to_dead_letters(const char *relay);
 
 #endif /* OUTBOX_EXPIRY_H */

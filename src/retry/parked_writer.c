@@ -84,25 +84,25 @@ parked_tupdesc(void)
 
 /* Gives a row to the table, which is locked like all of ours. */
 static void
-add_row(OutboxAside *aside, HeapTuple tuple)
+add_row(OutboxParkedWriter *aside, HeapTuple tuple)
 {
 	/* the event's memory does not live as long as the writer */
 	MemoryContext old_context = MemoryContextSwitchTo(TopTransactionContext);
 
 	if (aside->writer == NULL)
-		aside->writer = outbox_rows_begin(
+		aside->writer = outbox_table_writer_begin(
 			get_relname_relid(OUTBOX_PARKED_TABLE,
 							  get_namespace_oid(OUTBOX_SCHEMA, false)),
 			parked_tupdesc());
-	outbox_rows_add(aside->writer, tuple);
+	outbox_table_writer_add(aside->writer, tuple);
 	aside->bytes += tuple->t_len;
 	MemoryContextSwitchTo(old_context);
 }
 
 /* Writes an event with what all have; state tells the rest. */
 static void
-add_event(OutboxAside *aside, const OutboxEvent *event, const char *state,
-		  Datum *values, bool *nulls)
+add_event(OutboxParkedWriter *aside, const OutboxEvent *event,
+		  const char *state, Datum *values, bool *nulls)
 {
 	values[PARKED_RELAY] = CStringGetTextDatum(aside->relay);
 	values[PARKED_ID] = Int64GetDatum((int64) event->id);
@@ -125,7 +125,7 @@ add_event(OutboxAside *aside, const OutboxEvent *event, const char *state,
 
 /* Parks an event behind one of its topic or key that is retrying. */
 void
-outbox_aside_queue(OutboxAside *aside, const OutboxEvent *event)
+outbox_parked_writer_queue(OutboxParkedWriter *aside, const OutboxEvent *event)
 {
 	Datum values[PARKED_COLUMNS] = {0};
 	bool nulls[PARKED_COLUMNS] = {0};
@@ -136,7 +136,7 @@ outbox_aside_queue(OutboxAside *aside, const OutboxEvent *event)
 	values[PARKED_ATTEMPTS] = Int32GetDatum(0);
 	nulls[PARKED_NEXT_ATTEMPT_AT] = true;
 	add_event(aside, event, "queued", values, nulls);
-	outbox_expired_note(event->expires_at);
+	outbox_expiry_note(event->expires_at);
 	aside->waiting++;
 }
 
@@ -145,7 +145,8 @@ outbox_aside_queue(OutboxAside *aside, const OutboxEvent *event)
  * it a block, so that others of its key follow it. False if it does not.
  */
 bool
-outbox_aside_suspect(OutboxAside *aside, const OutboxEvent *event)
+outbox_parked_writer_suspect(OutboxParkedWriter *aside,
+							 const OutboxEvent *event)
 {
 	char topic[OUTBOX_TOPIC_MAX + 1];
 
@@ -154,9 +155,9 @@ outbox_aside_suspect(OutboxAside *aside, const OutboxEvent *event)
 	text_to_cstring_buffer(event->topic, topic, sizeof(topic));
 	if (!outbox_topic_is_suspect(topic))
 		return false;
-	outbox_blocks_note(
+	outbox_blocked_keys_note(
 		event->key != NULL ? OUTBOX_BLOCK_KEY : OUTBOX_BLOCK_EVENT, event, 0);
-	outbox_aside_queue(aside, event);
+	outbox_parked_writer_queue(aside, event);
 	return true;
 }
 
@@ -172,8 +173,9 @@ scope_of(const OutboxEvent *event, const OutboxParkReason *reason)
 
 /* Parks an event that the sink has not published. */
 void
-outbox_aside_failed(OutboxAside *aside, const OutboxEvent *event,
-					const OutboxParkReason *reason)
+outbox_parked_writer_failed(OutboxParkedWriter *aside,
+							const OutboxEvent *event,
+							const OutboxParkReason *reason)
 {
 	Datum values[PARKED_COLUMNS] = {0};
 	bool nulls[PARKED_COLUMNS] = {0};
@@ -193,14 +195,16 @@ outbox_aside_failed(OutboxAside *aside, const OutboxEvent *event,
 		aside->dead++;
 		return;
 	}
-	outbox_blocks_note(scope_of(event, reason), event, reason->next_attempt);
-	outbox_expired_note(event->expires_at);
+	outbox_blocked_keys_note(scope_of(event, reason), event,
+							 reason->next_attempt);
+	outbox_expiry_note(event->expires_at);
 	aside->waiting++;
 }
 
 /* Makes a dead letter of an event whose time is over. */
 void
-outbox_aside_expired(OutboxAside *aside, const OutboxEvent *event)
+outbox_parked_writer_expired(OutboxParkedWriter *aside,
+							 const OutboxEvent *event)
 {
 	Datum values[PARKED_COLUMNS] = {0};
 	bool nulls[PARKED_COLUMNS] = {0};
@@ -218,26 +222,26 @@ outbox_aside_expired(OutboxAside *aside, const OutboxEvent *event)
 
 /* Is it enough for one transaction? */
 bool
-outbox_aside_is_full(const OutboxAside *aside)
+outbox_parked_writer_is_full(const OutboxParkedWriter *aside)
 {
 	return aside->bytes >= PAGE_BYTES;
 }
 
 /* Writes what is left; the transaction must end next. */
 void
-outbox_aside_write(OutboxAside *aside)
+outbox_parked_writer_write(OutboxParkedWriter *aside)
 {
 	if (aside->writer != NULL)
-		outbox_rows_end(aside->writer);
+		outbox_table_writer_end(aside->writer);
 	aside->writer = NULL;
 }
 
 /* The transaction has been committed. */
 void
-outbox_aside_tell(const OutboxAside *aside)
+outbox_parked_writer_report(const OutboxParkedWriter *aside)
 {
 	if (aside->waiting > 0)
-		outbox_blocks_count(aside->waiting);
+		outbox_blocked_keys_count(aside->waiting);
 	if (aside->dead > 0)
-		outbox_deadletter_added();
+		outbox_dead_letter_copies_added();
 }

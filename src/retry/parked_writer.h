@@ -12,22 +12,26 @@
 #include "store/table_writer.h"
 
 /* Those of one page; it begins as zeros, but for the relay */
-typedef struct OutboxAside
+typedef struct OutboxParkedWriter
 {
 	const char *relay;
-	OutboxRowWriter *writer; /* NULL: nothing to be written */
+	OutboxTableWriter *writer; /* NULL: nothing to be written */
 	Size bytes;
 	int waiting; /* queued or retrying */
 	int dead;
-} OutboxAside;
+} OutboxParkedWriter;
 
-extern void outbox_aside_queue(OutboxAside *aside, const OutboxEvent *event);
-extern bool outbox_aside_suspect(OutboxAside *aside, const OutboxEvent *event);
-extern void outbox_aside_failed(OutboxAside *aside, const OutboxEvent *event,
-								const OutboxParkReason *reason);
-extern void outbox_aside_expired(OutboxAside *aside, const OutboxEvent *event);
-extern bool outbox_aside_is_full(const OutboxAside *aside);
-extern void outbox_aside_write(OutboxAside *aside);
-extern void outbox_aside_tell(const OutboxAside *aside);
+extern void outbox_parked_writer_queue(OutboxParkedWriter *aside,
+									   const OutboxEvent *event);
+extern bool outbox_parked_writer_suspect(OutboxParkedWriter *aside,
+										 const OutboxEvent *event);
+extern void outbox_parked_writer_failed(OutboxParkedWriter *aside,
+										const OutboxEvent *event,
+										const OutboxParkReason *reason);
+extern void outbox_parked_writer_expired(OutboxParkedWriter *aside,
+										 const OutboxEvent *event);
+extern bool outbox_parked_writer_is_full(const OutboxParkedWriter *aside);
+extern void outbox_parked_writer_write(OutboxParkedWriter *aside);
+extern void outbox_parked_writer_report(const OutboxParkedWriter *aside);
 
 #endif /* OUTBOX_PARKED_WRITER_H */

@@ -55,12 +55,12 @@
 #define HELD_EVENTS_MS   1000
 
 static const char *relay;
-static OutboxRoundKind last_kind = OUTBOX_ROUND_TOGETHER;
+static OutboxRetryBatchKind last_kind = OUTBOX_RETRY_BATCH_TOGETHER;
 /* What became of the rows that have been read */
 static int sent = 0;
 static bool beyond = false; /* the block's next event needs no solitude */
 static bool held = false;   /* others have locked some ... */
-static OutboxBlockEntry *held_events = NULL; /* ... that block no other */
+static OutboxBlockedKey *held_events = NULL; /* ... that block no other */
 static TimestampTz not_before = 0;
 static TimestampTz next_due = 0; /* of all blocks; 0 = look */
 static uint32 next_due_of = 0;   /* the blocks as they were then */
@@ -71,13 +71,13 @@ outbox_retry_init(OutboxDatabase *database, const char *relay_name,
 				  const OutboxSinkApi *sink_api)
 {
 	relay = relay_name;
-	outbox_blocks_init(database, relay_name);
-	outbox_round_init(database, relay_name, sink_api);
+	outbox_blocked_keys_init(database, relay_name);
+	outbox_retry_batch_init(database, relay_name, sink_api);
 }
 
 /* When a block can be tried */
 static TimestampTz
-due_at(const OutboxBlockEntry *entry)
+due_at(const OutboxBlockedKey *entry)
 {
 	if (entry->open || entry->alone_upto > 0)
 		return entry->not_before;
@@ -87,14 +87,14 @@ due_at(const OutboxBlockEntry *entry)
 /* Do the events of an open block go alone, as others of its topic are
  * refused? */
 static bool
-goes_alone(const OutboxBlockEntry *entry)
+goes_alone(const OutboxBlockedKey *entry)
 {
 	return entry->block.scope == OUTBOX_BLOCK_KEY && entry->open &&
 		   outbox_topic_goes_alone(entry->block.topic);
 }
 
 static bool
-wants_alone(const OutboxBlockEntry *entry, TimestampTz now)
+wants_alone(const OutboxBlockedKey *entry, TimestampTz now)
 {
 	if (entry->alone_upto > 0 || goes_alone(entry))
 		return entry->not_before <= now;
@@ -106,7 +106,7 @@ wants_alone(const OutboxBlockEntry *entry, TimestampTz now)
 }
 
 static bool
-wants_together(const OutboxBlockEntry *entry, TimestampTz now)
+wants_together(const OutboxBlockedKey *entry, TimestampTz now)
 {
 	return entry->open && entry->not_before <= now && !goes_alone(entry) &&
 		   (entry->alone_upto == 0 ||
@@ -119,17 +119,17 @@ wants_together(const OutboxBlockEntry *entry, TimestampTz now)
  * there are others.
  */
 static int
-find_due(OutboxBlockEntry **due, bool *together)
+find_due(OutboxBlockedKey **due, bool *together)
 {
 	static int skip = 0;
 	HASH_SEQ_STATUS scan;
-	OutboxBlockEntry *entry;
+	OutboxBlockedKey *entry;
 	TimestampTz now = GetCurrentTimestamp();
 	int found = 0;
 	int count = 0;
 
 	*together = false;
-	outbox_blocks_scan(&scan);
+	outbox_blocked_keys_scan(&scan);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 	{
 		entry->failed = false;
@@ -152,7 +152,7 @@ find_due(OutboxBlockEntry **due, bool *together)
  * has expired and was locked when it should have become a dead letter.
  */
 static bool
-must_wait(const OutboxEvent *event, OutboxBlockEntry *entry)
+must_wait(const OutboxEvent *event, OutboxBlockedKey *entry)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
@@ -198,7 +198,7 @@ is_all_held(void)
 static bool
 send_alone(const OutboxEvent *event, void *arg)
 {
-	OutboxBlockEntry *entry = arg;
+	OutboxBlockedKey *entry = arg;
 
 	if (entry->open && entry->block.scope == OUTBOX_BLOCK_KEY &&
 		!goes_alone(entry) && event->id > entry->alone_upto)
@@ -210,15 +210,16 @@ send_alone(const OutboxEvent *event, void *arg)
 	if (must_wait(event, entry))
 		return entry->block.scope == OUTBOX_BLOCK_EVENT;
 	sent++;
-	return outbox_round_send(event, entry) && outbox_round_room() > 0;
+	return outbox_retry_batch_send(event, entry) &&
+		   outbox_retry_batch_room() > 0;
 }
 
 static OutboxStoreStatus
-begin_alone(OutboxBlockEntry **due, int count)
+begin_alone(OutboxBlockedKey **due, int count)
 {
-	for (int i = 0; i < count && outbox_round_room() > 0; i++)
+	for (int i = 0; i < count && outbox_retry_batch_room() > 0; i++)
 	{
-		OutboxBlockEntry *entry = due[i];
+		OutboxBlockedKey *entry = due[i];
 		int limit = 1;
 		OutboxStoreStatus status;
 		uint64 rows;
@@ -232,10 +233,11 @@ begin_alone(OutboxBlockEntry **due, int count)
 									limit, send_alone, entry, &rows);
 		if (status != OUTBOX_STORE_OK)
 			return status;
-		if (!is_all_held() && rows == 0 && !beyond && outbox_round_room() > 0)
+		if (!is_all_held() && rows == 0 && !beyond &&
+			outbox_retry_batch_room() > 0)
 		{
 			entry->alone_upto = 0;
-			outbox_blocks_reload();
+			outbox_blocked_keys_reload();
 		}
 	}
 	return OUTBOX_STORE_OK;
@@ -245,7 +247,7 @@ begin_alone(OutboxBlockEntry **due, int count)
 static bool
 send_together(const OutboxEvent *event, void *arg)
 {
-	OutboxBlockEntry *entry = outbox_blocks_find(event);
+	OutboxBlockedKey *entry = outbox_blocked_keys_find(event);
 	TimestampTz *now = arg;
 
 	if (entry == NULL || !wants_together(entry, *now))
@@ -256,7 +258,8 @@ send_together(const OutboxEvent *event, void *arg)
 	if (must_wait(event, entry))
 		return true;
 	sent++;
-	return outbox_round_send(event, entry) && outbox_round_room() > 0;
+	return outbox_retry_batch_send(event, entry) &&
+		   outbox_retry_batch_room() > 0;
 }
 
 static OutboxStoreStatus
@@ -268,8 +271,9 @@ begin_together(void)
 	begin_reading();
 	status = outbox_parked_read_all(relay, send_together, &now);
 	/* nothing is left of what was open */
-	if (status == OUTBOX_STORE_OK && !is_all_held() && outbox_round_is_empty())
-		outbox_blocks_reload();
+	if (status == OUTBOX_STORE_OK && !is_all_held() &&
+		outbox_retry_batch_is_empty())
+		outbox_blocked_keys_reload();
 	return status;
 }
 
@@ -277,7 +281,7 @@ begin_together(void)
 static OutboxStoreStatus
 begin_round(const OutboxSinkConfig *config)
 {
-	OutboxBlockEntry *due[ROUND_BLOCKS];
+	OutboxBlockedKey *due[ROUND_BLOCKS];
 	bool together;
 	int count = find_due(due, &together);
 	OutboxStoreStatus status;
@@ -285,14 +289,14 @@ begin_round(const OutboxSinkConfig *config)
 	next_due = 0;
 	if (count == 0 && !together)
 		return OUTBOX_STORE_OK;
-	if (count == 0 || (together && last_kind == OUTBOX_ROUND_ALONE))
-		last_kind = OUTBOX_ROUND_TOGETHER;
+	if (count == 0 || (together && last_kind == OUTBOX_RETRY_BATCH_ALONE))
+		last_kind = OUTBOX_RETRY_BATCH_TOGETHER;
 	else
-		last_kind = OUTBOX_ROUND_ALONE;
-	outbox_round_begin(last_kind, config);
-	status = last_kind == OUTBOX_ROUND_ALONE ? begin_alone(due, count)
-											 : begin_together();
-	outbox_round_sent();
+		last_kind = OUTBOX_RETRY_BATCH_ALONE;
+	outbox_retry_batch_begin(last_kind, config);
+	status = last_kind == OUTBOX_RETRY_BATCH_ALONE ? begin_alone(due, count)
+												   : begin_together();
+	outbox_retry_batch_sent();
 	return status;
 }
 
@@ -301,24 +305,24 @@ static OutboxStoreStatus
 bury_condemned(void)
 {
 	const char *error;
-	uint64 id = outbox_life_condemned(OUTBOX_LANE_PARKED);
+	uint64 id = outbox_crash_note_condemned(OUTBOX_LANE_PARKED);
 	bool by_signal = (id != 0);
 	OutboxStoreStatus status;
 
 	if (by_signal)
-		error = OUTBOX_LIFE_ERROR;
+		error = OUTBOX_CRASH_NOTE_ERROR;
 	else if (outbox_on_failure != OUTBOX_ON_FAILURE_HALT)
 		id = outbox_guard_condemned(OUTBOX_TASK_RETRY, &error);
 	if (id == 0)
 		return OUTBOX_STORE_OK;
-	status = outbox_bury_parked(relay, id, error, by_signal);
+	status = outbox_to_dead_letter_parked(relay, id, error, by_signal);
 	if (status != OUTBOX_STORE_OK)
 		return status;
 	if (by_signal)
-		outbox_life_acquit();
+		outbox_crash_note_acquit();
 	else
 		outbox_guard_acquit(OUTBOX_TASK_RETRY);
-	outbox_blocks_reload();
+	outbox_blocked_keys_reload();
 	return OUTBOX_STORE_OK;
 }
 
@@ -327,14 +331,14 @@ step(const OutboxSinkConfig *config, uint64 position, bool *progress)
 {
 	OutboxStoreStatus status;
 
-	if (outbox_round_is_under_way())
+	if (outbox_retry_batch_is_under_way())
 	{
 		bool sink_ended;
 
-		if (outbox_round_is_waiting())
+		if (outbox_retry_batch_is_waiting())
 			return OUTBOX_STORE_OK;
 		*progress = true;
-		status = outbox_round_end(position, &sink_ended);
+		status = outbox_retry_batch_end(position, &sink_ended);
 		if (status != OUTBOX_STORE_OK)
 			return status;
 		next_due = 0;
@@ -345,20 +349,20 @@ step(const OutboxSinkConfig *config, uint64 position, bool *progress)
 	status = bury_condemned();
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	if (!outbox_blocks_is_loaded())
+	if (!outbox_blocked_keys_is_loaded())
 	{
 		*progress = true;
 		next_due = 0;
-		return outbox_blocks_load();
+		return outbox_blocked_keys_load();
 	}
 	if (outbox_held_next(OUTBOX_HELD_DELIVERED) <= GetCurrentTimestamp())
 		return outbox_held_note_again(OUTBOX_HELD_DELIVERED, relay, position);
-	if (!outbox_blocks_any() || outbox_retry_timeout_ms() != 0)
+	if (!outbox_blocked_keys_any() || outbox_retry_timeout_ms() != 0)
 		return OUTBOX_STORE_OK;
-	if (outbox_expired_next() <= GetCurrentTimestamp())
+	if (outbox_expiry_next() <= GetCurrentTimestamp())
 	{
 		*progress = true;
-		return outbox_expired_bury(relay);
+		return outbox_expiry_to_dead_letters(relay);
 	}
 	*progress = true;
 	return begin_round(config);
@@ -374,7 +378,7 @@ outbox_retry_run(const OutboxSinkConfig *config, uint64 position,
 {
 	OutboxStoreStatus status;
 
-	if (outbox_round_poll())
+	if (outbox_retry_batch_poll())
 		*progress = true;
 	if (GetCurrentTimestamp() < not_before)
 		return OUTBOX_STORE_OK;
@@ -390,13 +394,13 @@ static TimestampTz
 find_next_due(void)
 {
 	HASH_SEQ_STATUS scan;
-	OutboxBlockEntry *entry;
+	OutboxBlockedKey *entry;
 	TimestampTz next = DT_NOEND;
 
-	outbox_blocks_scan(&scan);
+	outbox_blocked_keys_scan(&scan);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 		next = Min(next, due_at(entry));
-	next_due_of = outbox_blocks_generation();
+	next_due_of = outbox_blocked_keys_generation();
 	return Max(next, 1);
 }
 
@@ -407,20 +411,22 @@ outbox_retry_timeout_ms(void)
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz next;
 
-	if (outbox_round_is_under_way())
-		return outbox_round_timeout_ms();
+	if (outbox_retry_batch_is_under_way())
+		return outbox_retry_batch_timeout_ms();
 	/* until it is known what is blocked, the stream waits, too */
-	if (!outbox_blocks_is_loaded())
+	if (!outbox_blocked_keys_is_loaded())
 		next = not_before;
 	else
 	{
 		next = outbox_held_next(OUTBOX_HELD_DELIVERED);
 		/* no round begins that may have more to remember than there is room */
-		if (outbox_blocks_any() && outbox_held_room(OUTBOX_HELD_DELIVERED) > 0)
+		if (outbox_blocked_keys_any() &&
+			outbox_held_room(OUTBOX_HELD_DELIVERED) > 0)
 		{
-			if (next_due == 0 || next_due_of != outbox_blocks_generation())
+			if (next_due == 0 ||
+				next_due_of != outbox_blocked_keys_generation())
 				next_due = find_next_due();
-			next = Min(next, Min(next_due, outbox_expired_next()));
+			next = Min(next, Min(next_due, outbox_expiry_next()));
 		}
 		if (next == DT_NOEND)
 			return -1;
@@ -439,19 +445,19 @@ outbox_retry_drain(uint64 position, long grace_ms)
 	TimestampTz deadline =
 		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), grace_ms);
 
-	while (outbox_round_is_under_way())
+	while (outbox_retry_batch_is_under_way())
 	{
 		bool sink_ended;
 		long left;
 
-		outbox_round_poll();
+		outbox_retry_batch_poll();
 		/* tables may be locked for a moment */
-		if (outbox_round_is_answered() &&
-			outbox_round_end(position, &sink_ended) != OUTBOX_STORE_BUSY)
+		if (outbox_retry_batch_is_answered() &&
+			outbox_retry_batch_end(position, &sink_ended) != OUTBOX_STORE_BUSY)
 			break;
 		left =
 			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
-		if (left <= 0 || outbox_stop_cuts_short(grace_ms))
+		if (left <= 0 || outbox_shutdown_cuts_short(grace_ms))
 			return;
 		outbox_wait_answers(Min(left, 100), OUTBOX_WAIT_RELAY_DRAIN);
 	}
@@ -462,5 +468,5 @@ outbox_retry_drain(uint64 position, long grace_ms)
 void
 outbox_retry_close(void)
 {
-	outbox_round_close();
+	outbox_retry_batch_close();
 }

@@ -42,8 +42,8 @@
 static OutboxDatabase *db;
 static const char *relay;
 static const OutboxSinkApi *api;
-static OutboxSink *sinks[OUTBOX_ROUND_KINDS];
-static OutboxRoundKind kind; /* of the round under way */
+static OutboxSink *sinks[OUTBOX_RETRY_BATCH_KINDS];
+static OutboxRetryBatchKind kind; /* of the round under way */
 static bool sink_ended = false;
 static TimestampTz ended_at = 0;
 static TimestampTz purged_at = 0;
@@ -52,17 +52,17 @@ static OutboxAttempt *attempts_made = NULL; /* NULL = no round under way */
 static int attempt_count = 0;
 static int attempt_limit = 0;
 static int64 bytes_left = 0; /* of memory for the events of the round */
-static int unanswered = 0;
+static int in_flight = 0;
 static uint64 first_tag = 0; /* tag of attempts_made[0] */
 static uint32 rounds = 0;
 static TimestampTz began_at = 0;
-static TimestampTz answered_at = 0; /* the last answer of this round */
-static TimestampTz asked_at = 0;    /* about topics */
+static TimestampTz last_result_at = 0; /* the last answer of this round */
+static TimestampTz asked_at = 0;       /* about topics */
 
 /* Called once, when the relay has attached. */
 void
-outbox_round_init(OutboxDatabase *database, const char *relay_name,
-				  const OutboxSinkApi *sink_api)
+outbox_retry_batch_init(OutboxDatabase *database, const char *relay_name,
+						const OutboxSinkApi *sink_api)
 {
 	db = database;
 	relay = relay_name;
@@ -73,15 +73,16 @@ outbox_round_init(OutboxDatabase *database, const char *relay_name,
 
 /* Begins a round, which is over at once if nothing is sent. */
 void
-outbox_round_begin(OutboxRoundKind round_kind, const OutboxSinkConfig *config)
+outbox_retry_batch_begin(OutboxRetryBatchKind round_kind,
+						 const OutboxSinkConfig *config)
 {
 	OutboxSinkConfig mine = *config;
 	char error[OUTBOX_SINK_ERROR_MAX];
 
 	kind = round_kind;
 	rounds++;
-	mine.batch_bytes = (kind == OUTBOX_ROUND_ALONE) ? 1 : 0;
-	mine.keys_once = (kind == OUTBOX_ROUND_ALONE);
+	mine.batch_bytes = (kind == OUTBOX_RETRY_BATCH_ALONE) ? 1 : 0;
+	mine.keys_once = (kind == OUTBOX_RETRY_BATCH_ALONE);
 	if (sinks[kind] == NULL)
 		sinks[kind] = api->open(&mine, error);
 	if (sinks[kind] == NULL)
@@ -94,28 +95,28 @@ outbox_round_begin(OutboxRoundKind round_kind, const OutboxSinkConfig *config)
 	attempts_made = MemoryContextAllocZero(
 		round_context, ROUND_EVENTS * sizeof(OutboxAttempt));
 	attempt_count = 0;
-	attempt_limit = outbox_life_is_careful()
+	attempt_limit = outbox_crash_note_is_careful()
 						? 1
 						: Min(ROUND_EVENTS, config->window_events);
 	attempt_limit =
 		Min(attempt_limit, outbox_held_room(OUTBOX_HELD_DELIVERED));
 	bytes_left = (int64) config->window_size_kb * 1024 / ROUND_SHARE;
-	unanswered = 0;
+	in_flight = 0;
 	sink_ended = false;
-	began_at = answered_at = asked_at = GetCurrentTimestamp();
+	began_at = last_result_at = asked_at = GetCurrentTimestamp();
 }
 
 /* How many more events the round takes; none after one was not accepted,
  * unless there is no other of its key */
 int
-outbox_round_room(void)
+outbox_retry_batch_room(void)
 {
 	OutboxAttemptState state = OUTBOX_ATTEMPT_SENT;
 
 	if (attempt_count > 0)
 		state = attempts_made[attempt_count - 1].state;
 	if (state != OUTBOX_ATTEMPT_SENT &&
-		(state != OUTBOX_ATTEMPT_FAILED || kind != OUTBOX_ROUND_ALONE))
+		(state != OUTBOX_ATTEMPT_FAILED || kind != OUTBOX_RETRY_BATCH_ALONE))
 		return 0;
 	return attempt_limit - attempt_count;
 }
@@ -141,10 +142,10 @@ send(OutboxRecord *record, const OutboxEvent *event, OutboxFailure *failure,
 		*failure = OUTBOX_FAILURE_INVALID;
 		return OUTBOX_SINK_REFUSED;
 	}
-	if (record->bytes > bytes_left && unanswered > 0)
+	if (record->bytes > bytes_left && in_flight > 0)
 		return OUTBOX_SINK_FULL;
 	bytes_left -= record->bytes;
-	outbox_life_note(OUTBOX_LANE_PARKED, event->id);
+	outbox_crash_note_note(OUTBOX_LANE_PARKED, event->id);
 	return api->publish(sinks[kind], record, failure, error);
 }
 
@@ -153,7 +154,7 @@ send(OutboxRecord *record, const OutboxEvent *event, OutboxFailure *failure,
  * not accepted: then what comes behind it must wait, too.
  */
 bool
-outbox_round_send(const OutboxEvent *event, OutboxBlockEntry *entry)
+outbox_retry_batch_send(const OutboxEvent *event, OutboxBlockedKey *entry)
 {
 	OutboxAttempt *attempt = &attempts_made[attempt_count];
 	OutboxRecord record;
@@ -170,7 +171,7 @@ outbox_round_send(const OutboxEvent *event, OutboxBlockEntry *entry)
 	{
 		case OUTBOX_SINK_ACCEPTED:
 			attempt->state = OUTBOX_ATTEMPT_SENT;
-			unanswered++;
+			in_flight++;
 			break;
 		case OUTBOX_SINK_REFUSED:
 			attempt->state = OUTBOX_ATTEMPT_FAILED;
@@ -188,21 +189,21 @@ outbox_round_send(const OutboxEvent *event, OutboxBlockEntry *entry)
 }
 
 bool
-outbox_round_is_under_way(void)
+outbox_retry_batch_is_under_way(void)
 {
 	return attempts_made != NULL;
 }
 
 bool
-outbox_round_is_empty(void)
+outbox_retry_batch_is_empty(void)
 {
 	return attempt_count == 0;
 }
 
 bool
-outbox_round_is_answered(void)
+outbox_retry_batch_is_answered(void)
 {
-	return unanswered == 0;
+	return in_flight == 0;
 }
 
 /* The fate of one event */
@@ -218,8 +219,8 @@ take_answer(const OutboxSinkEvent *event)
 	if (attempt->state != OUTBOX_ATTEMPT_SENT)
 		return;
 
-	unanswered--;
-	answered_at = GetCurrentTimestamp();
+	in_flight--;
+	last_result_at = GetCurrentTimestamp();
 	if (event->type == OUTBOX_SINK_DELIVERED)
 		attempt->state = OUTBOX_ATTEMPT_DELIVERED;
 	else if (event->type == OUTBOX_SINK_PURGED)
@@ -233,7 +234,7 @@ take_answer(const OutboxSinkEvent *event)
 		attempt->uncounted = false;
 		/* what is behind it, of its key or topic, must not be sent by this
 		 * sink: nothing of that key is, or the sink gives the topic back */
-		if (kind != OUTBOX_ROUND_ALONE &&
+		if (kind != OUTBOX_RETRY_BATCH_ALONE &&
 			event->failure != OUTBOX_FAILURE_TOPIC)
 			end_sink();
 	}
@@ -249,12 +250,12 @@ is_silent(void)
 
 /* Takes in what the sinks have to tell. Returns whether there was anything. */
 bool
-outbox_round_poll(void)
+outbox_retry_batch_poll(void)
 {
 	OutboxSinkEvent event;
 	bool any = false;
 
-	for (int i = 0; i < OUTBOX_ROUND_KINDS; i++)
+	for (int i = 0; i < OUTBOX_RETRY_BATCH_KINDS; i++)
 	{
 		while (sinks[i] != NULL && api->poll(sinks[i], &event))
 		{
@@ -272,14 +273,14 @@ outbox_round_poll(void)
 					break;
 				case OUTBOX_SINK_TOPIC:
 					if (attempts_made != NULL && i == (int) kind)
-						outbox_attempt_blame(attempts_made, attempt_count,
-											 &event, is_silent());
+						outbox_retry_outcome_blame(
+							attempts_made, attempt_count, &event, is_silent());
 					break;
 				case OUTBOX_SINK_LOST:
 				case OUTBOX_SINK_UNREACHABLE:
 					break; /* the stream's sink tells the same */
 				case OUTBOX_SINK_LOG:
-					outbox_liblog(event.log_level, event.message);
+					outbox_client_log(event.log_level, event.message);
 					break;
 			}
 		}
@@ -315,9 +316,9 @@ ask_topics(bool blocked)
  * there may be no answer to them, or a late one.
  */
 void
-outbox_round_sent(void)
+outbox_retry_batch_sent(void)
 {
-	if (kind == OUTBOX_ROUND_ALONE)
+	if (kind == OUTBOX_RETRY_BATCH_ALONE)
 		ask_topics(true);
 }
 
@@ -326,11 +327,11 @@ outbox_round_sent(void)
  * if the stream waits until the blocks can be read again, it has to.
  */
 bool
-outbox_round_is_waiting(void)
+outbox_retry_batch_is_waiting(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (unanswered == 0)
+	if (in_flight == 0)
 		return false;
 	if (sink_ended)
 	{
@@ -344,11 +345,12 @@ outbox_round_is_waiting(void)
 		return true;
 	}
 	/* only so can they be taken back, and not while others are under way */
-	if (outbox_attempt_all_blamed(attempts_made, attempt_count))
+	if (outbox_retry_outcome_all_blamed(attempts_made, attempt_count))
 		end_sink();
-	if (!TimestampDifferenceExceeds(Max(answered_at, asked_at), now, STUCK_MS))
+	if (!TimestampDifferenceExceeds(Max(last_result_at, asked_at), now,
+									STUCK_MS))
 		return true;
-	if (outbox_blocks_is_loaded() && outbox_expired_next() > now)
+	if (outbox_blocked_keys_is_loaded() && outbox_expiry_next() > now)
 		ask_topics(false);
 	else
 		end_sink();
@@ -357,14 +359,14 @@ outbox_round_is_waiting(void)
 
 /* How long there is nothing to do but to take in answers */
 long
-outbox_round_timeout_ms(void)
+outbox_retry_batch_timeout_ms(void)
 {
 	/* after an error, or locked tables, it is to be ended soon */
-	return sink_ended || unanswered == 0 ? PURGE_EVERY_MS : STUCK_MS;
+	return sink_ended || in_flight == 0 ? PURGE_EVERY_MS : STUCK_MS;
 }
 
 static void
-close_sink(OutboxRoundKind which)
+close_sink(OutboxRetryBatchKind which)
 {
 	OutboxSink *old = sinks[which];
 
@@ -378,7 +380,7 @@ close_sink(OutboxRoundKind which)
  * of the store the round is still under way, and goes on from there.
  */
 OutboxStoreStatus
-outbox_round_end(uint64 position, bool *ended)
+outbox_retry_batch_end(uint64 position, bool *ended)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(round_context);
 	OutboxStoreStatus status;
@@ -390,16 +392,16 @@ outbox_round_end(uint64 position, bool *ended)
 			attempts_made[i].error != NULL)
 			attempts_made[i].state = OUTBOX_ATTEMPT_FAILED;
 	}
-	outbox_attempt_judge(attempts_made, attempt_count, rounds,
-						 kind == OUTBOX_ROUND_ALONE);
-	status = outbox_attempt_note_deliveries(db, relay, attempts_made,
-											attempt_count, position);
+	outbox_retry_outcome_judge(attempts_made, attempt_count, rounds,
+							   kind == OUTBOX_RETRY_BATCH_ALONE);
+	status = outbox_retry_outcome_note_deliveries(db, relay, attempts_made,
+												  attempt_count, position);
 
-	if (status == OUTBOX_STORE_OK && kind == OUTBOX_ROUND_TOGETHER)
-		outbox_attempt_suspect(attempts_made, attempt_count);
+	if (status == OUTBOX_STORE_OK && kind == OUTBOX_RETRY_BATCH_TOGETHER)
+		outbox_retry_outcome_suspect(attempts_made, attempt_count);
 	if (status == OUTBOX_STORE_OK)
-		status = outbox_attempt_note_failures(db, relay, attempts_made,
-											  attempt_count);
+		status = outbox_retry_outcome_note_failures(db, relay, attempts_made,
+													attempt_count);
 	MemoryContextSwitchTo(old_context);
 	*ended = false;
 	if (status != OUTBOX_STORE_OK)
@@ -413,10 +415,10 @@ outbox_round_end(uint64 position, bool *ended)
 
 /* Closes the sinks. What has no answer stays parked. */
 void
-outbox_round_close(void)
+outbox_retry_batch_close(void)
 {
 	attempts_made = NULL;
-	unanswered = 0;
-	for (int i = 0; i < OUTBOX_ROUND_KINDS; i++)
+	in_flight = 0;
+	for (int i = 0; i < OUTBOX_RETRY_BATCH_KINDS; i++)
 		close_sink(i);
 }

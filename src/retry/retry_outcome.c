@@ -47,7 +47,7 @@ note_failure(OutboxDatabase *db, const char *relay, OutboxAttempt *attempt)
 	uint64 buried;
 
 	reason.blocking = (outbox_on_failure != OUTBOX_ON_FAILURE_SKIP);
-	outbox_status_error(db, attempt->error);
+	outbox_relay_state_error(db, attempt->error);
 	switch (attempt->failure)
 	{
 		case OUTBOX_FAILURE_CLUSTER:
@@ -68,17 +68,17 @@ note_failure(OutboxDatabase *db, const char *relay, OutboxAttempt *attempt)
 			}
 			if (!outbox_backoff_is_last(reason.attempts))
 				break;
-			outbox_deadletter_added();
-			return outbox_parked_bury_topic(relay, attempt->topic,
-											attempt->error, &buried);
+			outbox_dead_letter_copies_added();
+			return outbox_parked_topic_to_dead_letters(
+				relay, attempt->topic, attempt->error, &buried);
 		case OUTBOX_FAILURE_EVENT:
 			reason.dead = outbox_backoff_is_last(reason.attempts);
 			break;
 	}
 	if (reason.dead)
 	{
-		outbox_deadletter_added();
-		outbox_liblog_event(attempt->id, true, attempt->error);
+		outbox_dead_letter_copies_added();
+		outbox_client_log_event(attempt->id, true, attempt->error);
 	}
 	reason.next_attempt = outbox_backoff_next(reason.attempts);
 	return outbox_parked_failed(relay, attempt->id, &reason);
@@ -121,8 +121,8 @@ blame(OutboxAttempt *attempt, const OutboxSinkEvent *answer, bool silent)
  * the sink has given them back.
  */
 void
-outbox_attempt_blame(OutboxAttempt *attempts, int count,
-					 const OutboxSinkEvent *answer, bool silent)
+outbox_retry_outcome_blame(OutboxAttempt *attempts, int count,
+						   const OutboxSinkEvent *answer, bool silent)
 {
 	for (int i = 0; i < count; i++)
 	{
@@ -136,7 +136,7 @@ outbox_attempt_blame(OutboxAttempt *attempts, int count,
 
 /* Is there nothing but blame to be waited for? */
 bool
-outbox_attempt_all_blamed(const OutboxAttempt *attempts, int count)
+outbox_retry_outcome_all_blamed(const OutboxAttempt *attempts, int count)
 {
 	for (int i = 0; i < count; i++)
 	{
@@ -152,8 +152,8 @@ outbox_attempt_all_blamed(const OutboxAttempt *attempts, int count)
  * counted; alone says that each event was alone in its batch.
  */
 void
-outbox_attempt_judge(const OutboxAttempt *attempts, int count, uint32 round,
-					 bool alone)
+outbox_retry_outcome_judge(const OutboxAttempt *attempts, int count,
+						   uint32 round, bool alone)
 {
 	for (int i = 0; i < count; i++)
 	{
@@ -172,7 +172,7 @@ outbox_attempt_judge(const OutboxAttempt *attempts, int count, uint32 round,
  * the culprit. Nothing is counted, and each is tried again, alone.
  */
 void
-outbox_attempt_suspect(OutboxAttempt *attempts, int count)
+outbox_retry_outcome_suspect(OutboxAttempt *attempts, int count)
 {
 	int refused = 0;
 
@@ -182,7 +182,7 @@ outbox_attempt_suspect(OutboxAttempt *attempts, int count)
 		return;
 	for (int i = 0; i < count; i++)
 	{
-		OutboxBlockEntry *entry = attempts[i].entry;
+		OutboxBlockedKey *entry = attempts[i].entry;
 
 		if (!is_own_fault(&attempts[i]))
 			continue;
@@ -206,13 +206,13 @@ pass_over_topic(OutboxAttempt *attempts, int count, const char *topic)
 
 /* Writes down what has failed, and closes the blocks. */
 OutboxStoreStatus
-outbox_attempt_note_failures(OutboxDatabase *db, const char *relay,
-							 OutboxAttempt *attempts, int count)
+outbox_retry_outcome_note_failures(OutboxDatabase *db, const char *relay,
+								   OutboxAttempt *attempts, int count)
 {
 	for (int i = 0; i < count; i++)
 	{
 		OutboxAttempt *attempt = &attempts[i];
-		OutboxBlockEntry *entry = attempt->entry;
+		OutboxBlockedKey *entry = attempt->entry;
 		bool first = !entry->failed;
 		OutboxStoreStatus status = OUTBOX_STORE_OK;
 
@@ -242,7 +242,7 @@ outbox_attempt_note_failures(OutboxDatabase *db, const char *relay,
 			return status;
 		if (attempt->failure != OUTBOX_FAILURE_CLUSTER &&
 			attempt->failure != OUTBOX_FAILURE_LOGIN)
-			outbox_blocks_reload();
+			outbox_blocked_keys_reload();
 		entry->failed = true;
 		attempt->state = OUTBOX_ATTEMPT_RETURNED;
 	}
@@ -251,9 +251,9 @@ outbox_attempt_note_failures(OutboxDatabase *db, const char *relay,
 
 /* Removes what has been delivered from outbox.parked. */
 OutboxStoreStatus
-outbox_attempt_note_deliveries(OutboxDatabase *db, const char *relay,
-							   OutboxAttempt *attempts, int count,
-							   uint64 position)
+outbox_retry_outcome_note_deliveries(OutboxDatabase *db, const char *relay,
+									 OutboxAttempt *attempts, int count,
+									 uint64 position)
 {
 	uint64 *ids = palloc((count + 1) * sizeof(uint64));
 	OutboxStoreStatus status;
@@ -267,10 +267,10 @@ outbox_attempt_note_deliveries(OutboxDatabase *db, const char *relay,
 		if (attempts[i].entry->block.scope != OUTBOX_BLOCK_TOPIC)
 			continue;
 		/* the topic can be written to: what is left is blocked by keys */
-		status = outbox_parked_heal_topic(relay, attempts[i].topic);
+		status = outbox_parked_unblock_topic(relay, attempts[i].topic);
 		if (status != OUTBOX_STORE_OK)
 			return status;
-		outbox_blocks_reload();
+		outbox_blocked_keys_reload();
 	}
 	if (delivered == 0)
 		return OUTBOX_STORE_OK;
@@ -281,7 +281,7 @@ outbox_attempt_note_deliveries(OutboxDatabase *db, const char *relay,
 
 	for (int i = 0; i < count; i++)
 	{
-		OutboxBlockEntry *entry = attempts[i].entry;
+		OutboxBlockedKey *entry = attempts[i].entry;
 
 		if (attempts[i].state != OUTBOX_ATTEMPT_DELIVERED)
 			continue;
@@ -294,6 +294,6 @@ outbox_attempt_note_deliveries(OutboxDatabase *db, const char *relay,
 		attempts[i].state = OUTBOX_ATTEMPT_RETURNED;
 	}
 	pg_atomic_fetch_add_u64(&db->published, delivered);
-	outbox_blocks_count(-delivered);
+	outbox_blocked_keys_count(-delivered);
 	return OUTBOX_STORE_OK;
 }

@@ -22,7 +22,7 @@ typedef enum OutboxAttemptState
 typedef struct OutboxAttempt
 {
 	uint64 id;
-	OutboxBlockEntry *entry;
+	OutboxBlockedKey *entry;
 	OutboxAttemptState state;
 	int attempts; /* before this one */
 	OutboxFailure failure;
@@ -32,19 +32,19 @@ typedef struct OutboxAttempt
 } OutboxAttempt;
 
 extern OutboxStoreStatus
-outbox_attempt_note_deliveries(OutboxDatabase *db, const char *relay,
-							   OutboxAttempt *attempts, int count,
-							   uint64 position);
-extern void outbox_attempt_blame(OutboxAttempt *attempts, int count,
-								 const OutboxSinkEvent *answer, bool silent);
-extern bool outbox_attempt_all_blamed(const OutboxAttempt *attempts,
-									  int count);
-extern void outbox_attempt_judge(const OutboxAttempt *attempts, int count,
-								 uint32 round, bool alone);
-extern void outbox_attempt_suspect(OutboxAttempt *attempts, int count);
-extern OutboxStoreStatus outbox_attempt_note_failures(OutboxDatabase *db,
-													  const char *relay,
-													  OutboxAttempt *attempts,
-													  int count);
+outbox_retry_outcome_note_deliveries(OutboxDatabase *db, const char *relay,
+									 OutboxAttempt *attempts, int count,
+									 uint64 position);
+extern void outbox_retry_outcome_blame(OutboxAttempt *attempts, int count,
+									   const OutboxSinkEvent *answer,
+									   bool silent);
+extern bool outbox_retry_outcome_all_blamed(const OutboxAttempt *attempts,
+											int count);
+extern void outbox_retry_outcome_judge(const OutboxAttempt *attempts,
+									   int count, uint32 round, bool alone);
+extern void outbox_retry_outcome_suspect(OutboxAttempt *attempts, int count);
+extern OutboxStoreStatus
+outbox_retry_outcome_note_failures(OutboxDatabase *db, const char *relay,
+								   OutboxAttempt *attempts, int count);
 
 #endif /* OUTBOX_RETRY_OUTCOME_H */

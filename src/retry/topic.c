@@ -132,14 +132,14 @@ outbox_topic_parked(OutboxTopic *topic)
 
 /* How many events of such topics the sink still has */
 int
-outbox_topic_failed_unanswered(void)
+outbox_topic_failed_in_flight(void)
 {
 	dlist_iter iter;
 	int count = 0;
 
 	dlist_foreach(iter, &failed)
 	{
-		count += dlist_container(OutboxTopic, node, iter.cur)->unanswered;
+		count += dlist_container(OutboxTopic, node, iter.cur)->in_flight;
 	}
 	return count;
 }
@@ -148,7 +148,7 @@ outbox_topic_failed_unanswered(void)
 bool
 outbox_topic_is_back(const OutboxTopic *topic)
 {
-	return topic->error != NULL && topic->unanswered == 0;
+	return topic->error != NULL && topic->in_flight == 0;
 }
 
 /* Is there such a topic? */
@@ -177,7 +177,7 @@ outbox_topic_forget_window(void)
 	hash_seq_init(&scan, table);
 	while ((topic = hash_seq_search(&scan)) != NULL)
 	{
-		topic->in_window = topic->unanswered = 0;
+		topic->in_window = topic->in_flight = 0;
 		topic->error = NULL;
 		topic->blocked = topic->uncounted = false;
 	}

@@ -17,7 +17,7 @@ typedef struct OutboxTopic
 {
 	char name[OUTBOX_TOPIC_MAX + 1];
 	int in_window;        /* its events that are not done */
-	int unanswered;       /* of these, those that the sink has */
+	int in_flight;        /* of these, those that the sink has */
 	const char *error;    /* why it cannot be written to; NULL = it can */
 	dlist_node node;      /* among those that cannot */
 	bool uncounted;       /* its absence, which may be long, is no attempt */
@@ -42,7 +42,7 @@ extern bool outbox_topic_is_suspect(const char *name);
 extern void outbox_topic_refused_in(const char *name, uint32 round);
 extern void outbox_topic_passed_in(const char *name, uint32 round);
 extern bool outbox_topic_goes_alone(const char *name);
-extern int outbox_topic_failed_unanswered(void);
+extern int outbox_topic_failed_in_flight(void);
 extern bool outbox_topic_is_back(const OutboxTopic *topic);
 extern bool outbox_topic_any_back(void);
 

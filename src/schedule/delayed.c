@@ -152,7 +152,7 @@ move_events(Place from, TimestampTz now)
 	int64 limit = (suspect != 0) ? 1 : move_rows;
 	Datum values[] = {TimestampTzGetDatum(from.due), Int64GetDatum(from.id),
 					  TimestampTzGetDatum(now), Int64GetDatum(limit)};
-	Batch batch = {.columns = outbox_commit_join(true)};
+	Batch batch = {.columns = outbox_xact_join(true)};
 	uint64 moved;
 
 	moved = outbox_store_stream(&statement, values, NULL, emit_event, &batch);
@@ -184,7 +184,8 @@ bury_condemned(const char *relay)
 
 	if (id == 0)
 		return OUTBOX_STORE_OK;
-	status = outbox_bury(relay, OUTBOX_DELAYED_TABLE, id, error, false);
+	status =
+		outbox_to_dead_letter(relay, OUTBOX_DELAYED_TABLE, id, error, false);
 	if (status == OUTBOX_STORE_OK)
 		outbox_guard_acquit(OUTBOX_TASK_DELAYED);
 	return status;

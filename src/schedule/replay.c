@@ -176,7 +176,7 @@ emit_slice(const ReplayJob *job, int64 upto, int64 limit, Slice *slice)
 					  Int64GetDatum(upto), Int64GetDatum(limit)};
 	uint64 count;
 
-	slice->columns = outbox_commit_join(true);
+	slice->columns = outbox_xact_join(true);
 	count = outbox_store_stream(&statement, values, NULL, emit_event, slice);
 	if (count == (uint64) limit)
 		slice->full = true;

@@ -44,7 +44,7 @@ static TimestampTz check_at = 1; /* 0 = there is nothing to look after */
 static int opened_segment = -1;
 static TimestampTz opened_at;
 static TimestampTz passed_at[OUTBOX_SEGMENTS]; /* seen so first; 0 = not yet */
-static bool behind_told = false;
+static bool behind_reported = false;
 
 /* How long a segment is written to */
 static int64
@@ -83,7 +83,7 @@ latest_check(TimestampTz now)
 
 /* Events have been published: there is something to look after. */
 void
-outbox_storage_used(void)
+outbox_retention_used(void)
 {
 	if (outbox_retention_s >= 0)
 		check_not_after(
@@ -92,22 +92,22 @@ outbox_storage_used(void)
 
 /* Settings may have changed. */
 void
-outbox_storage_reload(void)
+outbox_retention_reload(void)
 {
 	check_at = GetCurrentTimestamp();
 }
 
 /* Says once that space cannot be freed because the relay is behind. */
 static void
-tell_behind(bool behind)
+notify_behind(bool behind)
 {
-	if (behind && !behind_told)
+	if (behind && !behind_reported)
 		ereport(WARNING, (errmsg("outbox keeps events for longer than "
 								 "outbox.retention"),
 						  errdetail("Not all of them are published yet."),
 						  errhint("Look at outbox.stat_storage and "
 								  "outbox.stat_relay.")));
-	behind_told = behind;
+	behind_reported = behind;
 }
 
 /* Locks what TRUNCATE will lock, if it is free at once. */
@@ -252,7 +252,7 @@ rotate(OutboxDatabase *db, int current, const OutboxSegmentBounds *bounds)
 	{
 		if (bounds[next].last_id == 0)
 		{
-			outbox_page_set_drained(next, false);
+			outbox_segment_set_drained(next, false);
 			passed_at[next] = 0;
 			outbox_segment_switch(db, next);
 		}
@@ -265,17 +265,17 @@ rotate(OutboxDatabase *db, int current, const OutboxSegmentBounds *bounds)
  * segment_reader.c when all of it is published. False if it is locked.
  */
 static bool
-look_at(int segment, bool is_current, uint64 position,
+inspect(int segment, bool is_current, uint64 position,
 		OutboxSegmentBounds *bounds)
 {
-	bool known = is_current || outbox_page_is_drained(segment);
+	bool known = is_current || outbox_segment_is_drained(segment);
 	/* before it is looked at, with a snapshot that sees the last writers */
 	bool quiet = !known && outbox_segment_is_quiet(segment);
 
 	if (!outbox_segment_bounds(segment, bounds))
 		return false;
 	if (quiet && bounds->last_id <= position)
-		outbox_page_set_drained(segment, true);
+		outbox_segment_set_drained(segment, true);
 	else if (!known)
 		check_not_after(soon(GetCurrentTimestamp()));
 	return true;
@@ -300,7 +300,7 @@ look(OutboxDatabase *db, const char *relay, uint64 position,
 	*current_segment = current = outbox_segment_current(db);
 	for (int i = 0; i < OUTBOX_SEGMENTS; i++)
 	{
-		if (!look_at(i, i == current, position, &bounds[i]))
+		if (!inspect(i, i == current, position, &bounds[i]))
 			status = OUTBOX_STORE_BUSY;
 		any = any || (i != current && bounds[i].last_id != 0);
 	}
@@ -323,7 +323,7 @@ look(OutboxDatabase *db, const char *relay, uint64 position,
  * Looks after the segments, if it is time. position is the written one.
  */
 OutboxStoreStatus
-outbox_storage_run(OutboxDatabase *db, const char *relay, uint64 position)
+outbox_retention_run(OutboxDatabase *db, const char *relay, uint64 position)
 {
 	OutboxSegmentBounds bounds[OUTBOX_SEGMENTS];
 	OutboxStoreStatus status;
@@ -333,7 +333,7 @@ outbox_storage_run(OutboxDatabase *db, const char *relay, uint64 position)
 
 	/* events that nobody publishes take space, too */
 	if (check_at == 0 && pg_atomic_read_u64(&db->last_issued) > position)
-		outbox_storage_used();
+		outbox_retention_used();
 	if (check_at == 0 || (check_at > now && check_at <= latest_check(now)))
 		return OUTBOX_STORE_OK;
 	check_at = 0;
@@ -353,7 +353,7 @@ outbox_storage_run(OutboxDatabase *db, const char *relay, uint64 position)
 	if (status == OUTBOX_STORE_OK)
 	{
 		rotate(db, current, bounds);
-		tell_behind(behind);
+		notify_behind(behind);
 	}
 	else
 		check_not_after(soon(GetCurrentTimestamp()));
@@ -362,7 +362,7 @@ outbox_storage_run(OutboxDatabase *db, const char *relay, uint64 position)
 
 /* How long until there is something to do; -1 = for ever */
 long
-outbox_storage_timeout_ms(void)
+outbox_retention_timeout_ms(void)
 {
 	if (check_at == 0)
 		return -1;

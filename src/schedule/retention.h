@@ -13,10 +13,10 @@
 #include "shared/shmem.h"
 #include "store/store.h"
 
-extern void outbox_storage_used(void);
-extern void outbox_storage_reload(void);
+extern void outbox_retention_used(void);
+extern void outbox_retention_reload(void);
 extern OutboxStoreStatus
-outbox_storage_run(OutboxDatabase *db, const char *relay, uint64 position);
-extern long outbox_storage_timeout_ms(void);
+outbox_retention_run(OutboxDatabase *db, const char *relay, uint64 position);
+extern long outbox_retention_timeout_ms(void);
 
 #endif /* OUTBOX_RETENTION_H */

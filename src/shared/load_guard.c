@@ -48,16 +48,16 @@ forget_outbox(OutboxDatabase *db)
 
 /* Are ids not to be trusted, because events or positions are loaded? */
 bool
-outbox_restore_is_under_way(OutboxDatabase *db)
+outbox_load_guard_is_under_way(OutboxDatabase *db)
 {
 	return pg_atomic_read_u32(&db->loaders) > 0;
 }
 
 /* Raises 55000 if so. */
 void
-outbox_restore_check(OutboxDatabase *db)
+outbox_load_guard_check(OutboxDatabase *db)
 {
-	if (!outbox_restore_is_under_way(db))
+	if (!outbox_load_guard_is_under_way(db))
 		return;
 	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					errmsg("cannot emit an event while rows are loaded into "
@@ -112,7 +112,7 @@ keep_relay_away(bool loads_ids)
 	if (!registered)
 		before_shmem_exit(let_relay_start, (Datum) 0);
 	registered = true;
-	outbox_prepare_refuse("loaded rows into the outbox");
+	outbox_prepared_refuse("loaded rows into the outbox");
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
 	outbox_shmem->kept_away[outbox_shmem_my_proc()].for_restore = MyDatabaseId;

@@ -10,7 +10,7 @@
 
 #include "shared/shmem.h"
 
-extern bool outbox_restore_is_under_way(OutboxDatabase *db);
-extern void outbox_restore_check(OutboxDatabase *db);
+extern bool outbox_load_guard_is_under_way(OutboxDatabase *db);
+extern void outbox_load_guard_check(OutboxDatabase *db);
 
 #endif /* OUTBOX_LOAD_GUARD_H */

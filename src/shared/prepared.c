@@ -26,7 +26,7 @@ static int done_level = 0;
 
 /* The current transaction has done this, and cannot be prepared any more. */
 void
-outbox_prepare_refuse(const char *deed)
+outbox_prepared_refuse(const char *deed)
 {
 	int level = GetCurrentTransactionNestLevel();
 
@@ -70,7 +70,7 @@ subxact_callback(SubXactEvent event, SubTransactionId my_subid,
 
 /* Called once, while the postmaster loads the library. */
 void
-outbox_prepare_install_hooks(void)
+outbox_prepared_install_hooks(void)
 {
 	RegisterXactCallback(xact_callback, NULL);
 	RegisterSubXactCallback(subxact_callback, NULL);

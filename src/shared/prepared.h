@@ -10,7 +10,7 @@
 
 #include "outbox.h"
 
-extern void outbox_prepare_refuse(const char *deed);
-extern void outbox_prepare_install_hooks(void);
+extern void outbox_prepared_refuse(const char *deed);
+extern void outbox_prepared_install_hooks(void);
 
 #endif /* OUTBOX_PREPARED_H */

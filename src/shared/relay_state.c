@@ -18,12 +18,12 @@
 
 /* Is the relay not wanted just now? It need not even connect then. */
 bool
-outbox_status_is_blocked(const OutboxRelayArgs *args)
+outbox_relay_state_is_held_off(const OutboxRelayArgs *args)
 {
 	bool blocked;
 
 	LWLockAcquire(outbox_shmem->lock, LW_SHARED);
-	blocked = outbox_shmem_is_blocked(args->dbid);
+	blocked = outbox_shmem_is_held_off(args->dbid);
 	LWLockRelease(outbox_shmem->lock);
 	return blocked;
 }
@@ -33,13 +33,13 @@ outbox_status_is_blocked(const OutboxRelayArgs *args)
  * the database is under way, or the launcher has given this process up.
  */
 bool
-outbox_status_attach(OutboxDatabase *db, const OutboxRelayArgs *args)
+outbox_relay_state_attach(OutboxDatabase *db, const OutboxRelayArgs *args)
 {
 	OutboxLaunch *launch = &outbox_shmem->launches[args->launch];
 	bool ok;
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	ok = (!outbox_shmem_is_blocked(db->dbid) && db->relay.pid == 0 &&
+	ok = (!outbox_shmem_is_held_off(db->dbid) && db->relay.pid == 0 &&
 		  launch->generation == args->generation);
 	if (ok)
 	{
@@ -56,7 +56,7 @@ outbox_status_attach(OutboxDatabase *db, const OutboxRelayArgs *args)
 
 /* This process is not the relay any more. */
 void
-outbox_status_detach(OutboxDatabase *db)
+outbox_relay_state_detach(OutboxDatabase *db)
 {
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
 	if (db->relay.pid == MyProcPid)
@@ -74,7 +74,7 @@ outbox_status_detach(OutboxDatabase *db)
 
 /* Tells the launcher how far this process is, or why it ends. */
 void
-outbox_status_launch(const OutboxRelayArgs *args, OutboxLaunchState state)
+outbox_relay_state_launch(const OutboxRelayArgs *args, OutboxLaunchState state)
 {
 	OutboxLaunch *launch = &outbox_shmem->launches[args->launch];
 
@@ -86,7 +86,7 @@ outbox_status_launch(const OutboxRelayArgs *args, OutboxLaunchState state)
 
 /* Shows what the relay does; cheap if that has not changed. */
 void
-outbox_status_set(OutboxDatabase *db, OutboxRelayState state)
+outbox_relay_state_set(OutboxDatabase *db, OutboxRelayState state)
 {
 	/* nobody else writes it while we are the relay */
 	if (db->relay.state == state)
@@ -100,7 +100,7 @@ outbox_status_set(OutboxDatabase *db, OutboxRelayState state)
 
 /* Shows whether an error is in the way. */
 void
-outbox_status_failing(OutboxDatabase *db, bool failing)
+outbox_relay_state_failing(OutboxDatabase *db, bool failing)
 {
 	/* nobody else writes it while we are the relay */
 	if ((db->relay.failing_since != 0) == failing)
@@ -113,7 +113,7 @@ outbox_status_failing(OutboxDatabase *db, bool failing)
 
 /* Shows an error, in as many whole characters as there is room for. */
 void
-outbox_status_error(OutboxDatabase *db, const char *message)
+outbox_relay_state_error(OutboxDatabase *db, const char *message)
 {
 	int len =
 		pg_mbcliplen(message, (int) strlen(message), OUTBOX_ERROR_MAX - 1);
@@ -127,7 +127,7 @@ outbox_status_error(OutboxDatabase *db, const char *message)
 
 /* Notes whether a worker is missing for a relay. Returns whether that is new. */
 bool
-outbox_status_no_worker(bool missing)
+outbox_relay_state_no_worker(bool missing)
 {
 	bool is_new = (outbox_shmem->no_worker_at != 0) != missing;
 
@@ -144,7 +144,7 @@ outbox_status_no_worker(bool missing)
  * affair; else NULL. since becomes when that was found out.
  */
 char *
-outbox_status_why_none(const char *database, TimestampTz *since)
+outbox_relay_state_why_none(const char *database, TimestampTz *since)
 {
 	TimestampTz start_at;
 	TimestampTz no_worker_at;

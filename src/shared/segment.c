@@ -50,7 +50,7 @@ outbox_segment_relation(const char *prefix, int segment)
 
 /* The id and the time of the first or the last row; false if there is none */
 static bool
-look_at_end(Relation rel, Relation index, Snapshot snapshot,
+inspect_end(Relation rel, Relation index, Snapshot snapshot,
 			ScanDirection direction, uint64 *id, TimestampTz *emitted_at)
 {
 	SysScanDesc scan =
@@ -138,9 +138,9 @@ outbox_segment_bounds(int segment, OutboxSegmentBounds *bounds)
 	if (!outbox_segment_open(segment, &rel, &index))
 		return false;
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	if (look_at_end(rel, index, snapshot, ForwardScanDirection,
+	if (inspect_end(rel, index, snapshot, ForwardScanDirection,
 					&bounds->first_id, &bounds->first_at))
-		(void) look_at_end(rel, index, snapshot, BackwardScanDirection,
+		(void) inspect_end(rel, index, snapshot, BackwardScanDirection,
 						   &bounds->last_id, &bounds->last_at);
 	UnregisterSnapshot(snapshot);
 	outbox_segment_close(rel, index);

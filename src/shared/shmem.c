@@ -235,7 +235,7 @@ outbox_shmem_forget(OutboxDatabase *db)
  * databases without an entry. The caller holds the lock, in any mode.
  */
 bool
-outbox_shmem_is_blocked(Oid dbid)
+outbox_shmem_is_held_off(Oid dbid)
 {
 	Assert(LWLockHeldByMe(outbox_shmem->lock));
 

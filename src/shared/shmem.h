@@ -187,7 +187,7 @@ extern void outbox_shmem_require(void);
 extern OutboxDatabase *outbox_shmem_find(Oid dbid);
 extern OutboxDatabase *outbox_shmem_find_or_create(Oid dbid);
 extern OutboxDatabase *outbox_shmem_my_database(void);
-extern bool outbox_shmem_is_blocked(Oid dbid);
+extern bool outbox_shmem_is_held_off(Oid dbid);
 extern void outbox_shmem_forget(OutboxDatabase *db);
 extern OutboxInflight *outbox_shmem_my_inflight(void);
 extern uint32 outbox_shmem_my_proc(void);

@@ -41,21 +41,21 @@ handle_sigterm(SIGNAL_ARGS)
  * CHECK_FOR_INTERRUPTS().
  */
 void
-outbox_stop_install(void)
+outbox_shutdown_install(void)
 {
 	pqsignal(SIGTERM, handle_sigterm);
 }
 
 /* Has the process been asked to end? */
 bool
-outbox_stop_is_requested(void)
+outbox_shutdown_is_requested(void)
 {
 	return requested;
 }
 
 /* Is this the error that the request has raised? */
 bool
-outbox_stop_is_reason(int sqlerrcode)
+outbox_shutdown_is_reason(int sqlerrcode)
 {
 	return requested && sqlerrcode == ERRCODE_QUERY_CANCELED;
 }
@@ -63,7 +63,7 @@ outbox_stop_is_reason(int sqlerrcode)
 /* Is the process to end before this time to wait is over? It gives another,
  * shorter one then. */
 bool
-outbox_stop_cuts_short(long grace_ms)
+outbox_shutdown_cuts_short(long grace_ms)
 {
 	return requested && grace_ms > OUTBOX_STOP_GRACE_MS;
 }

@@ -11,9 +11,9 @@
 /* how long brokers, and others with their locks, have before the process ends */
 #define OUTBOX_STOP_GRACE_MS 1000
 
-extern void outbox_stop_install(void);
-extern bool outbox_stop_is_requested(void);
-extern bool outbox_stop_is_reason(int sqlerrcode);
-extern bool outbox_stop_cuts_short(long grace_ms);
+extern void outbox_shutdown_install(void);
+extern bool outbox_shutdown_is_requested(void);
+extern bool outbox_shutdown_is_reason(int sqlerrcode);
+extern bool outbox_shutdown_cuts_short(long grace_ms);
 
 #endif /* OUTBOX_SHUTDOWN_H */

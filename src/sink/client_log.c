@@ -65,7 +65,7 @@ is_allowed(LineLimit *limit, long long *withheld)
 
 /* A message of the library, at a level of syslog(3). */
 void
-outbox_liblog(int syslog_level, const char *message)
+outbox_client_log(int syslog_level, const char *message)
 {
 	static LineLimit limit;
 	int elevel = server_level(syslog_level);
@@ -86,14 +86,14 @@ outbox_liblog(int syslog_level, const char *message)
 
 /* Called once, with the name of the relay's database. */
 void
-outbox_liblog_init(const char *name)
+outbox_client_log_init(const char *name)
 {
 	database = name;
 }
 
 /* An event of the stream has been parked, or any is a dead letter. */
 void
-outbox_liblog_event(uint64 id, bool dead, const char *error)
+outbox_client_log_event(uint64 id, bool dead, const char *error)
 {
 	static LineLimit limit;
 	long long withheld;

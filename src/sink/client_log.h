@@ -10,8 +10,8 @@
 
 #include "outbox.h"
 
-extern void outbox_liblog(int syslog_level, const char *message);
-extern void outbox_liblog_init(const char *database);
-extern void outbox_liblog_event(uint64 id, bool dead, const char *error);
+extern void outbox_client_log(int syslog_level, const char *message);
+extern void outbox_client_log_init(const char *database);
+extern void outbox_client_log_event(uint64 id, bool dead, const char *error);
 
 #endif /* OUTBOX_CLIENT_LOG_H */

@@ -267,7 +267,7 @@ outbox_parked_read_all(const char *relay, OutboxEventConsumer consumer,
 
 /* A topic can be written to: what failed because of it waits no more. */
 OutboxStoreStatus
-outbox_parked_heal_topic(const char *relay, const char *topic)
+outbox_parked_unblock_topic(const char *relay, const char *topic)
 {
 	static OutboxStatement statement = {
 		.sql = "UPDATE outbox.parked SET state = 'queued',"

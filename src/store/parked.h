@@ -57,14 +57,14 @@ extern OutboxStoreStatus outbox_parked_read(const char *relay,
 extern OutboxStoreStatus outbox_parked_read_all(const char *relay,
 												OutboxEventConsumer consumer,
 												void *arg);
-extern OutboxStoreStatus outbox_parked_heal_topic(const char *relay,
-												  const char *topic);
+extern OutboxStoreStatus outbox_parked_unblock_topic(const char *relay,
+													 const char *topic);
 extern OutboxStoreStatus outbox_parked_failed(const char *relay, uint64 id,
 											  const OutboxParkReason *reason);
-extern OutboxStoreStatus outbox_parked_bury_topic(const char *relay,
-												  const char *topic,
-												  const char *error,
-												  uint64 *buried);
+extern OutboxStoreStatus outbox_parked_topic_to_dead_letters(const char *relay,
+															 const char *topic,
+															 const char *error,
+															 uint64 *buried);
 extern OutboxStoreStatus outbox_parked_expire(const char *relay,
 											  int retention_s);
 extern OutboxStoreStatus outbox_parked_forget_discarded(const char *relay);

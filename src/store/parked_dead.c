@@ -19,8 +19,8 @@
 
 /* Makes dead letters of all that is parked of a topic. */
 OutboxStoreStatus
-outbox_parked_bury_topic(const char *relay, const char *topic,
-						 const char *error, uint64 *buried)
+outbox_parked_topic_to_dead_letters(const char *relay, const char *topic,
+									const char *error, uint64 *buried)
 {
 	static OutboxStatement statement = {
 		.sql = "UPDATE outbox.parked SET state = 'dead', class = 'topic',"

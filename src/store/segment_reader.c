@@ -57,14 +57,14 @@ static bool drained[OUTBOX_SEGMENTS];
 static uint32 restores_seen;
 
 bool
-outbox_page_is_drained(int segment)
+outbox_segment_is_drained(int segment)
 {
 	return drained[segment];
 }
 
 /* Whether a segment needs to be looked at, as told above */
 void
-outbox_page_set_drained(int segment, bool is_drained)
+outbox_segment_set_drained(int segment, bool is_drained)
 {
 	drained[segment] = is_drained;
 }
@@ -107,7 +107,8 @@ open_scan(EventPage *page, int segment, uint64 position, uint64 horizon)
 				   ? OUTBOX_STORE_BUSY
 				   : OUTBOX_STORE_ABSENT;
 	page->count++;
-	outbox_rows_check(scan->rel, outbox_event_tupdesc(OUTBOX_EVENT_COLUMNS));
+	outbox_table_writer_check(scan->rel,
+							  outbox_event_tupdesc(OUTBOX_EVENT_COLUMNS));
 
 	ScanKeyInit(&keys[0], OUTBOX_EVENT_ID + 1, BTGreaterStrategyNumber,
 				F_INT8GT, Int64GetDatum((int64) position));
@@ -176,9 +177,9 @@ give(EventPage *page, const SegmentScan *scan, OutboxEventConsumer consumer,
  * transaction goes on: the caller may write, and ends it.
  */
 OutboxStoreStatus
-outbox_page_read(uint64 position, uint64 horizon, int limit,
-				 OutboxEventConsumer consumer, OutboxIdConsumer pass,
-				 void *arg, uint64 *rows)
+outbox_segment_read(uint64 position, uint64 horizon, int limit,
+					OutboxEventConsumer consumer, OutboxIdConsumer pass,
+					void *arg, uint64 *rows)
 {
 	OutboxStoreStatus status = outbox_store_begin("outbox: reading events");
 	EventPage page = {0};

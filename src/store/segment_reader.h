@@ -15,12 +15,12 @@
 /* Takes an event by its id alone; false = it must be read */
 typedef bool (*OutboxIdConsumer)(uint64 id, void *arg);
 
-extern OutboxStoreStatus outbox_page_read(uint64 position, uint64 horizon,
-										  int limit,
-										  OutboxEventConsumer consumer,
-										  OutboxIdConsumer pass, void *arg,
-										  uint64 *rows);
-extern bool outbox_page_is_drained(int segment);
-extern void outbox_page_set_drained(int segment, bool drained);
+extern OutboxStoreStatus outbox_segment_read(uint64 position, uint64 horizon,
+											 int limit,
+											 OutboxEventConsumer consumer,
+											 OutboxIdConsumer pass, void *arg,
+											 uint64 *rows);
+extern bool outbox_segment_is_drained(int segment);
+extern void outbox_segment_set_drained(int segment, bool drained);
 
 #endif /* OUTBOX_SEGMENT_READER_H */

@@ -193,7 +193,7 @@ outbox_store_begin_emit(const char *activity, const char *table)
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	if (outbox_restore_is_under_way(db))
+	if (outbox_load_guard_is_under_way(db))
 		status = OUTBOX_STORE_BUSY;
 	if (status == OUTBOX_STORE_OK)
 		status = outbox_store_lock(OUTBOX_SEQUENCE, RowExclusiveLock);
@@ -277,7 +277,7 @@ run_or_undo(const char *sql)
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
-			!outbox_stop_is_reason(error->sqlerrcode))
+			!outbox_shutdown_is_reason(error->sqlerrcode))
 			ereport(WARNING, (errmsg("outbox could not run \"%s\"", sql),
 							  errdetail_internal("%s", error->message)));
 		FreeErrorData(error);

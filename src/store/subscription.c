@@ -145,7 +145,7 @@ is_replicated(void)
 }
 
 static void
-tell_skipped(const char *table)
+report_skipped(const char *table)
 {
 	static bool told = false;
 
@@ -188,6 +188,6 @@ outbox_skip_replicated_1_1(PG_FUNCTION_ARGS)
 				 errhint("ALTER SUBSCRIPTION ... REFRESH PUBLICATION leaves "
 						 "the tables of extension \"%s\" out.",
 						 OUTBOX_EXTENSION)));
-	tell_skipped(RelationGetRelationName(trigger->tg_relation));
+	report_skipped(RelationGetRelationName(trigger->tg_relation));
 	return PointerGetDatum(NULL);
 }

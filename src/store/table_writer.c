@@ -31,7 +31,7 @@
 #define BATCH_ROWS  1000
 #define BATCH_BYTES 65536
 
-struct OutboxRowWriter
+struct OutboxTableWriter
 {
 	Relation rel;
 	EState *estate;
@@ -45,7 +45,7 @@ struct OutboxRowWriter
 
 /* Tells that one of our tables is not as this library knows it. */
 void
-outbox_rows_refuse(const char *table)
+outbox_table_writer_refuse(const char *table)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -59,7 +59,7 @@ outbox_rows_refuse(const char *table)
 /* Raises 55000 if a table has other columns than this library reads and
  * writes there. */
 void
-outbox_rows_check(Relation rel, TupleDesc ours)
+outbox_table_writer_check(Relation rel, TupleDesc ours)
 {
 	TupleDesc theirs = RelationGetDescr(rel);
 	bool same = ours->natts == theirs->natts &&
@@ -73,12 +73,12 @@ outbox_rows_check(Relation rel, TupleDesc ours)
 			   !TupleDescAttr(theirs, i)->attisdropped;
 	}
 	if (!same)
-		outbox_rows_refuse(RelationGetRelationName(rel));
+		outbox_table_writer_refuse(RelationGetRelationName(rel));
 }
 
 /* Is a trigger of one of our tables our own? No other can have its name. */
 bool
-outbox_rows_is_our_trigger(const char *name)
+outbox_table_writer_is_our_trigger(const char *name)
 {
 	static const char *const names[] = {"loading", "merge", "replicated",
 										"replicated_truncate"};
@@ -114,7 +114,7 @@ has_triggers(Relation rel)
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
 	{
 		if (is_fired(&triggers->triggers[i]) &&
-			!outbox_rows_is_our_trigger(triggers->triggers[i].tgname))
+			!outbox_table_writer_is_our_trigger(triggers->triggers[i].tgname))
 			return true;
 	}
 	return false;
@@ -134,7 +134,7 @@ make_rel_info(Relation rel, bool with_triggers)
 		{
 			Trigger *trigger = &rel_info->ri_TrigDesc->triggers[i];
 
-			if (outbox_rows_is_our_trigger(trigger->tgname))
+			if (outbox_table_writer_is_our_trigger(trigger->tgname))
 				trigger->tgenabled = TRIGGER_DISABLED;
 		}
 	}
@@ -147,16 +147,16 @@ make_rel_info(Relation rel, bool with_triggers)
  * Begins to write rows like these into a table, which is locked until the end
  * of the transaction. Raises 55000 if it has other columns.
  */
-OutboxRowWriter *
-outbox_rows_begin(Oid table, TupleDesc columns)
+OutboxTableWriter *
+outbox_table_writer_begin(Oid table, TupleDesc columns)
 {
-	OutboxRowWriter *writer = palloc(sizeof(OutboxRowWriter));
+	OutboxTableWriter *writer = palloc(sizeof(OutboxTableWriter));
 
 	writer->slots_made = 0;
 	writer->count = 0;
 	writer->bytes = 0;
 	writer->rel = table_open(table, RowExclusiveLock);
-	outbox_rows_check(writer->rel, columns);
+	outbox_table_writer_check(writer->rel, columns);
 	writer->estate = CreateExecutorState();
 	writer->has_triggers = has_triggers(writer->rel);
 	writer->rel_info = make_rel_info(writer->rel, writer->has_triggers);
@@ -175,7 +175,7 @@ is_same_row(HeapTuple a, HeapTuple b)
 
 /* Fires what comes before a row. Raises 27000 if the row does not stay. */
 static void
-fire_before_row(OutboxRowWriter *writer, TupleTableSlot *slot)
+fire_before_row(OutboxTableWriter *writer, TupleTableSlot *slot)
 {
 	HeapTuple before = ExecCopySlotHeapTuple(slot);
 
@@ -193,7 +193,7 @@ fire_before_row(OutboxRowWriter *writer, TupleTableSlot *slot)
 /* Fires what comes before a batch. The executor keeps what it learns of the
  * triggers, so its memory must be that of the writer. */
 static TransitionCaptureState *
-begin_statement(OutboxRowWriter *writer)
+begin_statement(OutboxTableWriter *writer)
 {
 	TriggerDesc *triggers = writer->rel_info->ri_TrigDesc;
 	MemoryContext old_context =
@@ -215,7 +215,7 @@ begin_statement(OutboxRowWriter *writer)
 
 /* The same for what comes after it */
 static void
-end_statement(OutboxRowWriter *writer, TransitionCaptureState *capture)
+end_statement(OutboxTableWriter *writer, TransitionCaptureState *capture)
 {
 	MemoryContext old_context =
 		MemoryContextSwitchTo(writer->estate->es_query_cxt);
@@ -230,7 +230,7 @@ end_statement(OutboxRowWriter *writer, TransitionCaptureState *capture)
 
 /* Gives the collected rows to the table and its indexes. */
 static void
-write_batch(OutboxRowWriter *writer)
+write_batch(OutboxTableWriter *writer)
 {
 	TransitionCaptureState *capture =
 		writer->has_triggers ? begin_statement(writer) : NULL;
@@ -254,7 +254,7 @@ write_batch(OutboxRowWriter *writer)
 
 /* Adds one row. The tuple is copied. */
 void
-outbox_rows_add(OutboxRowWriter *writer, HeapTuple tuple)
+outbox_table_writer_add(OutboxTableWriter *writer, HeapTuple tuple)
 {
 	TupleTableSlot *slot;
 	MemoryContext old_context;
@@ -278,7 +278,7 @@ outbox_rows_add(OutboxRowWriter *writer, HeapTuple tuple)
 
 /* Writes what is left; the lock stays. */
 void
-outbox_rows_end(OutboxRowWriter *writer)
+outbox_table_writer_end(OutboxTableWriter *writer)
 {
 	if (writer->count > 0)
 		write_batch(writer);

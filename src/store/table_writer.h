@@ -14,13 +14,15 @@
 #include "access/tupdesc.h"
 #include "utils/relcache.h"
 
-typedef struct OutboxRowWriter OutboxRowWriter;
+typedef struct OutboxTableWriter OutboxTableWriter;
 
-extern void outbox_rows_refuse(const char *table);
-extern void outbox_rows_check(Relation rel, TupleDesc columns);
-extern bool outbox_rows_is_our_trigger(const char *name);
-extern OutboxRowWriter *outbox_rows_begin(Oid table, TupleDesc columns);
-extern void outbox_rows_add(OutboxRowWriter *writer, HeapTuple tuple);
-extern void outbox_rows_end(OutboxRowWriter *writer);
+extern void outbox_table_writer_refuse(const char *table);
+extern void outbox_table_writer_check(Relation rel, TupleDesc columns);
+extern bool outbox_table_writer_is_our_trigger(const char *name);
+extern OutboxTableWriter *outbox_table_writer_begin(Oid table,
+													TupleDesc columns);
+extern void outbox_table_writer_add(OutboxTableWriter *writer,
+									HeapTuple tuple);
+extern void outbox_table_writer_end(OutboxTableWriter *writer);
 
 #endif /* OUTBOX_TABLE_WRITER_H */
