@@ -33,7 +33,7 @@ include $(PGXS)
 # The sink module has its own makefile: one PGXS builds one library.
 KAFKA = $(MAKE) -C src/kafka PG_CONFIG='$(PG_CONFIG)' with_llvm='$(with_llvm)'
 
-.PHONY: kafka bench lint analyse
+.PHONY: kafka bench lint analyse print-folders
 all: kafka
 kafka:
 	+$(KAFKA) all
@@ -57,6 +57,10 @@ bench:
 
 lint:
 	test/lint/lint
+
+# for test/lint/lint
+print-folders:
+	@echo $(FOLDERS)
 
 # needs Debian's packages cppcheck and clang-tidy
 analyse:

@@ -30,24 +30,6 @@
 /* the first relay; others come with their own rows in outbox.relay */
 #define OUTBOX_DEFAULT_RELAY   "default"
 
-/* columns of outbox.event, in their order in the table */
-typedef enum OutboxEventColumn
-{
-	OUTBOX_EVENT_ID = 0,
-	OUTBOX_EVENT_EVENT_ID,
-	OUTBOX_EVENT_EMITTED_AT,
-	OUTBOX_EVENT_TOPIC,
-	OUTBOX_EVENT_KEY,
-	OUTBOX_EVENT_PAYLOAD,
-	OUTBOX_EVENT_HEADERS,
-	OUTBOX_EVENT_COLUMNS_1_0,
-	OUTBOX_EVENT_EXPIRES_AT = OUTBOX_EVENT_COLUMNS_1_0,
-	OUTBOX_EVENT_COLUMNS,
-	/* outbox.delayed goes on with */
-	OUTBOX_DELAYED_DELIVER_AT = OUTBOX_EVENT_COLUMNS,
-	OUTBOX_DELAYED_COLUMNS
-} OutboxEventColumn;
-
 /* Kafka's limit for a topic's name */
 #define OUTBOX_TOPIC_MAX       249
 

@@ -16,7 +16,6 @@
 
 #include "store/store.h"
 
-extern TupleDesc outbox_event_tupdesc(int columns);
 extern text *outbox_event_topic(text *topic);
 extern text *outbox_event_key(Datum key, Oid type);
 extern bytea *outbox_event_payload(Datum payload, Oid type);

@@ -38,7 +38,7 @@
 #include "emit/xact.h"
 #include "emit/xact_buffer.h"
 #include "guc.h"
-#include "schedule/delayed.h"
+#include "shared/due.h"
 #include "shared/horizon.h"
 #include "shared/load_guard.h"
 #include "shared/segment.h"
@@ -311,7 +311,7 @@ static void
 end_transaction(bool committed)
 {
 	if (committed && current.due_min != 0)
-		outbox_delayed_tell(current.db, current.due_min);
+		outbox_due_lower(current.db, current.due_min - 1);
 	if (committed && current.inflight)
 		outbox_pending_committed(current.db, current.bytes, current.delayed);
 	if (current.inflight)

@@ -9,7 +9,7 @@
 #define OUTBOX_RECORD_H
 
 #include "sink/sink.h"
-#include "store/store.h"
+#include "event.h"
 
 /* a UUID as text */
 #define OUTBOX_RECORD_UUID_BYTES 36

@@ -50,10 +50,10 @@
 #include "compat.h"
 #include "guc.h"
 #include "launcher/database_list.h"
+#include "launcher/late_start.h"
 #include "launcher/launcher.h"
 #include "relay/relay.h"
 #include "relay/session.h"
-#include "shared/crash.h"
 #include "shared/relay_state.h"
 #include "shared/shmem.h"
 #include "shared/wait.h"
@@ -312,7 +312,7 @@ start_relays(void)
 	TimestampTz now = GetCurrentTimestamp();
 	long timeout_ms = SAFETY_TICK_MS;
 	int probes = count_probes(now);
-	long wait_ms = outbox_crash_wait_ms();
+	long wait_ms = outbox_late_start_wait_ms();
 
 	if (wait_ms > 0)
 		return Min(timeout_ms, wait_ms);
@@ -390,7 +390,7 @@ outbox_launcher_main(Datum main_arg)
 	MemoryContextSwitchTo(TopMemoryContext);
 	take_over();
 	report_disabled();
-	outbox_crash_begin_wait();
+	outbox_late_start_begin();
 
 	/* a SIGHUP may have come before there was a handler */
 	ConfigReloadPending = true;

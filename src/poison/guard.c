@@ -27,6 +27,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "event.h"
 #include "poison/guard.h"
 #include "shared/relay_state.h"
 
@@ -51,8 +52,6 @@ typedef struct TaskState
 	bool condemned;
 	char error[OUTBOX_ERROR_MAX];
 } TaskState;
-
-uint64 outbox_guard_in_hand = 0;
 
 static OutboxDatabase *db;
 static const char *database;
@@ -105,7 +104,7 @@ outbox_guard_enter(OutboxTask task)
 {
 	TaskState *state = &tasks[current];
 
-	outbox_guard_in_hand = 0;
+	outbox_event_in_hand = 0;
 	current = OUTBOX_TASK_NONE;
 	if (state->failing)
 	{
@@ -154,12 +153,12 @@ suspect(TaskState *state, const ErrorData *error)
 {
 	int tries = tries_for(error->sqlerrcode);
 
-	if (outbox_guard_in_hand == 0 || tries == 0)
+	if (outbox_event_in_hand == 0 || tries == 0)
 		return;
 	/* the first time, it was perhaps not alone */
-	if (state->suspect != outbox_guard_in_hand)
+	if (state->suspect != outbox_event_in_hand)
 	{
-		state->suspect = outbox_guard_in_hand;
+		state->suspect = outbox_event_in_hand;
 		state->tries = 0;
 		return;
 	}
@@ -218,7 +217,7 @@ outbox_guard_failed(void)
 	suspect(&tasks[task], error);
 	delay_ms = rest(&tasks[task]);
 	current = OUTBOX_TASK_NONE;
-	outbox_guard_in_hand = 0;
+	outbox_event_in_hand = 0;
 	ereport(LOG, (errmsg("outbox relay for database \"%s\": %s has failed, "
 						 "and is tried again in %ld ms",
 						 database, task_name(task), delay_ms),

@@ -26,12 +26,6 @@ typedef enum OutboxTask
 	OUTBOX_TASKS
 } OutboxTask;
 
-/* the event that is being handled, by its id; 0 = none in particular */
-extern uint64 outbox_guard_in_hand;
-
-/* one of those that are being read by a query */
-#define OUTBOX_GUARD_UNKNOWN UINT64_MAX
-
 extern void outbox_guard_init(OutboxDatabase *db, const char *database);
 extern bool outbox_guard_enter(OutboxTask task);
 extern OutboxTask outbox_guard_failed(void);

@@ -17,7 +17,7 @@
 
 #include "guc.h"
 #include "poison/guard.h"
-#include "poison/to_dead_letter.h"
+#include "retry/to_dead_letter.h"
 #include "publish/park.h"
 #include "retry/backoff.h"
 #include "retry/blocked_keys.h"

@@ -26,7 +26,7 @@
 #include "guc.h"
 #include "poison/crash_note.h"
 #include "poison/guard.h"
-#include "poison/to_dead_letter.h"
+#include "retry/to_dead_letter.h"
 #include "publish/outage.h"
 #include "publish/park.h"
 #include "publish/publish.h"

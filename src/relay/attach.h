@@ -11,7 +11,7 @@
 #include "outbox.h"
 
 #include "publish/publish.h"
-#include "relay/relay.h"
+#include "shared/launch.h"
 
 extern OutboxLaunchState outbox_attach(OutboxStream *stream,
 									   const OutboxRelayArgs *args);

@@ -23,7 +23,6 @@
 #include "utils/memutils.h"
 
 #include "retry/blocked_keys.h"
-#include "retry/expiry.h"
 #include "store/pending.h"
 
 #define FILTER_BITS 16
@@ -249,7 +248,6 @@ outbox_blocked_keys_load(void)
 
 	keep_back_offs(count != changes);
 	clear();
-	outbox_expiry_check();
 	status = outbox_parked_load(relay, add);
 	if (status == OUTBOX_STORE_OK)
 	{

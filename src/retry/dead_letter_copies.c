@@ -20,7 +20,7 @@
 #include "format/record.h"
 #include "guc.h"
 #include "poison/guard.h"
-#include "poison/to_dead_letter.h"
+#include "retry/to_dead_letter.h"
 #include "retry/backoff.h"
 #include "retry/dead_letter_copies.h"
 #include "sink/client_log.h"
@@ -246,7 +246,7 @@ begin_batch(const OutboxSinkConfig *config)
 	held = (limit == 0);
 	in_flight = 0;
 	bytes_left = (int64) config->window_size_kb * 1024 / BATCH_SHARE;
-	outbox_guard_in_hand = OUTBOX_GUARD_UNKNOWN;
+	outbox_event_in_hand = OUTBOX_EVENT_UNKNOWN;
 	status = outbox_parked_unannounced(relay, outbox_dead_letter_topic, limit,
 									   send, NULL, &rows);
 	outbox_guard_acquit(OUTBOX_TASK_DEAD_LETTERS);

@@ -29,7 +29,7 @@
 #include "guc.h"
 #include "poison/crash_note.h"
 #include "poison/guard.h"
-#include "poison/to_dead_letter.h"
+#include "retry/to_dead_letter.h"
 #include "retry/blocked_keys.h"
 #include "retry/expiry.h"
 #include "retry/retry.h"
@@ -353,6 +353,7 @@ step(const OutboxSinkConfig *config, uint64 position, bool *progress)
 	{
 		*progress = true;
 		next_due = 0;
+		outbox_expiry_check();
 		return outbox_blocked_keys_load();
 	}
 	if (outbox_held_next(OUTBOX_HELD_DELIVERED) <= GetCurrentTimestamp())

@@ -29,8 +29,9 @@
 #include "emit/event_args.h"
 #include "emit/xact.h"
 #include "poison/guard.h"
-#include "poison/to_dead_letter.h"
+#include "retry/to_dead_letter.h"
 #include "schedule/delayed.h"
+#include "shared/due.h"
 #include "store/pending.h"
 
 /* what one transaction moves at most; bytes only as far as they are alike */
@@ -50,25 +51,6 @@ typedef struct Place
 static Place first_left = {.due = OUTBOX_NEVER_DUE}; /* by the last look */
 static int64 move_rows = 1;                          /* this time */
 static TimestampTz retry_at = 0;
-
-static void
-lower_next_due(OutboxDatabase *db, TimestampTz due)
-{
-	uint64 old = pg_atomic_read_u64(&db->next_due);
-
-	while ((int64) old > due)
-	{
-		if (pg_atomic_compare_exchange_u64(&db->next_due, &old, (uint64) due))
-			return;
-	}
-}
-
-/* An event that is visible now will be due at that time. */
-void
-outbox_delayed_tell(OutboxDatabase *db, TimestampTz due)
-{
-	lower_next_due(db, due - 1);
-}
 
 /* Finds the first event there or later, and remembers where it is. */
 static void
@@ -104,7 +86,7 @@ outbox_delayed_open(OutboxDatabase *db)
 	if (status == OUTBOX_STORE_OK)
 		find_first_left((Place){.due = DT_NOBEGIN});
 	outbox_store_end();
-	lower_next_due(db, first_left.due);
+	outbox_due_lower(db, first_left.due);
 	return status;
 }
 
@@ -220,7 +202,7 @@ outbox_delayed_run(OutboxDatabase *db, const char *relay, bool *progress)
 	moved = move_events(from, now);
 	find_first_left(from);
 	outbox_store_end();
-	lower_next_due(db, first_left.due);
+	outbox_due_lower(db, first_left.due);
 
 	if (moved > 0)
 		outbox_pending_changed(db);

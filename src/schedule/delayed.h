@@ -15,7 +15,6 @@
 #include "shared/shmem.h"
 #include "store/store.h"
 
-extern void outbox_delayed_tell(OutboxDatabase *db, TimestampTz due);
 extern OutboxStoreStatus outbox_delayed_open(OutboxDatabase *db);
 extern void outbox_delayed_undone(OutboxDatabase *db);
 extern OutboxStoreStatus outbox_delayed_run(OutboxDatabase *db,

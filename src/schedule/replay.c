@@ -250,7 +250,7 @@ run_slice(const ReplayJob *job, TimestampTz now)
 	{
 		if (job->last_id - job->next_id >= slice_ids)
 			upto = job->next_id + slice_ids - 1;
-		outbox_guard_in_hand = OUTBOX_GUARD_UNKNOWN;
+		outbox_event_in_hand = OUTBOX_EVENT_UNKNOWN;
 		count = emit_slice(job, upto, limit, &slice);
 		if (slice.full)
 			upto = (int64) slice.last_id;

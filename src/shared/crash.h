@@ -11,7 +11,6 @@
 #include "outbox.h"
 
 extern int outbox_crash_count_start(void);
-extern void outbox_crash_begin_wait(void);
-extern long outbox_crash_wait_ms(void);
+extern int outbox_crash_delay_ms(int crashes);
 
 #endif /* OUTBOX_CRASH_H */

@@ -8,7 +8,7 @@
 #ifndef OUTBOX_RELAY_STATE_H
 #define OUTBOX_RELAY_STATE_H
 
-#include "relay/relay.h"
+#include "shared/launch.h"
 #include "shared/shmem.h"
 
 extern bool outbox_relay_state_is_held_off(const OutboxRelayArgs *args);

@@ -29,6 +29,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "event.h"
 #include "shared/segment.h"
 
 PG_FUNCTION_INFO_V1(outbox_segment_status_1_1);

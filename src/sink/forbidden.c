@@ -15,7 +15,6 @@
 #include "outbox.h"
 
 #include "sink/forbidden.h"
-#include "sink/properties.h"
 
 /* A property that may not be set, or only to the value that we need. */
 typedef struct Refusal

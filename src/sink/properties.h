@@ -8,7 +8,7 @@
 #ifndef OUTBOX_PROPERTIES_H
 #define OUTBOX_PROPERTIES_H
 
-#define OUTBOX_PROPERTY_ERROR_MAX 512
+#include "sink/forbidden.h"
 
 typedef struct OutboxProperty
 {

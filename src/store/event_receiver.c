@@ -5,7 +5,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "poison/guard.h"
+#include "event.h"
 #include "store/store.h"
 
 typedef struct PageReceiver
@@ -73,12 +73,12 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	PageReceiver *receiver = (PageReceiver *) self;
 	MemoryContext old_context;
 	OutboxEvent event;
-	uint64 outer = outbox_guard_in_hand;
+	uint64 outer = outbox_event_in_hand;
 	bool taken;
 
 	slot_getallattrs(slot);
 	old_context = MemoryContextSwitchTo(receiver->row_context);
-	outbox_guard_in_hand =
+	outbox_event_in_hand =
 		(uint64) DatumGetInt64(slot->tts_values[OUTBOX_EVENT_ID]);
 	outbox_store_fill_event(&event, slot->tts_values, slot->tts_isnull);
 	if (slot->tts_tupleDescriptor->natts > OUTBOX_EVENT_COLUMNS)
@@ -97,7 +97,7 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	MemoryContextSwitchTo(old_context);
 	MemoryContextReset(receiver->row_context);
 	/* an error in reading the next one is not this one's */
-	outbox_guard_in_hand = outer;
+	outbox_event_in_hand = outer;
 	return taken;
 }
 

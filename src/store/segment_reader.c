@@ -29,8 +29,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-#include "emit/event_args.h"
-#include "poison/guard.h"
+#include "event.h"
 #include "shared/segment.h"
 #include "shared/shmem.h"
 #include "store/segment_reader.h"
@@ -157,7 +156,7 @@ give(EventPage *page, const SegmentScan *scan, OutboxEventConsumer consumer,
 	OutboxEvent event;
 	bool taken;
 
-	outbox_guard_in_hand = (uint64) scan->id;
+	outbox_event_in_hand = (uint64) scan->id;
 	if (pass != NULL && pass((uint64) scan->id, arg))
 		return true;
 	old_context = MemoryContextSwitchTo(page->event_context);

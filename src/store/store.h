@@ -12,10 +12,9 @@
 
 #include "datatype/timestamp.h"
 #include "executor/spi.h"
-#include "storage/itemptr.h"
 #include "storage/lockdefs.h"
-#include "utils/jsonb.h"
-#include "utils/uuid.h"
+
+#include "event.h"
 
 /* Whether the tables could be used */
 typedef enum OutboxStoreStatus
@@ -36,28 +35,6 @@ typedef struct OutboxStatement
 	Oid types[OUTBOX_STATEMENT_ARGS];
 	SPIPlanPtr plan;
 } OutboxStatement;
-
-/* One row of outbox.event or outbox.parked; what it points to is valid during
- * the call */
-typedef struct OutboxEvent
-{
-	uint64 id;
-	const pg_uuid_t *event_id;
-	TimestampTz emitted_at;
-	text *topic;
-	text *key;              /* or NULL */
-	bytea *payload;         /* or NULL */
-	Jsonb *headers;         /* or NULL */
-	TimestampTz expires_at; /* DT_NOEND = never */
-	/* of a parked event */
-	int attempts;  /* so far */
-	bool blocking; /* later events of its key wait for it */
-	bool retrying; /* it has a time for its next attempt */
-	ItemPointerData tid;
-} OutboxEvent;
-
-/* Takes an event; false = not this one, and no more of the page */
-typedef bool (*OutboxEventConsumer)(const OutboxEvent *event, void *arg);
 
 extern OutboxStoreStatus outbox_store_version(char *version, int size);
 extern void outbox_store_leave_subscriptions(void);

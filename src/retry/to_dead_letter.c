@@ -20,7 +20,7 @@
 #include "utils/resowner.h"
 
 #include "poison/guard.h"
-#include "poison/to_dead_letter.h"
+#include "retry/to_dead_letter.h"
 #include "retry/dead_letter_copies.h"
 #include "sink/client_log.h"
 

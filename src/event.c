@@ -1,0 +1,55 @@
+/*-------------------------------------------------------------------------
+ *
+ * event.c
+ *	  The columns of an event, and which one is in hand.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "catalog/pg_type.h"
+#include "utils/memutils.h"
+
+#include "event.h"
+
+uint64 outbox_event_in_hand = 0;
+
+/*
+ * What a row of so many columns must look like: outbox.event of this version
+ * or of 1.0, or outbox.delayed. The tables are compared with it before rows
+ * are written, so that a library never writes into a schema that it does not
+ * know.
+ */
+TupleDesc
+outbox_event_tupdesc(int columns)
+{
+	static const struct
+	{
+		const char *name;
+		Oid type;
+	} all[OUTBOX_DELAYED_COLUMNS] = {{"id", INT8OID},
+									 {"event_id", UUIDOID},
+									 {"emitted_at", TIMESTAMPTZOID},
+									 {"topic", TEXTOID},
+									 {"key", TEXTOID},
+									 {"payload", BYTEAOID},
+									 {"headers", JSONBOID},
+									 {"expires_at", TIMESTAMPTZOID},
+									 {"deliver_at", TIMESTAMPTZOID}};
+	static TupleDesc tupdescs[OUTBOX_DELAYED_COLUMNS + 1];
+
+	Assert(columns >= OUTBOX_EVENT_COLUMNS_1_0 &&
+		   columns <= OUTBOX_DELAYED_COLUMNS);
+	if (tupdescs[columns] == NULL)
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
+		TupleDesc desc = CreateTemplateTupleDesc(columns);
+
+		for (int i = 0; i < columns; i++)
+			TupleDescInitEntry(desc, (AttrNumber) (i + 1), all[i].name,
+							   all[i].type, -1, 0);
+		tupdescs[columns] = desc;
+		MemoryContextSwitchTo(old_context);
+	}
+	return tupdescs[columns];
+}

@@ -1,0 +1,67 @@
+/*-------------------------------------------------------------------------
+ *
+ * event.h
+ *	  An event: its columns, and a row of it that has been read.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_EVENT_H
+#define OUTBOX_EVENT_H
+
+#include "outbox.h"
+
+#include "access/tupdesc.h"
+#include "datatype/timestamp.h"
+#include "storage/itemptr.h"
+#include "utils/jsonb.h"
+#include "utils/uuid.h"
+
+/* columns of outbox.event, in their order in the table */
+typedef enum OutboxEventColumn
+{
+	OUTBOX_EVENT_ID = 0,
+	OUTBOX_EVENT_EVENT_ID,
+	OUTBOX_EVENT_EMITTED_AT,
+	OUTBOX_EVENT_TOPIC,
+	OUTBOX_EVENT_KEY,
+	OUTBOX_EVENT_PAYLOAD,
+	OUTBOX_EVENT_HEADERS,
+	OUTBOX_EVENT_COLUMNS_1_0,
+	OUTBOX_EVENT_EXPIRES_AT = OUTBOX_EVENT_COLUMNS_1_0,
+	OUTBOX_EVENT_COLUMNS,
+	/* outbox.delayed goes on with */
+	OUTBOX_DELAYED_DELIVER_AT = OUTBOX_EVENT_COLUMNS,
+	OUTBOX_DELAYED_COLUMNS
+} OutboxEventColumn;
+
+/* One row of outbox.event or outbox.parked; what it points to is valid during
+ * the call */
+typedef struct OutboxEvent
+{
+	uint64 id;
+	const pg_uuid_t *event_id;
+	TimestampTz emitted_at;
+	text *topic;
+	text *key;              /* or NULL */
+	bytea *payload;         /* or NULL */
+	Jsonb *headers;         /* or NULL */
+	TimestampTz expires_at; /* DT_NOEND = never */
+	/* of a parked event */
+	int attempts;  /* so far */
+	bool blocking; /* later events of its key wait for it */
+	bool retrying; /* it has a time for its next attempt */
+	ItemPointerData tid;
+} OutboxEvent;
+
+/* Takes an event; false = not this one, and no more of the page */
+typedef bool (*OutboxEventConsumer)(const OutboxEvent *event, void *arg);
+
+/* the event that is being handled, by its id; 0 = none in particular */
+extern uint64 outbox_event_in_hand;
+
+/* one of those that are being read by a query */
+#define OUTBOX_EVENT_UNKNOWN UINT64_MAX
+
+extern TupleDesc outbox_event_tupdesc(int columns);
+
+#endif /* OUTBOX_EVENT_H */
