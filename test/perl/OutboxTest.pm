@@ -19,7 +19,7 @@ use File::Path qw(make_path);
 use File::Spec;
 use File::Temp;
 
-my ($bindir, $pgxs_dir, $test_dir);
+my ($bindir, $pgxs_dir, $test_dir, $first_node);
 
 BEGIN
 {
@@ -65,7 +65,7 @@ use OutboxTest::Mock;
 use OutboxTest::Process;
 
 our @EXPORT = (
-	qw(outbox_node guard_node wait_until pgbench kcat relay_state relay_pid
+	qw(outbox_node guard_node query wait_until pgbench kcat relay_state relay_pid
 	  published wait_next_relay wait_published),
 	@OutboxTest::Delivery::EXPORT);
 
@@ -106,6 +106,7 @@ sub outbox_node
 		"outbox.bootstrap_servers = '$bootstrap'")
 	  if defined $bootstrap;
 	$node->append_conf('postgresql.conf', $conf);
+	$first_node //= $node;
 	guard_node($node);
 	$node->start if $start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION outbox')
@@ -133,6 +134,14 @@ sub guard_node
 		pipes => 1,
 		orphan => 1);
 	return;
+}
+
+# What SQL returns, from the test's server: the first that outbox_node() made.
+sub query
+{
+	my ($sql, $db) = @_;
+
+	return $first_node->safe_psql($db // 'postgres', $sql);
 }
 
 # Polls until $condition->() is true and returns its value; dies after the

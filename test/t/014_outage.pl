@@ -29,8 +29,6 @@ my $node = outbox_node('main',
 	conf => "outbox.window_events = $window");
 query('CREATE TABLE ledger (event_id uuid)');
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 sub stat_relay
 {
 	my ($expression) = @_;

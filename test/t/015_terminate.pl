@@ -19,8 +19,6 @@ my $node = outbox_node('main',
 	extension => 1,
 	conf => 'restart_after_crash = on');
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 # The process of that kind in this database; undef if there is none (yet).
 sub pid_of
 {

@@ -22,8 +22,6 @@ my $node = outbox_node('main',
 	bootstrap => $mock->bootstrap,
 	extension => 1);
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 sub emit
 {
 	my ($count, $payload) = @_;

@@ -28,8 +28,6 @@ my $node = outbox_node('main',
 		outbox.retry_max_attempts = 0
 		END
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 my $load = pgbench($node, <<~'END',
 	\set key random(1, 20)
 	\set fate random(1, 10)

@@ -39,8 +39,6 @@ my $node = outbox_node('main',
 		outbox.retry_max_attempts = 0
 		END
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 sub poll
 {
 	my ($sql, $what) = @_;

@@ -51,8 +51,6 @@ query('CREATE TABLE account (key int PRIMARY KEY, n int NOT NULL)');
 query('INSERT INTO account SELECT n, 0 FROM generate_series(1, 6) n');
 query(q{SELECT outbox_emit('late', n % 5, n::text) FROM generate_series(1, 50) n});
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 # partition => { leader => id, isrs => [ids] } of a topic
 sub partitions
 {

@@ -23,7 +23,6 @@ my $node = outbox_node('main',
 	conf => q{outbox.kafka_properties = 'batch.num.messages=2'});
 my $consumer = OutboxTest::Consumer->new(bootstrap => $kafka->bootstrap);
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
 
 for my $round (1 .. 5)
 {

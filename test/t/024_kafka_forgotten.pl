@@ -26,8 +26,6 @@ my $node = outbox_node('main',
 	extension => 1,
 	conf => q{outbox.kafka_properties = 'batch.num.messages=2'});
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 # A hundred events of four keys, the first of them too large for the topic.
 sub emit_with_refused
 {

@@ -16,8 +16,6 @@ my $node = outbox_node('main',
 	extension => 1,
 	conf => q{outbox.retry_base_delay = 100ms});
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 $mock->command('leader bad 0 1');
 $mock->command('leader slow 0 2');
 query(q{SELECT outbox_emit('bad', 'k', 'first'), outbox_emit('slow', 'k', 'first')});

@@ -27,8 +27,6 @@ my $node = outbox_node('main', bootstrap => $kafka->bootstrap, extension => 1);
 my $consumer = OutboxTest::Consumer->new(bootstrap => $kafka->bootstrap);
 my %arrived;
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 # How long it takes until so many events of each topic have arrived.
 sub arrivals
 {

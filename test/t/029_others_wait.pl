@@ -28,8 +28,6 @@ my $node = outbox_node('main',
 		outbox.retry_max_attempts = 0
 		END
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 sub has_arrived
 {
 	my ($event_id) = @_;

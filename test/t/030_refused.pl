@@ -29,8 +29,6 @@ my $node = outbox_node('main',
 		outbox.retry_jitter = 0
 		END
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 # One event, which is alone in its batch: the stream is idle.
 sub emit_alone
 {

@@ -26,8 +26,6 @@ my $node = outbox_node('main',
 		outbox.retry_max_attempts = 0
 		END
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 sub emit
 {
 	my ($topic, $count, $keys) = @_;

@@ -19,8 +19,6 @@ my $node = outbox_node('main',
 	bootstrap => $mock->bootstrap,
 	extension => 1);
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 # A restart, so that the relay surely has the settings when it returns.
 sub restart_with
 {

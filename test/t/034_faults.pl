@@ -51,8 +51,6 @@ my $node = outbox_node('main',
 		outbox.retry_max_attempts = 8
 		END
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 query('CREATE TABLE ledger (event_id uuid)');
 query("SELECT outbox_emit('$_', NULL, 'first')") for @topics;
 $consumer->wait_for(3) or die 'it does not work';

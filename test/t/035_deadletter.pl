@@ -24,8 +24,6 @@ my $node = outbox_node('main',
 		outbox.retry_max_delay = 200ms
 		END
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 # A restart, so that the relay surely has the settings when it returns.
 sub restart_with
 {

@@ -33,8 +33,6 @@ my $node = outbox_node('main',
 		outbox.retry_max_delay = 500ms
 		END
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 sub parked { return query('SELECT parked FROM outbox.stat_relay'); }
 
 sub refuse_until

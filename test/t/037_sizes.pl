@@ -26,8 +26,6 @@ my $node = outbox_node('main',
 		outbox.retry_max_delay = 200ms
 		END
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 sub relay_memory_mb
 {
 	my ($kb) = slurp_file('/proc/' . relay_pid($node) . '/status') =~

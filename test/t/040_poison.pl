@@ -26,7 +26,6 @@ my $node = outbox_node('main',
 		autovacuum = off
 		END
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
 sub ascii { return $node->safe_psql('ascii', $_[0]); }
 
 # How often each payload has arrived; payloads of a test of its own.

@@ -21,8 +21,6 @@ my $node = outbox_node('main',
 	conf => "outbox.retry_base_delay = 50ms\noutbox.retry_max_delay = 100ms");
 my $constraint = 'ALTER TABLE outbox.position_0 %s CONSTRAINT full_disk';
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 sub forbid { return query(sprintf("$constraint CHECK (false) NOT VALID", 'ADD')); }
 sub allow { return query(sprintf($constraint, 'DROP')); }
 

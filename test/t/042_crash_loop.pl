@@ -44,7 +44,7 @@ start();
 $node->safe_psql('postgres', 'CREATE EXTENSION outbox');
 
 # Sessions are ended by each crash, so it may take more than one.
-sub query
+sub query_again
 {
 	my ($sql) = @_;
 
@@ -79,20 +79,20 @@ sub payloads
 
 note 'in the stream';
 my $from = log_end($node);
-query(<<~'END');
+query_again(<<~'END');
 	SELECT count(outbox_emit('events', 'k',
 		CASE n WHEN 250 THEN 'crash-the-sink' ELSE 'stream ' || n END))
 	FROM generate_series(1, 500) n
 	END
 wait_until(60,
-	sub { query('SELECT count(*) FROM outbox.dead_letter') == 1 },
+	sub { query_again('SELECT count(*) FROM outbox.dead_letter') == 1 },
 	'a dead letter');
-is( query("SELECT class, convert_from(payload, 'UTF8'), error, whole FROM outbox.parked"),
+is( query_again("SELECT class, convert_from(payload, 'UTF8'), error, whole FROM outbox.parked"),
 	"invalid|crash-the-sink|the relay's process was ended by a signal each"
 	  . ' time it published this event|t',
 	'it is the one that crashes');
 wait_until(undef,
-	sub { query('SELECT pending_events FROM outbox.stat_relay') == 0 },
+	sub { query_again('SELECT pending_events FROM outbox.stat_relay') == 0 },
 	'the others are published');
 is_deeply(
 	[ payloads(qr/^stream/) ],
@@ -107,31 +107,31 @@ cmp_ok(scalar(@records), '<', 2500, 'a bounded number of repetitions');
 note 'parked';
 start();
 $from = log_end($node);
-query('SELECT count(*) FROM outbox.requeue()');
+query_again('SELECT count(*) FROM outbox.requeue()');
 wait_until(undef, sub { crashes($from) > 0 }, 'it crashes again');
 wait_until(
 	60,
 	sub {
-		query("SELECT count(*) FROM outbox.parked WHERE state = 'dead'") == 1;
+		query_again("SELECT count(*) FROM outbox.parked WHERE state = 'dead'") == 1;
 	},
 	'a dead letter again');
 $crashes = crashes($from);
 note "$crashes crashes";
 cmp_ok($crashes, '<=', 4, 'a few crashes');
-query("SELECT outbox_emit('events', 'k', 'after')");
+query_again("SELECT outbox_emit('events', 'k', 'after')");
 wait_until(undef,
-	sub { query('SELECT pending_events FROM outbox.stat_relay') == 0 },
+	sub { query_again('SELECT pending_events FROM outbox.stat_relay') == 0 },
 	'published');
 is(crashes($from), $crashes, 'and no more crashes');
 
 note 'killed while it publishes well';
 start();
-query('SELECT count(*) FROM outbox.discard(failed_before => now())');
+query_again('SELECT count(*) FROM outbox.discard(failed_before => now())');
 $node->append_conf('postgresql.conf', 'outbox.enabled = off');
 $node->reload;
-wait_until(undef, sub { query('SELECT state FROM outbox.stat_relay') eq 'disabled' },
+wait_until(undef, sub { query_again('SELECT state FROM outbox.stat_relay') eq 'disabled' },
 	'disabled');
-query(<<~'END');
+query_again(<<~'END');
 	SELECT count(outbox_emit('events', (n % 10)::text, 'killed ' || n))
 	FROM generate_series(1, 20000) n
 	END
@@ -142,17 +142,17 @@ for (1 .. 3)
 	my $pid = wait_until(
 		undef,
 		sub {
-			query(  'SELECT pid FROM outbox.stat_relay'
+			query_again(  'SELECT pid FROM outbox.stat_relay'
 				  . ' WHERE published > 0 AND pending_events > 0')
-			  || query('SELECT -1 FROM outbox.stat_relay WHERE pending_events = 0');
+			  || query_again('SELECT -1 FROM outbox.stat_relay WHERE pending_events = 0');
 		},
 		'it publishes');
 	kill 'KILL', $pid if $pid > 0;
 }
 wait_until(undef,
-	sub { query('SELECT pending_events FROM outbox.stat_relay') == 0 },
+	sub { query_again('SELECT pending_events FROM outbox.stat_relay') == 0 },
 	'published');
-is(query('SELECT count(*) FROM outbox.parked'), 0, 'nothing is parked');
+is(query_again('SELECT count(*) FROM outbox.parked'), 0, 'nothing is parked');
 is(scalar(payloads(qr/^killed/)), 20000, 'all is published');
 
 note 'a library that crashes always';
@@ -160,22 +160,22 @@ start();
 $from = log_end($node);
 open(my $fh, '>', $switch) or die "$switch: $!";
 close $fh;
-query("SELECT outbox_emit('events', 'k', 'last')");
+query_again("SELECT outbox_emit('events', 'k', 'last')");
 wait_until(undef, sub { crashes($from) >= 3 }, 'the server crashes');
-like(query('SELECT last_error FROM outbox.stat_relay'),
+like(query_again('SELECT last_error FROM outbox.stat_relay'),
 	qr/crashed [34] times in a row: relays start at/, 'the view tells it');
-query("ALTER SYSTEM SET outbox.enabled = off");
-query('SELECT pg_reload_conf()');
-wait_until(undef, sub { query('SELECT state FROM outbox.stat_relay') eq 'disabled' },
+query_again("ALTER SYSTEM SET outbox.enabled = off");
+query_again('SELECT pg_reload_conf()');
+wait_until(undef, sub { query_again('SELECT state FROM outbox.stat_relay') eq 'disabled' },
 	'it can be turned off');
 $crashes = crashes($from);
 note "$crashes crashes";
 cmp_ok($crashes, '<=', 5, 'not many crashes');
 unlink $switch or die "$switch: $!";
-query('ALTER SYSTEM RESET outbox.enabled');
-query('SELECT pg_reload_conf()');
+query_again('ALTER SYSTEM RESET outbox.enabled');
+query_again('SELECT pg_reload_conf()');
 wait_until(undef,
-	sub { query('SELECT pending_events FROM outbox.stat_relay') == 0 },
+	sub { query_again('SELECT pending_events FROM outbox.stat_relay') == 0 },
 	'published when the library is well');
 is(join(' ', payloads(qr/^last/)), 'last', 'once it is repaired');
 

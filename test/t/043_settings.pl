@@ -32,17 +32,12 @@ local $ENV{PGOPTIONS} = join ' ', map { "-c $_" } qw(role=none search_path=publi
   $node->pg_version >= 16 ? 'debug_parallel_query=off' : 'force_parallel_mode=off',
   $node->pg_version >= 17 ? 'transaction_timeout=0' : ();
 
-sub query
-{
-	my ($sql, $db) = @_;
-
-	return $node->safe_psql($db // 'hostile', $sql);
-}
+sub hostile { return query($_[0], 'hostile'); }
 
 note 'settings';
-query('CREATE ROLE nobody', 'postgres');
-query('CREATE DATABASE hostile', 'postgres');
-query('CREATE EXTENSION outbox');
+query('CREATE ROLE nobody');
+query('CREATE DATABASE hostile');
+hostile('CREATE EXTENSION outbox');
 my %settings = (
 	role => 'nobody',
 	session_authorization => 'nobody',
@@ -85,35 +80,35 @@ my %settings = (
 	(map { ("enable_$_" => 'off') } qw(indexscan indexonlyscan tidscan nestloop
 		  hashjoin mergejoin hashagg material memoize)));
 my %known = map { $_ => 1 } split /\n/,
-  query('SELECT name FROM pg_settings', 'postgres'), -1;
+  query('SELECT name FROM pg_settings'), -1;
 $known{$_} = 1 for qw(role session_authorization);
 query(join('', map { "ALTER DATABASE hostile SET $_ = '$settings{$_}';\n" }
 		  grep { $known{$_} } sort keys %settings), 'postgres');
 my $pid = wait_until(undef, sub { relay_pid($node, 'hostile') }, 'a relay');
 my $from = log_end($node);
-query("SELECT pg_terminate_backend($pid)", 'postgres');
+query("SELECT pg_terminate_backend($pid)");
 wait_until(undef, sub { (relay_pid($node, 'hostile') || $pid) != $pid },
 	'another one');
 wait_until(undef, sub { relay_state($node, 'hostile') eq 'publishing' },
 	'it publishes');
 
-query("SELECT count(outbox_emit('events', 'k', 'now ' || n)) FROM generate_series(1, 100) n");
-query("SELECT outbox_emit('events', 'k', 'later', deliver_after => '1 s')");
+hostile("SELECT count(outbox_emit('events', 'k', 'now ' || n)) FROM generate_series(1, 100) n");
+hostile("SELECT outbox_emit('events', 'k', 'later', deliver_after => '1 s')");
 ok(wait_published($node, 'hostile'), 'events are published');
 $mock->command('fail Produce 1 INVALID_RECORD');
-query("SELECT outbox_emit('events', 'p', 'parked')");
+hostile("SELECT outbox_emit('events', 'p', 'parked')");
 wait_until(undef,
-	sub { query('SELECT dead_letters FROM outbox.stat_relay') == 1 },
+	sub { hostile('SELECT dead_letters FROM outbox.stat_relay') == 1 },
 	'a dead letter');
-query('SELECT count(*) FROM outbox.requeue()');
+hostile('SELECT count(*) FROM outbox.requeue()');
 wait_until(
 	undef,
-	sub { query('SELECT dead_letters + parked + delayed FROM outbox.stat_relay') == 0 },
+	sub { hostile('SELECT dead_letters + parked + delayed FROM outbox.stat_relay') == 0 },
 	'it is published after all');
 ok(wait_published($node, 'hostile'), 'delayed events, too');
 ok($consumer->drain, 'read');
 is(scalar($consumer->records), 102, 'all of them');
-wait_until(undef, sub { query('SELECT count(*) FROM outbox.event') == 0 },
+wait_until(undef, sub { hostile('SELECT count(*) FROM outbox.event') == 0 },
 	'segments are emptied');
 is_deeply(
 	[ log_lines($node, $from, qr/ERROR|PLANNER STATISTICS|has failed/) ],
@@ -121,20 +116,20 @@ is_deeply(
   or diag slurp_file($node->logfile, $from);
 
 note 'a database that is not quite gone';
-query('CREATE DATABASE gone', 'postgres');
+query('CREATE DATABASE gone');
 query("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'gone'",
 	'postgres');
-query('CREATE DATABASE last', 'postgres');
+query('CREATE DATABASE last');
 query('CREATE EXTENSION outbox', 'last');
 $from = log_end($node);
 $node->restart;
 wait_until(undef, sub { relay_state($node, 'last') eq 'publishing' },
 	'the relay of a later database runs');
 is_deeply([ log_lines($node, $from, qr/gone/) ], [], 'it is left alone');
-query('DROP DATABASE gone', 'postgres');
+query('DROP DATABASE gone');
 
 note 'a name that is folded';
-query('CREATE DATABASE "Orders"', 'postgres');
+query('CREATE DATABASE "Orders"');
 query('CREATE EXTENSION outbox', 'Orders');
 $from = log_end($node);
 conf_reload($node, "outbox.databases = 'Orders, hostile'");
@@ -153,8 +148,8 @@ wait_until(undef, sub { relay_state($node, 'Orders') eq 'publishing' },
 	'quoted, it is');
 
 note 'a schema that looks like ours';
-query('DROP DATABASE "Orders"', 'postgres');
-query(<<~'END', 'postgres');
+query('DROP DATABASE "Orders"');
+query(<<~'END');
 	CREATE ROLE mallory;
 	CREATE DATABASE lookalike OWNER mallory;
 	END
@@ -167,7 +162,7 @@ query(<<~'END', 'lookalike');
 	SET SESSION AUTHORIZATION mallory;
 	CREATE EXTENSION plpgsql;
 	END
-query('CREATE DATABASE third', 'postgres');
+query('CREATE DATABASE third');
 query('CREATE EXTENSION outbox', 'third');
 pass('it takes no place of a database that has the extension');
 
@@ -178,7 +173,7 @@ $node->restart;
 wait_until(
 	undef,
 	sub {
-		query('SELECT last_error FROM outbox.stat_relay') =~
+		hostile('SELECT last_error FROM outbox.stat_relay') =~
 		  /^no background worker is free .* raise max_worker_processes/;
 	},
 	'the view says why');

@@ -20,8 +20,6 @@ my $mock = OutboxTest::Mock->new;
 my $node = outbox_node('main', bootstrap => $mock->bootstrap, extension => 1);
 my $dir = $node->data_dir;
 
-sub sql { return $node->safe_psql('postgres', $_[0]); }
-
 # What ALTER SYSTEM says to a property; '' if nothing.
 sub alter
 {
@@ -63,7 +61,7 @@ all_said(qr/^$/, 'harmless ones',
 	  sasl.oauthbearer.assertion.claim.iss=me ssl.ca.location=/etc/ca.pem
 	  sasl.oauthbearer.client.credentials.client.id=me topic.partitioner=murmur2
 	  ssl.key.location=/etc/key.pem topic.acks=all sasl.username=me));
-sql('ALTER SYSTEM RESET outbox.kafka_properties');
+query('ALTER SYSTEM RESET outbox.kafka_properties');
 
 # What has passed by name is looked at again by what the library makes of it.
 sub refused
@@ -74,13 +72,13 @@ sub refused
 
 	conf_reload($node, $lines);
 	is(log_lines($node, $from, qr/keeps its settings: .*$pattern/), 1, "$name: refused");
-	sql("SELECT outbox_emit('t', 'k', 'going on')");
+	query("SELECT outbox_emit('t', 'k', 'going on')");
 	return ok(wait_published($node), "$name: it goes on with the old ones");
 }
 conf_reload($node, "outbox.kafka_properties = 'message.max.bytes=1000'");
-sql("SELECT outbox_emit('t', 'k', repeat('x', 100000))");
+query("SELECT outbox_emit('t', 'k', repeat('x', 100000))");
 ok(wait_published($node), 'message.max.bytes does not refuse an event');
-is(sql('SELECT count(*) FROM outbox.dead_letter'), 0, '... nor make it a dead letter');
+is(query('SELECT count(*) FROM outbox.dead_letter'), 0, '... nor make it a dead letter');
 
 # Files, and what only looks like one. Nobody writes to the pipe.
 mkfifo("$dir/pipe", 0600) or die "mkfifo: $!";
@@ -113,9 +111,9 @@ $node->poll_query_until('postgres',
   or die 'it publishes by the defaults';
 is(log_lines($node, $from, qr/WARNING:  invalid value for parameter "outbox.kafka_properties"/),
 	1, 'refused at the start: told');
-sql("SELECT outbox_emit('t', 'k', 'waits')");
-is(sql("SELECT outbox.wait_published('200 ms')"), 'f', '... and nothing is published');
-unlike(sql('SHOW outbox.kafka_properties'), qr/\Q$secret/, '... nor the secret shown');
+query("SELECT outbox_emit('t', 'k', 'waits')");
+is(query("SELECT outbox.wait_published('200 ms')"), 'f', '... and nothing is published');
+unlike(query('SHOW outbox.kafka_properties'), qr/\Q$secret/, '... nor the secret shown');
 conf_reload($node, "outbox.kafka_properties = 'partitioner=fnv1a'");
 ok(wait_published($node), '... until it is corrected');
 unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/\Q$secret/,

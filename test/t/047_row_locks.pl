@@ -30,8 +30,6 @@ my $node = outbox_node('main',
 my $session = $node->background_psql('postgres');
 $session->set_query_timer_restart;
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 sub emit
 {
 	my ($topic, $key, @payloads) = @_;

@@ -26,8 +26,6 @@ my $node = outbox_node('main',
 		END
 my $log = log_end($node);
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 sub wait_parked
 {
 	my ($where, $count) = @_;

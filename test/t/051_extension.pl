@@ -24,9 +24,8 @@ my $ends = qr/ends: the extension has been dropped/;
 my $unclean =
   qr/deadlock detected|exited with exit code|terminated by signal|PANIC|TRAP/;
 
-sub sql { return $node->safe_psql('postgres', $_[0]); }
-sub emit { return sql("SELECT outbox_emit('ext', 'k', '$_[0]')"); }
-sub last_id { return sql('SELECT last_value FROM outbox.event_id_seq'); }
+sub emit { return query("SELECT outbox_emit('ext', 'k', '$_[0]')"); }
+sub last_id { return query('SELECT last_value FROM outbox.event_id_seq'); }
 sub has_relay { return outbox_pid($node, 'postgres') ne ''; }
 
 sub wait_ended
@@ -37,7 +36,7 @@ sub wait_ended
 }
 
 # What was emitted, kept beyond DROP EXTENSION.
-sql(<<~'END');
+query(<<~'END');
 	CREATE TABLE emitted (event_id uuid);
 	CREATE FUNCTION emit_some() RETURNS void LANGUAGE plpgsql AS $$
 	BEGIN
@@ -55,7 +54,7 @@ sql(<<~'END');
 	END
 
 # Rolled back.
-sql(<<~END);
+query(<<~END);
 	BEGIN;
 	CREATE EXTENSION outbox;
 	SELECT outbox_emit('ext', 'k', 'never');
@@ -66,7 +65,7 @@ ok(stays(1, sub { !has_relay() }), 'no relay for a CREATE that rolled back');
 # Created; events of the same transaction are published, too.
 my $seconds = took(
 	sub {
-		sql(<<~END);
+		query(<<~END);
 			BEGIN;
 			CREATE EXTENSION outbox;
 			SELECT outbox_emit('ext', 'k', 'with CREATE');
@@ -79,8 +78,8 @@ note sprintf 'after %.2f s', $seconds;
 my $relay = relay_pid($node);
 
 # DROP rolled back, also to a savepoint.
-sql('BEGIN; DROP EXTENSION outbox; ROLLBACK');
-sql(<<~END);
+query('BEGIN; DROP EXTENSION outbox; ROLLBACK');
+query(<<~END);
 	BEGIN;
 	SELECT outbox_emit('ext', 'k', 'before savepoint');
 	SAVEPOINT s;
@@ -113,7 +112,7 @@ check_delivery([ events($node) ], [ $consumer->records ], 'so far');
 # An idle relay ends with its extension.
 my $from = log_end($node);
 my $id = last_id();
-sql('DROP EXTENSION outbox');
+query('DROP EXTENSION outbox');
 wait_ended('an idle relay ends after DROP');
 is(log_lines($node, $from, $ends), 1, '... says so');
 is(log_lines($node, $from, $unclean), 0, '... and in good order');
@@ -121,7 +120,7 @@ fails_with($node, 'postgres', "SELECT outbox_emit('ext', 'k', 'never')",
 	'42883', qr/does not exist/, 'nothing to emit with');
 
 # Once more, with an id that nobody has used.
-sql('CREATE EXTENSION outbox');
+query('CREATE EXTENSION outbox');
 emit('again');
 cmp_ok(last_id(), '>', $id, 'ids go on');
 ok(wait_published($node), 'published after CREATE');
@@ -132,18 +131,18 @@ my $load = pgbench($node, 'SELECT emit_some();',
 	clients => 4, rate => 600, duration => 600, background => 1,
 	args => [qw(-M prepared)]);
 wait_until(undef, sub { $consumer->count > 500 }, 'traffic');
-sql('DROP EXTENSION outbox');
+query('DROP EXTENSION outbox');
 wait_ended('a busy relay ends after DROP');
 
 # Again and again: apart, in one transaction, and rolled back.
 for my $round (1 .. 9)
 {
 	$id = last_id() unless $round == 1;
-	sql('CREATE EXTENSION outbox') if $round == 1;
-	sql('DROP EXTENSION outbox; CREATE EXTENSION outbox') if $round % 3 == 1;
-	sql('BEGIN; DROP EXTENSION outbox; CREATE EXTENSION outbox; COMMIT')
+	query('CREATE EXTENSION outbox') if $round == 1;
+	query('DROP EXTENSION outbox; CREATE EXTENSION outbox') if $round % 3 == 1;
+	query('BEGIN; DROP EXTENSION outbox; CREATE EXTENSION outbox; COMMIT')
 	  if $round % 3 == 2;
-	sql('BEGIN; DROP EXTENSION outbox; CREATE EXTENSION outbox; ROLLBACK')
+	query('BEGIN; DROP EXTENSION outbox; CREATE EXTENSION outbox; ROLLBACK')
 	  if $round % 3 == 0;
 	die "id $id comes again" if last_id() < $id;
 
@@ -158,7 +157,7 @@ stop_load($node, $load);
 ok(wait_published($node), 'all of the last outbox is published');
 ok($consumer->drain, 'drained');
 
-my %emitted = map { $_ => 1 } split /\n/, sql('TABLE emitted');
+my %emitted = map { $_ => 1 } split /\n/, query('TABLE emitted');
 my @events = events($node);
 my %last = map { $_->{event_id} => 1 } @events;
 my @records = grep { $_->{payload} =~ /^\d+$/ } $consumer->records;
@@ -174,14 +173,14 @@ $relay = relay_pid($node);
 my $locker = $node->background_psql('postgres');
 $locker->query_safe('BEGIN; LOCK TABLE outbox.parked');
 emit('while locked');
-ok(stays(1, sub { sql('SELECT outbox.wait_published(interval \'0\')') eq 'f' }),
+ok(stays(1, sub { query('SELECT outbox.wait_published(interval \'0\')') eq 'f' }),
 	'a locked table is waited for');
-sql(<<~END);
+query(<<~END);
 	SET lock_timeout = '5s';
 	BEGIN; LOCK TABLE outbox.relay, outbox.event_0; COMMIT;
 	BEGIN; LOCK TABLE outbox.event_5, outbox.event_0; COMMIT;
 	END
-is( sql("SELECT count(*) FROM pg_locks WHERE pid = $relay AND NOT granted"),
+is( query("SELECT count(*) FROM pg_locks WHERE pid = $relay AND NOT granted"),
 	0, 'the relay is in no queue');
 $locker->query_safe('COMMIT');
 ok(wait_published($node), 'published when it is free');
@@ -201,8 +200,8 @@ $locker->quit;
 # Tables that are rewritten under traffic.
 $load = pgbench($node, "SELECT outbox_emit('ext', 'k' || :client_id, 'x');",
 	clients => 2, transactions => 300, background => 1);
-sql("VACUUM FULL outbox.event_$_") for 0, 1, 0;
-sql('VACUUM FULL outbox.relay; REINDEX TABLE outbox.event_0; CLUSTER outbox.event_0 USING event_0_pkey');
+query("VACUUM FULL outbox.event_$_") for 0, 1, 0;
+query('VACUUM FULL outbox.relay; REINDEX TABLE outbox.event_0; CLUSTER outbox.event_0 USING event_0_pkey');
 is($load->wait(60), 0, 'emit beside VACUUM FULL');
 ok(wait_published($node), 'published beside VACUUM FULL');
 ok($consumer->drain, 'drained');

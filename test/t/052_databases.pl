@@ -22,12 +22,12 @@ my $node = outbox_node('main',
 	bootstrap => $mock->bootstrap,
 	conf => 'log_min_messages = debug1');    # tells each start of a worker
 
-sub sql { return $node->safe_psql($_[1] // 'template1', $_[0]); }
-sub emit { return sql("SELECT outbox_emit('$_[0]', 'k', '$_[1]')", $_[0]); }
+sub emit { return query("SELECT outbox_emit('$_[0]', 'k', '$_[1]')", $_[0]); }
 
 sub relays
 {
-	return sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'outbox relay'");
+	return query("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'outbox relay'",
+		'template1');
 }
 
 sub starts
@@ -57,7 +57,7 @@ sub barrier_seconds
 sub prompt_ok
 {
 	my ($command, $name) = @_;
-	my $seconds = took(sub { sql($command) });
+	my $seconds = took(sub { query($command, 'template1') });
 
 	$command =~ s/^SET.*?; //;
 	note sprintf '%s: %.2f s', $command, $seconds;
@@ -66,9 +66,9 @@ sub prompt_ok
 }
 
 # 20 databases without the extension, one with it after them.
-sql(join ";\n", map { "CREATE DATABASE plain$_ STRATEGY file_copy" } 1 .. 20);
-sql('CREATE DATABASE a');
-sql('CREATE EXTENSION outbox', 'a');
+query(join(";\n", map { "CREATE DATABASE plain$_ STRATEGY file_copy" } 1 .. 20), 'template1');
+query('CREATE DATABASE a', 'template1');
+query('CREATE EXTENSION outbox', 'a');
 wait_relay('a');
 $node->stop;
 my $from = log_end($node);
@@ -83,8 +83,8 @@ ok(stays(2, sub { relays() == 1 && starts($from) == $started }),
 	'nothing runs for the others');
 
 # Two at once.
-sql('CREATE DATABASE b');
-sql('CREATE EXTENSION outbox', 'b');
+query('CREATE DATABASE b', 'template1');
+query('CREATE EXTENSION outbox', 'b');
 for my $i (1 .. 20)
 {
 	emit('a', $i);
@@ -107,7 +107,7 @@ ok(wait_published($node, 'b'), 'b publishes when it is lifted');
 is(log_lines($node, $from, qr/exited with exit code 1|FATAL/), 0, 'quietly');
 
 # Users without rights disturb nobody.
-sql('CREATE ROLE nobody LOGIN; CREATE ROLE maker LOGIN CREATEDB');
+query('CREATE ROLE nobody LOGIN; CREATE ROLE maker LOGIN CREATEDB', 'template1');
 my $relay = wait_relay('a');
 for (
 	[ nobody => 'DROP DATABASE a' ],
@@ -125,7 +125,7 @@ for (
 is(outbox_pid($node, 'a'), $relay, 'the relay does not care');
 
 # A copy has a relay of its own, and may go at once.
-sql('CREATE DATABASE c TEMPLATE a');
+query('CREATE DATABASE c TEMPLATE a', 'template1');
 emit('c', 'of the copy');
 ok(wait_published($node, 'c'), 'a copy publishes by itself');
 $relay = wait_relay('a');
@@ -154,7 +154,7 @@ prompt_ok('CREATE DATABASE e TEMPLATE a');
 busy($_) for qw(a e);
 prompt_ok('ALTER DATABASE a RENAME TO renamed');
 prompt_ok('ALTER DATABASE renamed RENAME TO a', 'renamed back');
-sql("SET allow_in_place_tablespaces = on; CREATE TABLESPACE ts LOCATION ''");
+query("SET allow_in_place_tablespaces = on; CREATE TABLESPACE ts LOCATION ''", 'template1');
 busy('a');
 prompt_ok('ALTER DATABASE a SET TABLESPACE ts');
 prompt_ok('DROP DATABASE c');

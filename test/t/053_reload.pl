@@ -22,8 +22,7 @@ my $node = outbox_node('main',
 	extension => 1);
 my $file = $node->data_dir . '/kafka.properties';
 
-sub sql { return $node->safe_psql('postgres', $_[0]); }
-sub last_error { return sql('SELECT last_error FROM outbox.stat_relay'); }
+sub last_error { return query('SELECT last_error FROM outbox.stat_relay'); }
 
 sub write_file
 {
@@ -85,7 +84,7 @@ sub goes_on
 	my ($name) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
-	sql("SELECT outbox_emit('t', 'k', 'going on')");
+	query("SELECT outbox_emit('t', 'k', 'going on')");
 	return ok(wait_published($node) && relay_pid($node) eq $relay,
 		"$name: the producer goes on");
 }
@@ -170,7 +169,7 @@ my ($status, $out, $err) = $node->psql(
 my @missed =
   grep { $err !~ /ERROR:  22023: invalid value for parameter [^\n]*\nDETAIL:  Property "\Q$_\E" can/ } @refused;
 is("@missed", '', 'refused by name');
-is(sql("SELECT count(*) FROM pg_file_settings WHERE sourcefile LIKE '%auto.conf'"),
+is(query("SELECT count(*) FROM pg_file_settings WHERE sourcefile LIKE '%auto.conf'"),
 	0, '... and not kept');
 
 # Good ones take effect: a partitioner can be seen.
@@ -180,7 +179,7 @@ sub partitions
 {
 	my ($topic) = @_;
 
-	sql("SELECT outbox_emit('$topic', k, k) FROM unnest(string_to_array('@keys', ' ')) k");
+	query("SELECT outbox_emit('$topic', k, k) FROM unnest(string_to_array('@keys', ' ')) k");
 	ok(wait_published($node), "$topic: published");
 	ok($b->drain, "$topic: drained");
 	my %partition = map { $_->{key} => $_->{partition} }
@@ -203,7 +202,7 @@ is(partitions('quotes'), $fnv1a, 'properties with quotes');
 
 # Settings that are fine, but do not lead to the broker.
 conf_reload($node, setting('kafka_properties', 'security.protocol=ssl'));
-sql("SELECT outbox_emit('t', 'k', 'waits')");
+query("SELECT outbox_emit('t', 'k', 'waits')");
 wait_until(undef, sub { relay_state($node) eq 'unavailable' }, 'unavailable');
 pass('a wrong protocol is seen');
 conf_reload($node, setting('kafka_properties', ''));
@@ -211,13 +210,13 @@ ok(wait_published($node), 'published when it is corrected');
 is(relay_pid($node), $relay, 'all by one relay');
 
 # Who may look.
-sql('CREATE ROLE reader LOGIN; GRANT pg_monitor TO reader; CREATE ROLE nobody LOGIN');
+query('CREATE ROLE reader LOGIN; GRANT pg_monitor TO reader; CREATE ROLE nobody LOGIN');
 for my $name ('kafka_properties', 'kafka_properties_file')
 {
 	fails_with($node, 'postgres', "SHOW outbox.$name", '42501', qr/outbox.$name/,
 		"SHOW outbox.$name", connstr => $node->connstr('postgres') . ' user=nobody');
 }
-unlike(sql('SET ROLE reader; TABLE outbox.stat_relay'), qr/\Q$secret/, 'view');
+unlike(query('SET ROLE reader; TABLE outbox.stat_relay'), qr/\Q$secret/, 'view');
 unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/\Q$secret/,
 	'no secret in the log');
 ok($_->drain, 'drained') for $a, $b;

@@ -14,17 +14,16 @@ use Test::More;
 
 my $mock = OutboxTest::Mock->new;
 my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
-my $publisher = outbox_node('publisher',
-	preload => 0,
-	allows_streaming => 'logical',
-	conf => 'logical_decoding_work_mem = 64kB');
 my $node = outbox_node('subscriber',
 	bootstrap => $mock->bootstrap,
 	extension => 1,
 	conf => 'wal_retrieve_retry_interval = 100ms');
+my $publisher = outbox_node('publisher',
+	preload => 0,
+	allows_streaming => 'logical',
+	conf => 'logical_decoding_work_mem = 64kB');
 
 sub source { return $publisher->safe_psql('postgres', $_[0]); }
-sub sql { return $node->safe_psql('postgres', $_[0]); }
 
 # What arrived for a key: operations and payloads, in order.
 sub of_key
@@ -51,7 +50,7 @@ source('CREATE TABLE orders (id int PRIMARY KEY, v text)');
 source("INSERT INTO orders SELECT n, 'copied' FROM generate_series(1, 200) n");
 source('CREATE PUBLICATION pub FOR TABLE orders');
 
-sql(<<~'END');
+query(<<~'END');
 	CREATE TABLE orders (id int PRIMARY KEY, v text);
 	CREATE FUNCTION emit_order() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN
@@ -71,7 +70,7 @@ sql(<<~'END');
 
 # Large transactions are applied by a worker of their own, where there is one.
 my $streaming = $node->pg_version >= 16 ? 'parallel' : 'on';
-sql("CREATE SUBSCRIPTION sub CONNECTION '@{[$publisher->connstr]} dbname=postgres'"
+query("CREATE SUBSCRIPTION sub CONNECTION '@{[$publisher->connstr]} dbname=postgres'"
 	  . " PUBLICATION pub WITH (streaming = $streaming)");
 $node->wait_for_subscription_sync($publisher, 'sub');
 arrived('copy');
@@ -114,7 +113,7 @@ is($consumer->count - $before, 2010, 'each event of a large transaction');
 is(of_key(1001), 'I:' . 'large' x 20 . ' U:small', '... in order');
 
 # A transaction that cannot be applied at first: its first row has emitted.
-sql("SET session_replication_role = replica;
+query("SET session_replication_role = replica;
 	ALTER TABLE orders DISABLE TRIGGER emit_order;
 	INSERT INTO orders VALUES (9002, 'in the way');
 	ALTER TABLE orders ENABLE ALWAYS TRIGGER emit_order");
@@ -125,7 +124,7 @@ wait_until(
 	sub { log_lines($node, $from, qr/ERROR: .*(duplicate key|insert_exists)/) >= 2 },
 	'attempts to apply');
 is(of_key(9001), '', 'nothing of an attempt that failed');
-sql('ALTER TABLE orders DISABLE TRIGGER emit_order;
+query('ALTER TABLE orders DISABLE TRIGGER emit_order;
 	DELETE FROM orders WHERE id = 9002;
 	ALTER TABLE orders ENABLE ALWAYS TRIGGER emit_order');
 arrived('retried');
@@ -141,11 +140,11 @@ is(of_key(2), 'I:copied U:outage 2', 'replication does not wait for the broker')
 
 is(check_delivery([ events($node) ], [ $consumer->records ]),
 	0, 'nothing repeated');
-is( sql('SELECT count(*) FROM outbox.event'),
+is( query('SELECT count(*) FROM outbox.event'),
 	200 + 4 + 2010 + 2 + 3, 'one event for each change');
-is( sql('SELECT count(*) FROM orders'),
+is( query('SELECT count(*) FROM orders'),
 	source('SELECT count(*) FROM orders'), 'and all is replicated');
 is(log_lines($node, 0, qr/PANIC|TRAP|terminated by signal/), 0, 'no crash');
-sql('DROP SUBSCRIPTION sub');
+query('DROP SUBSCRIPTION sub');
 $_->stop for $node, $publisher;
 done_testing();

@@ -21,8 +21,6 @@ my $node = outbox_node('main',
 	conf => 'max_prepared_transactions = 2');
 my $last_id = 0;
 
-sub sql { return $node->safe_psql('postgres', $_[0]); }
-
 # The payloads of the events since the last call, in their order.
 sub emits
 {
@@ -47,7 +45,7 @@ sub refused
 }
 sub as { return (connstr => $node->connstr('postgres') . " user=$_[0]"); }
 
-sql(<<~'END');
+query(<<~'END');
 	CREATE FUNCTION emit(payload text) RETURNS uuid LANGUAGE sql
 		AS $$ SELECT outbox_emit('t', 'k', payload) $$;
 	-- by turns: committed with a block that failed, and rolled back
@@ -106,7 +104,7 @@ emits(<<~'END', join(' ', grep { $_ % 3 } 1 .. 300), 'many subtransactions');
 	END
 
 # At commit, as long as SQL runs then.
-sql(<<~'END');
+query(<<~'END');
 	CREATE TABLE item (v text);
 	CREATE FUNCTION emit_item() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN
@@ -128,7 +126,7 @@ emits(
 	'held 1 held 2', 'cursor that is run at commit');
 
 # Rights: only what outbox.grant_emit() gives, or less.
-sql(<<~'END');
+query(<<~'END');
 	CREATE ROLE granted LOGIN;
 	CREATE ROLE executes LOGIN;
 	CREATE ROLE stranger LOGIN;
@@ -163,7 +161,7 @@ refused("SET default_transaction_read_only = on; SELECT emit('x')", '25006',
 	qr/read-only.*HINT: .*default_transaction_read_only/s, 'read-only by default');
 refused("BEGIN; SELECT emit('x'); PREPARE TRANSACTION 'p'", '0A000',
 	qr/cannot PREPARE.*HINT:  Use COMMIT/s, 'PREPARE TRANSACTION');
-is(sql('SELECT count(*) FROM pg_prepared_xacts'), 0, '... which is gone');
+is(query('SELECT count(*) FROM pg_prepared_xacts'), 0, '... which is gone');
 emits(<<~'END', 'after', 'PREPARE TRANSACTION without events is fine');
 	BEGIN; SAVEPOINT s; SELECT emit('x'); ROLLBACK TO s; PREPARE TRANSACTION 'p';
 	COMMIT PREPARED 'p';
@@ -172,7 +170,7 @@ emits(<<~'END', 'after', 'PREPARE TRANSACTION without events is fine');
 
 # A function that says it is parallel safe, and is not.
 my $force = $node->pg_version >= 16 ? 'debug_parallel_query' : 'force_parallel_mode';
-sql("CREATE FUNCTION liar() RETURNS uuid LANGUAGE plpgsql PARALLEL SAFE
+query("CREATE FUNCTION liar() RETURNS uuid LANGUAGE plpgsql PARALLEL SAFE
 	AS 'BEGIN RETURN outbox_emit(''t'', ''k'', ''v''); END'");
 refused("SET $force = on; SELECT liar()", '25000',
 	qr/during a parallel operation.*HINT: .*PARALLEL UNSAFE/s, 'parallel query');

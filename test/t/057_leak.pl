@@ -18,8 +18,6 @@ my $node = outbox_node('main',
 	bootstrap => $mock->bootstrap,
 	extension => 1);
 
-sub sql { return $node->safe_psql('postgres', $_[0]); }
-
 # What a process holds: memory contexts as it tells them itself, its own
 # memory in kB, threads, and open files.
 sub held
@@ -28,7 +26,7 @@ sub held
 	my $from = log_end($node);
 	my $total;
 
-	sql("SELECT pg_log_backend_memory_contexts($pid)");
+	query("SELECT pg_log_backend_memory_contexts($pid)");
 	wait_until(
 		undef,
 		sub {
@@ -97,7 +95,7 @@ my $relay = relay_pid($node);
 my @relay;
 for (0 .. 5)
 {
-	sql("SELECT count(outbox_emit('t' || n % 3, n, repeat('x', n % 400), '{\"a\": \"b\"}')) FROM generate_series(1, 20000) n");
+	query("SELECT count(outbox_emit('t' || n % 3, n, repeat('x', n % 400), '{\"a\": \"b\"}')) FROM generate_series(1, 20000) n");
 	ok(wait_published($node), '20000 events');
 	push @relay, held($relay);
 }
@@ -116,7 +114,7 @@ sub reloads
 		conf_reload($node, "outbox.kafka_properties = '"
 			  . ($i % 2 ? 'max.in.flight=6' : "client.id=c$i") . "'");
 	}
-	sql("SELECT outbox_emit('t', 'k', 'v')");
+	query("SELECT outbox_emit('t', 'k', 'v')");
 	ok(wait_published($node), 'reloads');
 	return;
 }
@@ -130,7 +128,7 @@ is(relay_pid($node), $relay, 'all by one relay');
 my $launcher = outbox_pid($node);
 sub lists
 {
-	sql('ALTER DATABASE postgres CONNECTION LIMIT -1;' x 200);
+	query('ALTER DATABASE postgres CONNECTION LIMIT -1;' x 200);
 	return held($launcher);
 }
 lists();

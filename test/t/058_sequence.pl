@@ -20,8 +20,7 @@ my $node = outbox_node('main',
 	extension => 1);
 my $emit = "SELECT outbox_emit('t', 'k', 'v')";
 
-sub sql { return $node->safe_psql('postgres', $_[0]); }
-sub last_error { return sql('SELECT last_error FROM outbox.stat_relay'); }
+sub last_error { return query('SELECT last_error FROM outbox.stat_relay'); }
 
 # The sequence was set back: emit fails, and says what to do.
 sub mend
@@ -37,29 +36,29 @@ sub mend
 		qr/was set back/, "$name, in a transaction");
 	my ($hint) = map { /HINT:  Run (SELECT setval\(.*\))\./ }
 	  log_lines($node, $from, qr/HINT/);
-	sql($hint);
-	sql($emit);
+	query($hint);
+	query($emit);
 	return ok(wait_published($node), "$name: published after $hint");
 }
-sql("$emit FROM generate_series(1, 50)");
+query("$emit FROM generate_series(1, 50)");
 ok(wait_published($node), 'published');
 my $relay = relay_pid($node);
-sql("SELECT setval('outbox.event_id_seq', 7)");
+query("SELECT setval('outbox.event_id_seq', 7)");
 mend('setval');
-sql('ALTER SEQUENCE outbox.event_id_seq RESTART');
+query('ALTER SEQUENCE outbox.event_id_seq RESTART');
 mend('RESTART');
 is(relay_pid($node), $relay, 'the relay does not mind');
 
 # Forward is harmless.
-sql("SELECT setval('outbox.event_id_seq', 100000)");
-sql($emit);
+query("SELECT setval('outbox.event_id_seq', 100000)");
+query($emit);
 ok(wait_published($node), 'published after a gap');
 
 # After a restart of the server, and with old events gone, which would have
 # kept their ids from being used again.
 my @before = events($node);
-sql('TRUNCATE outbox.event_0');
-sql("SELECT setval('outbox.event_id_seq', 7)");
+query('TRUNCATE outbox.event_0');
+query("SELECT setval('outbox.event_id_seq', 7)");
 $node->restart;
 wait_until(undef, sub { relay_state($node) eq 'publishing' }, 'relay');
 mend('setval and restart');
@@ -70,15 +69,15 @@ cmp_ok($after[0]->{id}, '>', 100_000, '... above all that were');
 # The relay's row is gone.
 my $from = log_end($node);
 my $error = qr/there is no relay "default" in outbox\.relay/;
-sql('DELETE FROM outbox.relay');
-sql($emit);
+query('DELETE FROM outbox.relay');
+query($emit);
 wait_until(undef, sub { log_lines($node, $from, $error) >= 4 }, 'attempts');
 ok(stays(2, sub { log_lines($node, $from, $error) < 10 }), 'no hot loop');
 like(last_error(), $error, 'last_error');
 is( scalar(log_lines($node, $from, qr/HINT:  Insert its row again/)),
 	scalar(log_lines($node, $from, $error)),
 	'the log says what to do');
-ok(sql($emit), 'emit does not mind');
+ok(query($emit), 'emit does not mind');
 
 # The delay has grown to several seconds; a reload does not wait for it.
 wait_until(undef, sub { log_lines($node, $from, $error) >= 8 }, 'attempts');
@@ -88,12 +87,12 @@ wait_until(5, sub { log_lines($node, $from, $error) > $attempts }, 'reload');
 pass('a reload tries again');
 
 # The same from the start of the server.
-my $position = sql('SELECT position FROM outbox.relay_status()');
+my $position = query('SELECT position FROM outbox.relay_status()');
 $node->restart;
 $from = log_end($node);
 wait_until(undef, sub { log_lines($node, $from, $error) }, 'an attempt');
 like(last_error(), $error, 'last_error after a restart');
-sql("INSERT INTO outbox.relay (name, first_position) VALUES ('default', $position)");
+query("INSERT INTO outbox.relay (name, first_position) VALUES ('default', $position)");
 ok(wait_published($node), 'published when the row is there again');
 is(relay_state($node), 'publishing', 'state');
 

@@ -26,8 +26,6 @@ my $node = outbox_node('main',
 		autovacuum_naptime = 1s
 		END
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 sub eventually
 {
 	my ($sql, $name) = @_;

@@ -31,8 +31,6 @@ my $node = outbox_node('main',
 		autovacuum_naptime = 1s
 		END
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 # What the relay, and nobody else, has read of the primary keys of the segments:
 # entries, and rows that it could see
 sub rows_read

@@ -26,7 +26,6 @@ my $copy = outbox_node('copy', conf => $conf);
 my $dir = PostgreSQL::Test::Utils::tempdir('dump');
 my $not_replayed = "(headers IS NULL OR NOT headers ? 'outbox_replay')";
 
-sub sql { return $source->safe_psql('postgres', $_[0]); }
 sub there { return $copy->safe_psql('restored', $_[0]); }
 
 # Runs one of PostgreSQL's programs; it must have nothing to say.
@@ -69,9 +68,9 @@ $loading = log_end($copy);
 
 note 'the source: published, dead, retrying, delayed and pending events, a replay';
 $mock->command('refuse missing UNKNOWN_TOPIC_OR_PART');
-sql("SELECT outbox_emit('t', 'k' || n % 20, n::text) FROM generate_series(1, 600) n");
-sql("SELECT outbox_emit('t', 'expired', 'x', expires_at => now() - interval '1 s')");
-sql("SELECT outbox_emit('missing', 'k' || n % 2, n::text) FROM generate_series(1, 6) n");
+query("SELECT outbox_emit('t', 'k' || n % 20, n::text) FROM generate_series(1, 600) n");
+query("SELECT outbox_emit('t', 'expired', 'x', expires_at => now() - interval '1 s')");
+query("SELECT outbox_emit('missing', 'k' || n % 2, n::text) FROM generate_series(1, 6) n");
 ok(wait_published($source), 'published');
 $source->poll_query_until('postgres', <<~'END') or die;
 	SELECT written_position = (SELECT last_value FROM outbox.event_id_seq)
@@ -79,16 +78,16 @@ $source->poll_query_until('postgres', <<~'END') or die;
 	END
 conf_reload($source, 'outbox.enabled = off');
 wait_until(undef, sub { relay_state($source) eq 'disabled' }, 'off');
-sql(<<~'END');
+query(<<~'END');
 	SELECT outbox_emit('t', 'k' || n % 20, 'pending ' || n) FROM generate_series(1, 500) n;
 	SELECT outbox_emit('t', 'due', n::text, deliver_after => '1 ms') FROM generate_series(1, 3) n;
 	SELECT outbox_emit('t', 'not due', 'x', deliver_after => '1 day');
 	SELECT outbox.replay(first_id => 1, last_id => 20);
 	CREATE TABLE public.filler AS SELECT n, repeat('x', 100) FROM generate_series(1, 20000) n;
 	END
-my $position = sql('SELECT max(position) FROM outbox.position');
-my $last_id = sql('SELECT max(id) FROM outbox.event');
-my $first = sql('SELECT first_position FROM outbox.relay');
+my $position = query('SELECT max(position) FROM outbox.position');
+my $last_id = query('SELECT max(id) FROM outbox.event');
+my $first = query('SELECT first_position FROM outbox.relay');
 cmp_ok($last_id, '>=', $position + 500, 'pending');
 
 run_client($source, 'pg_dump', '-Fc', '-f', "$dir/custom", 'postgres');
@@ -151,7 +150,7 @@ sub check_copy
 		END
 	is(there('SELECT name, first_position FROM outbox.relay'), "default|$first", "$name: first_position");
 	is(there("SELECT count(*) FROM outbox.event WHERE id <= $last_id"),
-		sql('SELECT count(*) FROM outbox.event'), "$name: all events");
+		query('SELECT count(*) FROM outbox.event'), "$name: all events");
 	is(there(<<~END), '600|1|6|1', "$name: what became of them");
 		SELECT count(*) FILTER (WHERE status = 'published' AND id <= $position),
 			count(*) FILTER (WHERE status = 'expired'), count(*) FILTER (WHERE status = 'retrying'),

@@ -24,8 +24,7 @@ my $source = outbox_node('source',
 	conf => 'outbox.retention = 4s');
 my $unclean = qr/ERROR|terminated by signal|PANIC|TRAP/;
 
-sub sql { return $source->safe_psql('postgres', $_[0]); }
-sub position { return sql('SELECT max(position) FROM outbox.position'); }
+sub position { return query('SELECT max(position) FROM outbox.position'); }
 
 # What the copy has is what was published, or is published by the copy now.
 sub check_copy
@@ -55,7 +54,7 @@ sub check_copy
 
 # What the source had published is known only later.
 my @checks;
-sql('CREATE TABLE log (event_id uuid)');
+query('CREATE TABLE log (event_id uuid)');
 my $load = pgbench($source, <<~'END', clients => 3, rate => 300, duration => 600, background => 1);
 	\set k random(1, 50)
 	INSERT INTO log SELECT outbox_emit('t', 'r' || :k, :client_id || ' ' || clock_timestamp());
@@ -78,9 +77,9 @@ my $rounds = 2;
 for my $n (1 .. $rounds)
 {
 	# each time, all is new
-	my $id = sql('SELECT last_value FROM outbox.event_id_seq');
+	my $id = query('SELECT last_value FROM outbox.event_id_seq');
 	wait_until(undef,
-		sub { sql("SELECT min(first_id) > $id FROM outbox.stat_storage") eq 't' }, 'rotation');
+		sub { query("SELECT min(first_id) > $id FROM outbox.stat_storage") eq 't' }, 'rotation');
 	$before = position();
 	IPC::Run::run([ 'pg_dump', '-h', $source->host, '-p', $source->port,
 			'-Fc', '-f', "$dir/$n", 'postgres' ]) or die 'pg_dump failed';

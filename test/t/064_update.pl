@@ -20,8 +20,6 @@ my $node = outbox_node('main', bootstrap => $mock->bootstrap);
 my $unclean =
   qr/ERROR|deadlock|outbox .*exited with exit code|terminated by signal|PANIC|TRAP/;
 
-sub sql { return $node->safe_psql('postgres', $_[0]); }
-
 sub wait_state
 {
 	my ($state, $name) = @_;
@@ -33,11 +31,11 @@ sub wait_state
 
 sub version
 {
-	return sql("SELECT extversion FROM pg_extension WHERE extname = 'outbox'");
+	return query("SELECT extversion FROM pg_extension WHERE extname = 'outbox'");
 }
 
 note 'version 1.0';
-sql(<<~'END');
+query(<<~'END');
 	CREATE EXTENSION outbox VERSION '1.0';
 	CREATE ROLE app;
 	CREATE ROLE "Grantor's";
@@ -60,14 +58,14 @@ sql(<<~'END');
 	CREATE VIEW lag AS SELECT relay, pending_events FROM outbox.stat_relay;
 	END
 wait_state('incompatible', 'the relay waits');
-like(sql('SELECT last_error FROM outbox.stat_relay'),
+like(query('SELECT last_error FROM outbox.stat_relay'),
 	qr/library is of version 1\.\d+, the extension of version 1\.0/,
 	'... and the view tells why');
-sql("SELECT outbox_emit('t', 'k' || n % 20, n::text, '{\"old\": 1}') FROM generate_series(1, 500) n");
+query("SELECT outbox_emit('t', 'k' || n % 20, n::text, '{\"old\": 1}') FROM generate_series(1, 500) n");
 # a relay of that version has published half of them
-sql('UPDATE outbox.relay SET position = 250');
-is(sql('SELECT pending_events FROM outbox.stat_relay'), 250, 'pending');
-is(sql("BEGIN; SELECT outbox_emit('t', 'k', 'never'); SELECT topic, payload FROM outbox.emitted(); ROLLBACK") =~ /^t\|/m,
+query('UPDATE outbox.relay SET position = 250');
+is(query('SELECT pending_events FROM outbox.stat_relay'), 250, 'pending');
+is(query("BEGIN; SELECT outbox_emit('t', 'k', 'never'); SELECT topic, payload FROM outbox.emitted(); ROLLBACK") =~ /^t\|/m,
 	1, 'emitted()');
 
 note 'update under traffic';
@@ -95,16 +93,16 @@ my $readers = pgbench($node, <<~'END', clients => 4, rate => 60,
 
 sub has_traffic
 {
-	my $id = sql('SELECT last_value FROM outbox.event_id_seq');
+	my $id = query('SELECT last_value FROM outbox.event_id_seq');
 
 	return wait_until(undef,
-		sub { sql('SELECT last_value FROM outbox.event_id_seq') > $id + 200 },
+		sub { query('SELECT last_value FROM outbox.event_id_seq') > $id + 200 },
 		'traffic');
 }
 ok(has_traffic(), 'traffic');
 for (1 .. 3)
 {
-	sql('BEGIN; ALTER EXTENSION outbox UPDATE; ROLLBACK');
+	query('BEGIN; ALTER EXTENSION outbox UPDATE; ROLLBACK');
 	has_traffic();
 }
 is(version(), '1.0', 'a rolled back update');
@@ -113,7 +111,7 @@ is(log_lines($node, 0, qr/WARNING:  outbox relay for .* waits: the library is/),
 	1, 'one warning in all');
 
 my $start = time;
-sql('ALTER EXTENSION outbox UPDATE');
+query('ALTER EXTENSION outbox UPDATE');
 note sprintf 'the update took %.2f s', time - $start;
 $start = time;
 wait_state('publishing', 'the relay starts by itself');
@@ -126,11 +124,11 @@ is(join("\n", log_lines($node, $from, $unclean)), '', 'nor is anything in the lo
 stop_load($node, $_) for $writers, $readers;
 
 note 'what the application has';
-sql("SET ROLE app; SELECT outbox_emit('t', 'app', 'text'); SELECT outbox_emit('t', 1, 'text');"
+query("SET ROLE app; SELECT outbox_emit('t', 'app', 'text'); SELECT outbox_emit('t', 1, 'text');"
 	  . " SELECT outbox_emit('t', 'app', '{}'::jsonb); SELECT outbox_emit('t', 1, '{}'::jsonb);"
 	  . ' SELECT count(*) FROM outbox.emitted()');
 my $new = "jsonb,timestamptz,interval,timestamptz)";
-is(sql(<<~END), 'f|t|t|f|t|t|f|t|f', 'privileges');
+is(query(<<~END), 'f|t|t|f|t|t|f|t|f', 'privileges');
 	SELECT has_function_privilege('public', 'outbox_emit(text,"any",text,$new', 'EXECUTE'),
 		has_function_privilege('app', 'outbox_emit(text,"any","any",$new', 'EXECUTE'),
 		has_function_privilege('Grantor''s', 'outbox_emit(text,"any",text,$new', 'EXECUTE WITH GRANT OPTION'),
@@ -141,12 +139,12 @@ is(sql(<<~END), 'f|t|t|f|t|t|f|t|f', 'privileges');
 		has_function_privilege('watcher', 'outbox.requeue(uuid,text,text,text,timestamptz,timestamptz,boolean)', 'EXECUTE'),
 		has_function_privilege('public', 'outbox.requeue(uuid,text,text,text,timestamptz,timestamptz,boolean)', 'EXECUTE')
 	END
-is(sql('SET ROLE watcher; SELECT state FROM outbox.stat_relay'),
+is(query('SET ROLE watcher; SELECT state FROM outbox.stat_relay'),
 	'publishing', 'stat_relay');
-is(sql('SELECT count(*) FROM lag'), 1, 'a view on stat_relay');
-is(sql('SELECT count(*) FROM requeued'), 0, 'a view on requeue()');
-is(sql(q{SELECT count(*) FROM outbox.requeue(topic => 'nothing')}), 0, 'requeue()');
-is(sql('BEGIN; SELECT count(*) FROM emitting; SELECT emitting() IS NOT NULL; SELECT count(*) FROM own_events; COMMIT'),
+is(query('SELECT count(*) FROM lag'), 1, 'a view on stat_relay');
+is(query('SELECT count(*) FROM requeued'), 0, 'a view on requeue()');
+is(query(q{SELECT count(*) FROM outbox.requeue(topic => 'nothing')}), 0, 'requeue()');
+is(query('BEGIN; SELECT count(*) FROM emitting; SELECT emitting() IS NOT NULL; SELECT count(*) FROM own_events; COMMIT'),
 	"1\nt\n2", 'objects built on the old functions');
 
 ok(wait_published($node), 'published');
@@ -156,13 +154,13 @@ is( check_delivery(
 		'update'),
 	0,
 	'nothing twice');
-is(sql("SELECT count(*) FROM outbox.event_status WHERE id <= 250 AND status <> 'published'"),
+is(query("SELECT count(*) FROM outbox.event_status WHERE id <= 250 AND status <> 'published'"),
 	0, 'what was published before is');
 
 note 'a later version';
 my $version = version();
 $from = log_end($node);
-sql(<<~'END');
+query(<<~'END');
 	CREATE TABLE later ();
 	BEGIN;
 	UPDATE pg_extension SET extversion = '9.9' WHERE extname = 'outbox';
@@ -174,13 +172,13 @@ wait_state('incompatible', 'the relay stops');
 is(log_lines($node, $from, qr/ends: the extension has become one of version 9\.9/),
 	1, '... says so');
 is(log_lines($node, $from, qr/HINT:  Run ALTER EXTENSION/), 1, '... and what to do');
-sql("SELECT outbox_emit('t', 'k', 'later')");
+query("SELECT outbox_emit('t', 'k', 'later')");
 $node->restart;
 wait_state('incompatible', 'also after a restart');
-sql("SELECT outbox_emit('t', 'k', 'later')");
-ok( stays(1, sub { sql("SELECT outbox.wait_published('0 s')") eq 'f' }),
+query("SELECT outbox_emit('t', 'k', 'later')");
+ok( stays(1, sub { query("SELECT outbox.wait_published('0 s')") eq 'f' }),
 	'nothing is published');
-sql(<<~END);
+query(<<~END);
 	BEGIN;
 	UPDATE pg_extension SET extversion = '$version' WHERE extname = 'outbox';
 	SET allow_system_table_mods = on;
@@ -205,7 +203,7 @@ for (
 {
 	my ($change, $message) = @$_;
 
-	sql('CREATE DATABASE other');
+	query('CREATE DATABASE other');
 	$node->safe_psql('other', 'CREATE EXTENSION outbox');
 	$node->safe_psql('other', "SELECT outbox_emit('t', 'k', 'x')");
 	ok(wait_published($node, 'other'), 'published');
@@ -213,7 +211,7 @@ for (
 		"SET allow_system_table_mods = on; ALTER TABLE outbox.event $change");
 	fails_with($node, 'other', "SELECT outbox_emit('t', 'k', 'x')", '55000',
 		qr/$message.*HINT:  Run ALTER EXTENSION outbox UPDATE/s, $change);
-	sql('DROP DATABASE other');
+	query('DROP DATABASE other');
 }
 note 'tables that another version has renamed, or replaced';
 for my $change (
@@ -225,7 +223,7 @@ for my $change (
 	'ALTER TABLE outbox.event_0 RENAME TO old;'
 	  . ' CREATE TABLE outbox.event_0 (LIKE outbox.old) PARTITION BY RANGE (id)')
 {
-	sql('CREATE DATABASE other');
+	query('CREATE DATABASE other');
 	$node->safe_psql('other', 'CREATE EXTENSION outbox');
 	$node->safe_psql('other', "SET allow_system_table_mods = on; $change; UPDATE pg_extension SET extversion = '9.9' WHERE extname = 'outbox'");
 	# the relay that is there may yet see the change
@@ -240,7 +238,7 @@ for my $change (
 	is(log_lines($node, $from, qr/with OID 0|Run CREATE EXTENSION|(?:has been|was) dropped/),
 		0, "$change: no other message");
 	is(log_lines($node, $from, qr/terminated by signal|PANIC|TRAP/), 0, '... and no crash');
-	sql('DROP DATABASE other');
+	query('DROP DATABASE other');
 }
 $node->stop;
 done_testing();

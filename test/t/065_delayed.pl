@@ -23,8 +23,6 @@ my $node = outbox_node('main',
 	bootstrap => $mock->bootstrap,
 	extension => 1);
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 sub payloads
 {
 	my ($key) = @_;

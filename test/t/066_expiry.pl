@@ -23,8 +23,6 @@ my $node = outbox_node('main',
 		END
 query('CREATE TABLE expiry AS SELECT now() AS t');
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 # From now on, events emitted with "SELECT ... FROM expiry" expire after that.
 sub expiry_in
 {

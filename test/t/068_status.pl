@@ -14,8 +14,6 @@ my $node = outbox_node('main',
 	extension => 1,
 	conf => 'outbox.retry_max_attempts = 1000');
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 sub status
 {
 	my ($event_id, $columns) = @_;

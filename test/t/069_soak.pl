@@ -33,8 +33,6 @@ my $node = outbox_node('main',
 		autovacuum_naptime = 1s
 		END
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 sub random_of { return $_[ rand @_ ]; }
 
 # Readers of what operators look at; a few stay in their transaction for seconds,

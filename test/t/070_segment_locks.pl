@@ -28,8 +28,6 @@ my $node = outbox_node('main',
 my $log = log_end($node);
 my $session = $node->background_psql('postgres');
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 # Events go on to be committed and published, or committed only.
 sub goes_on
 {

@@ -13,8 +13,6 @@ use Test::More;
 my $mock = OutboxTest::Mock->new;
 my $node = outbox_node('main', bootstrap => $mock->bootstrap);
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 query(<<~'END');
 	CREATE ROLE mallory;
 	CREATE ROLE eve;

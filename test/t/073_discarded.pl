@@ -25,8 +25,6 @@ my $node = outbox_node('main',
 		END
 my $log = log_end($node);
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 sub status
 {
 	return query("SELECT status FROM outbox.event_status WHERE key = '$_[0]'");

@@ -22,8 +22,6 @@ my $node = outbox_node('main',
 		outbox.retry_max_attempts = 0
 		END
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 # What an emit raises, or '' if it is accepted.
 sub refusal
 {

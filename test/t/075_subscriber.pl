@@ -15,21 +15,20 @@ use Test::More;
 
 my $mock = OutboxTest::Mock->new;
 my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
+my $node = outbox_node('subscriber',
+	bootstrap => $mock->bootstrap,
+	extension => 1,
+	conf => "wal_retrieve_retry_interval = 100ms\noutbox.enabled = off");
 my $publisher = outbox_node('publisher',
 	bootstrap => $mock->bootstrap,
 	extension => 1,
 	allows_streaming => 'logical',
 	conf => "outbox.retention = 1s\noutbox.segments = 3");
-my $node = outbox_node('subscriber',
-	bootstrap => $mock->bootstrap,
-	extension => 1,
-	conf => "wal_retrieve_retry_interval = 100ms\noutbox.enabled = off");
 my $ours = "srrelid IN (SELECT c.oid FROM pg_class c"
   . " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'outbox')";
 my $sent = 0;
 
 sub source { return $publisher->safe_psql('postgres', $_[0]); }
-sub sql { return $node->safe_psql('postgres', $_[0]); }
 
 # Events of every kind, and an ordinary row, on the publisher.
 sub send_events
@@ -75,12 +74,12 @@ sub replicated
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
 	$publisher->wait_for_catchup('sub');
-	return is(sql('SELECT count(*) FROM orders'), $sent, "$name: ordinary rows are replicated");
+	return is(query('SELECT count(*) FROM orders'), $sent, "$name: ordinary rows are replicated");
 }
 
 note 'all that the publisher has, copied and streamed';
 source('CREATE TABLE orders (id int PRIMARY KEY)');
-sql(<<~'END');
+query(<<~'END');
 	CREATE TABLE orders (id int PRIMARY KEY);
 	CREATE FUNCTION emit_order() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN
@@ -101,20 +100,20 @@ my ($status, $out, $notice) = $node->psql('postgres',
 	"CREATE SUBSCRIPTION sub CONNECTION '@{[$publisher->connstr]} dbname=postgres' PUBLICATION pub");
 is($status, 0, 'CREATE SUBSCRIPTION');
 like($notice, qr/tables of extension "outbox" are left out of subscription "sub"/, '... tells it');
-is(sql('SELECT srrelid::regclass FROM pg_subscription_rel'), 'orders', '... and leaves them out');
+is(query('SELECT srrelid::regclass FROM pg_subscription_rel'), 'orders', '... and leaves them out');
 $node->wait_for_subscription_sync($publisher, 'sub');
 send_events();
 replicated('stream');
-is(sql("SELECT count(*) FROM outbox.event WHERE topic = 'published'"), 0, 'no event comes in');
-is(sql('SELECT count(*) FROM outbox.delayed'), 0, 'a trigger can change what is ours');
-sql("SELECT outbox_emit('own', 'k' || n % 3, 'after ' || n) FROM generate_series(1, 20) n");
+is(query("SELECT count(*) FROM outbox.event WHERE topic = 'published'"), 0, 'no event comes in');
+is(query('SELECT count(*) FROM outbox.delayed'), 0, 'a trigger can change what is ours');
+query("SELECT outbox_emit('own', 'k' || n % 3, 'after ' || n) FROM generate_series(1, 20) n");
 empty_a_segment();
 replicated('TRUNCATE');
-is(sql("SELECT count(*) FROM outbox.event WHERE topic = 'own'"), 40, 'nothing is emptied');
-sql('ALTER SUBSCRIPTION sub REFRESH PUBLICATION');
-is(sql('SELECT srrelid::regclass FROM pg_subscription_rel'), 'orders', 'REFRESH leaves them out, too');
+is(query("SELECT count(*) FROM outbox.event WHERE topic = 'own'"), 40, 'nothing is emptied');
+query('ALTER SUBSCRIPTION sub REFRESH PUBLICATION');
+is(query('SELECT srrelid::regclass FROM pg_subscription_rel'), 'orders', 'REFRESH leaves them out, too');
 
-is( sql(<<~'END'), 0, 'all tables have the triggers');
+is( query(<<~'END'), 0, 'all tables have the triggers');
 	SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 	WHERE n.nspname = 'outbox' AND c.relkind = 'r'
 		AND 2 <> (SELECT count(*) FROM pg_trigger t WHERE t.tgrelid = c.oid
@@ -122,18 +121,18 @@ is( sql(<<~'END'), 0, 'all tables have the triggers');
 	END
 
 note 'a subscription that is older than outbox';
-sql(<<~'END');
+query(<<~'END');
 	INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate)
 		SELECT s.oid, c.oid, 'r' FROM pg_subscription s, pg_class c
 		JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE n.nspname = 'outbox' AND c.relkind = 'r';
 	END
-my $subscribed = sql("SELECT count(*) FROM pg_subscription_rel WHERE $ours");
+my $subscribed = query("SELECT count(*) FROM pg_subscription_rel WHERE $ours");
 cmp_ok($subscribed, '>', 20, 'all tables of ours are subscribed to');
 my $from = log_end($node);
 send_events();
 replicated('skipped');
-is(sql("SELECT count(*) FROM outbox.event WHERE topic = 'published'"), 0, 'no event comes in');
+is(query("SELECT count(*) FROM outbox.event WHERE topic = 'published'"), 0, 'no event comes in');
 is(log_lines($node, $from, qr/WARNING:  replicated rows of table "outbox\.\w+", and of others/),
 	1, 'a line in the log');
 empty_a_segment();
@@ -141,14 +140,14 @@ send_events();
 wait_until(undef,
 	sub { log_lines($node, $from, qr/ERROR:  table "outbox\.\w+" cannot be truncated by replication/) },
 	'TRUNCATE is refused');
-is(sql("SELECT count(*) FROM outbox.event WHERE topic = 'own'"), 40, 'nothing is emptied');
+is(query("SELECT count(*) FROM outbox.event WHERE topic = 'own'"), 40, 'nothing is emptied');
 
 note 'the relay mends the subscription when it starts';
 conf_reload($node, 'outbox.enabled = on');
 $node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_subscription_rel WHERE $ours")
   or die;
 replicated('mended');
-sql("SELECT outbox_emit('own', 'k' || n % 3, 'mended ' || n) FROM generate_series(1, 20) n");
+query("SELECT outbox_emit('own', 'k' || n % 3, 'mended ' || n) FROM generate_series(1, 20) n");
 
 note 'what arrived';
 ok(wait_published($node), 'all is published');
@@ -159,6 +158,6 @@ is(check_delivery([ events($node) ], \@own, 'subscriber'), 0, '... once');
 is(@own, 60 + $sent, 'its own events, and those of its triggers');
 is($consumer->count, $consumer->events, 'nothing is published twice');
 is(log_lines($node, 0, qr/PANIC|TRAP|terminated by signal|duplicate key/), 0, 'nothing unclean in the log');
-sql('DROP SUBSCRIPTION sub');
+query('DROP SUBSCRIPTION sub');
 $_->stop for $node, $publisher;
 done_testing();

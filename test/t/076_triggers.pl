@@ -20,7 +20,6 @@ my $node = outbox_node('main',
 	extension => 1,
 	conf => "wal_level = logical\nautovacuum = off\n");
 
-sub sql { return $node->safe_psql('postgres', $_[0]); }
 sub as_app { return (connstr => $node->connstr('postgres') . ' user=app'); }
 
 sub emit
@@ -33,9 +32,9 @@ sub emit
 }
 
 # What the triggers have written since the last call.
-sub seen { return sql('WITH s AS (DELETE FROM seen RETURNING *) SELECT what, count(*), sum(n) FROM s GROUP BY what ORDER BY what'); }
+sub seen { return query('WITH s AS (DELETE FROM seen RETURNING *) SELECT what, count(*), sum(n) FROM s GROUP BY what ORDER BY what'); }
 
-sql(<<~'END');
+query(<<~'END');
 	CREATE ROLE app LOGIN;
 	SELECT outbox.grant_emit('app');
 	CREATE EXTENSION amcheck;
@@ -86,23 +85,23 @@ is(seen(), <<~'END' =~ s/\n$//r, 'each batch is a statement');
 	e_after_statement|3|2500
 	f_deferred|2500|2500
 	END
-sql("SELECT outbox_emit('t', 'k', 'x', deliver_after => '1 day'), outbox_emit('t', 'k', 'x')");
+query("SELECT outbox_emit('t', 'k', 'x', deliver_after => '1 day'), outbox_emit('t', 'k', 'x')");
 like(seen(), qr/^b_after_row\|1\|1\n(?s:.*)^i_delayed\|1\|1$/m, 'two tables in one transaction');
 
 note 'the relay, which is a replica in this sense';
 $mock->command('refuse missing UNKNOWN_TOPIC_OR_PART');
-sql("SELECT outbox_emit('missing', 'k', n::text) FROM generate_series(1, 5) n");
+query("SELECT outbox_emit('missing', 'k', n::text) FROM generate_series(1, 5) n");
 $node->poll_query_until('postgres', 'SELECT parked = 5 FROM outbox.stat_relay') or die;
-sql("SELECT outbox_emit('missing', 'k', n::text) FROM generate_series(1, 5) n");
+query("SELECT outbox_emit('missing', 'k', n::text) FROM generate_series(1, 5) n");
 $node->poll_query_until('postgres', 'SELECT parked = 10 FROM outbox.stat_relay') or die;
 like(seen(), qr/^j_always\|10\|10$/m, 'what it parks');
 $mock->command('allow missing');
 
 note 'triggers that must not be';
 my $from = log_end($node);
-sql('CREATE FUNCTION change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.key := 7; RETURN NEW; END $$');
-sql('CREATE FUNCTION leave_out() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$');
-sql(<<~'END');
+query('CREATE FUNCTION change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.key := 7; RETURN NEW; END $$');
+query('CREATE FUNCTION leave_out() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$');
+query(<<~'END');
 	CREATE FUNCTION emit() RETURNS trigger LANGUAGE plpgsql AS
 		$$ BEGIN PERFORM outbox_emit('t', 'k', 'x'); RETURN NULL; END $$
 	END
@@ -113,14 +112,14 @@ for (
 {
 	my ($time, $function, $error) = @$_;
 
-	sql("CREATE TRIGGER z $time INSERT ON outbox.event_0 FOR EACH ROW EXECUTE FUNCTION $function()");
+	query("CREATE TRIGGER z $time INSERT ON outbox.event_0 FOR EACH ROW EXECUTE FUNCTION $function()");
 	like(emit(3), $error, "$time $function");
-	sql('DROP TRIGGER z ON outbox.event_0');
+	query('DROP TRIGGER z ON outbox.event_0');
 }
 is(seen(), '', 'nothing of these');
 
 note 'a constraint that is deferred where a trigger writes';
-sql(<<~'END');
+query(<<~'END');
 	CREATE TABLE allowed (topic text PRIMARY KEY);
 	CREATE TABLE topics (topic text REFERENCES allowed DEFERRABLE INITIALLY DEFERRED);
 	INSERT INTO allowed VALUES ('t');
@@ -131,9 +130,9 @@ sql(<<~'END');
 is(emit(1), '', 'one that holds');
 fails_with($node, 'postgres', "SELECT outbox_emit('u', 'k', 'x')", '23503', qr/violates foreign key/,
 	'one that does not');
-is(sql('SELECT count(*) FROM topics'), 1, '... and nothing is written');
-sql('DROP TRIGGER z ON outbox.event_0');
-sql('DROP TRIGGER ' . $_ . ' ON outbox.event_0')
+is(query('SELECT count(*) FROM topics'), 1, '... and nothing is written');
+query('DROP TRIGGER z ON outbox.event_0');
+query('DROP TRIGGER ' . $_ . ' ON outbox.event_0')
   for qw(a_before_row b_after_row c_when d_before_statement e_after_statement f_deferred);
 
 note 'indexes that are built while rows are written';
@@ -141,25 +140,25 @@ my $load = pgbench($node, "SELECT outbox_emit('t', 'k' || :client_id, 'x') FROM 
 	clients => 3, duration => 30, background => 1);
 for my $round (1 .. 2)
 {
-	sql('CREATE INDEX CONCURRENTLY of_others ON outbox.event_0 (id)');
-	sql('REINDEX TABLE CONCURRENTLY outbox.event_0');
-	sql('DROP INDEX CONCURRENTLY outbox.of_others') if $round == 1;
+	query('CREATE INDEX CONCURRENTLY of_others ON outbox.event_0 (id)');
+	query('REINDEX TABLE CONCURRENTLY outbox.event_0');
+	query('DROP INDEX CONCURRENTLY outbox.of_others') if $round == 1;
 }
 stop_load($node, $load);
-is( sql(<<~'END'), 0, 'no row is missing in an index');
+is( query(<<~'END'), 0, 'no row is missing in an index');
 	SELECT count(bt_index_check(x.indexrelid, true)) - count(*) FROM pg_index x
 	JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_am a ON a.oid = c.relam
 	WHERE x.indrelid IN ('outbox.event_0'::regclass, 'outbox.parked'::regclass) AND a.amname = 'btree'
 	END
-sql('DROP INDEX outbox.of_others');
+query('DROP INDEX outbox.of_others');
 
 note 'the rest';
 ok(wait_published($node), 'published');
 $node->poll_query_until('postgres', 'SELECT parked = 0 FROM outbox.stat_relay') or die;
 ok($consumer->drain, 'drained');
 is(check_delivery([ events($node) ], [ $consumer->records ]), 0, 'nothing repeated');
-my $events = sql('SELECT count(*) FROM outbox.event');
-is( sql(<<~'END'), $events, 'logical decoding has each event');
+my $events = query('SELECT count(*) FROM outbox.event');
+is( query(<<~'END'), $events, 'logical decoding has each event');
 	SELECT count(*) FROM pg_logical_slot_get_changes('decoded', NULL, NULL)
 	WHERE data LIKE 'table outbox.event_0: INSERT: %'
 	END

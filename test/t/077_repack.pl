@@ -27,8 +27,6 @@ plan skip_all => 'pg_repack is not installed for this PostgreSQL'
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION outbox; CREATE EXTENSION pg_repack');
 
-sub sql { return $node->safe_psql('postgres', $_[0]); }
-
 # Rewrites tables with pg_repack, in the background.
 sub repack
 {
@@ -61,25 +59,25 @@ sub repack_during
 
 note 'what the relay parks';
 $mock->command('refuse missing UNKNOWN_TOPIC_OR_PART');
-sql("SELECT outbox_emit('missing', 'k' || n % 3, n::text) FROM generate_series(1, 10) n");
+query("SELECT outbox_emit('missing', 'k' || n % 3, n::text) FROM generate_series(1, 10) n");
 $node->poll_query_until('postgres', 'SELECT parked = 10 FROM outbox.stat_relay') or die;
 repack_during('parked', sub {
-	sql("SELECT outbox_emit('missing', 'k' || n % 3, n::text) FROM generate_series(11, 100) n");
+	query("SELECT outbox_emit('missing', 'k' || n % 3, n::text) FROM generate_series(11, 100) n");
 	$node->poll_query_until('postgres', 'SELECT parked = 100 FROM outbox.stat_relay') or die;
 });
-is(sql('SELECT count(*) FROM outbox.parked'), 100, 'nothing of it is lost');
+is(query('SELECT count(*) FROM outbox.parked'), 100, 'nothing of it is lost');
 ok(wait_published($node), 'the rest is published');
 
 note 'what transactions emit';
 conf_reload($node, 'outbox.enabled = off');
 repack_during('event_0', sub {
-	sql("SELECT outbox_emit('t', 'k' || n % 3, n::text) FROM generate_series(1, 1500) n");
+	query("SELECT outbox_emit('t', 'k' || n % 3, n::text) FROM generate_series(1, 1500) n");
 });
 repack_during('delayed', sub {
-	sql("SELECT outbox_emit('t', 'due', n::text, deliver_after => '1 ms') FROM generate_series(1, 50) n");
+	query("SELECT outbox_emit('t', 'due', n::text, deliver_after => '1 ms') FROM generate_series(1, 50) n");
 });
-is(sql("SELECT count(*) FROM outbox.event WHERE topic = 't'"), 1500, 'no event is lost');
-is(sql('SELECT count(*) FROM outbox.delayed'), 50, 'none of those that are delayed');
+is(query("SELECT count(*) FROM outbox.event WHERE topic = 't'"), 1500, 'no event is lost');
+is(query('SELECT count(*) FROM outbox.delayed'), 50, 'none of those that are delayed');
 
 note 'all tables, under load';
 conf_reload($node, 'outbox.enabled = on');

@@ -17,10 +17,8 @@ my $mock = OutboxTest::Mock->new;
 my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
 my $node = outbox_node('main', bootstrap => $mock->bootstrap, extension => 1);
 
-sub sql { return $node->safe_psql('postgres', $_[0]); }
-
 note 'refused';
-sql(<<~'END');
+query(<<~'END');
 	CREATE SCHEMA other;
 	CREATE TABLE child (LIKE outbox.event);
 	CREATE TABLE ordinary (id bigint PRIMARY KEY);
@@ -115,12 +113,12 @@ for (split /\n/, <<~'END')
 }
 
 note 'all works';
-sql("SELECT outbox_emit('t', 'k', 'x')");
+query("SELECT outbox_emit('t', 'k', 'x')");
 ok(wait_published($node), 'published');
 ok($consumer->drain, 'drained');
 is($consumer->count, 1, 'arrived');
-sql('DROP EXTENSION outbox');
-sql('ALTER SCHEMA another RENAME TO outbox');
+query('DROP EXTENSION outbox');
+query('ALTER SCHEMA another RENAME TO outbox');
 pass('without the extension, nothing is protected');
 $node->stop;
 done_testing();

@@ -19,12 +19,11 @@ my $node = outbox_node('main',
 	extension => 1,
 	conf => "max_prepared_transactions = 3\noutbox.retry_max_attempts = 1\n");
 
-sub sql { return $node->safe_psql($_[1] // 'postgres', $_[0]); }
-sub prepared { return sql('SELECT count(*) FROM pg_prepared_xacts'); }
+sub prepared { return query('SELECT count(*) FROM pg_prepared_xacts'); }
 
-sql("CREATE DATABASE $_") for qw(fresh renamed);
-sql('CREATE EXTENSION outbox', 'renamed');
-sql('CREATE TABLE ordinary (n int)');
+query("CREATE DATABASE $_") for qw(fresh renamed);
+query('CREATE EXTENSION outbox', 'renamed');
+query('CREATE TABLE ordinary (n int)');
 
 note 'refused';
 for (
@@ -55,8 +54,8 @@ for my $work (
 	'SELECT outbox.cancel_delayed(gen_random_uuid())',
 	'SELECT * FROM outbox.stat_relay')
 {
-	sql("BEGIN; $work; PREPARE TRANSACTION 'p'");
-	sql("COMMIT PREPARED 'p'");
+	query("BEGIN; $work; PREPARE TRANSACTION 'p'");
+	query("COMMIT PREPARED 'p'");
 	pass($work);
 }
 
@@ -64,10 +63,10 @@ note 'relays go on';
 for my $db (qw(postgres renamed))
 {
 	wait_until(undef, sub { relay_state($node, $db) eq 'publishing' }, "relay of $db");
-	sql("SELECT outbox_emit('t', 'k', '$db')", $db);
+	query("SELECT outbox_emit('t', 'k', '$db')", $db);
 	ok(wait_published($node, $db), "published: $db");
 }
-sql('CREATE EXTENSION outbox', 'fresh');
+query('CREATE EXTENSION outbox', 'fresh');
 wait_until(undef, sub { relay_state($node, 'fresh') eq 'publishing' }, 'relay of fresh');
 ok($consumer->drain, 'drained');
 is($consumer->events, 2, 'all has arrived');
