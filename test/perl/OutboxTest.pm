@@ -66,7 +66,8 @@ use OutboxTest::Process;
 
 our @EXPORT = (
 	qw(outbox_node guard_node query wait_until pgbench kcat relay_state relay_pid
-	  published wait_next_relay wait_published),
+	  published wait_state wait_parked wait_rows wait_next_relay replace_relay
+	  wait_published),
 	@OutboxTest::Delivery::EXPORT);
 
 # A server that is initialised and started.
@@ -173,15 +174,72 @@ sub relay_state { return _stat_relay('state', @_); }
 sub relay_pid { return _stat_relay('pid', @_); }
 sub published { return _stat_relay('published', @_); }
 
-# Waits until another process than that one is the relay, and publishes.
+# Waits until the relay says that it is in this state.
+sub wait_state
+{
+	my ($node, $state, $db) = @_;
+	my $is;
+
+	eval {
+		wait_until(undef,
+			sub { ($is = relay_state($node, $db)) eq $state }, 'state');
+	} or croak "the relay is $is, not $state";
+	return;
+}
+
+# Waits until so many events are parked in the test's server, besides dead
+# letters.
+sub wait_parked
+{
+	my ($count, $what) = @_;
+	my $is;
+
+	eval {
+		wait_until(undef,
+			sub { ($is = query('SELECT parked FROM outbox.stat_relay')) == $count },
+			'parked');
+	} or croak "$is events are parked, not $count"
+	  . (defined $what ? ": $what" : '');
+	return;
+}
+
+# Waits until so many rows of outbox.parked, or of another table of the test's
+# server, meet a condition.
+sub wait_rows
+{
+	my ($count, $where, $table) = @_;
+	my $is;
+
+	$table //= 'outbox.parked';
+	eval {
+		wait_until(undef,
+			sub { ($is = query("SELECT count(*) FROM $table WHERE $where")) == $count },
+			'rows');
+	} or croak "$is rows of $table, not $count: $where";
+	return;
+}
+
+# Waits until another process than that one is the relay and in this state
+# (publishing), and returns its id.  One that has ended is seen for a moment.
 sub wait_next_relay
 {
-	my ($node, $pid) = @_;
+	my ($node, $pid, %opt) = @_;
+	my $state = $opt{state} // 'publishing';
 
-	$node->poll_query_until('postgres',
-		"SELECT state = 'publishing' AND pid <> $pid FROM outbox.stat_relay")
+	$node->poll_query_until($opt{db} // 'postgres',
+		"SELECT state = '$state' AND pid <> $pid FROM outbox.stat_relay")
 	  or croak 'there is no other relay';
-	return;
+	return relay_pid($node, $opt{db});
+}
+
+# Ends the relay and waits for the next one, likewise.
+sub replace_relay
+{
+	my ($node, %opt) = @_;
+	my $pid = wait_until(undef, sub { relay_pid($node, $opt{db}) }, 'a relay');
+
+	$node->safe_psql($opt{db} // 'postgres', "SELECT pg_terminate_backend($pid)");
+	return wait_next_relay($node, $pid, %opt);
 }
 
 # True once all that is committed now is acknowledged; false after the timeout.

@@ -1,5 +1,8 @@
 # The test infrastructure by itself: if this fails, the other tests prove
 # nothing.  The extension is not needed.
+#
+# Catches: a check of what arrived that would not find what it is for; faults
+# that do not happen when they are ordered.
 
 use strict;
 use warnings;

@@ -1,8 +1,9 @@
 # The basic job: what was committed arrives as it was emitted, and what was
-# rolled back does not.  Catches a product that mangles a type, a key or a
-# header, mistakes NULL for empty, publishes what a savepoint or an exception
-# block took back, changes the order within a transaction, or chooses other
-# partitions than the Java clients.
+# rolled back does not.
+#
+# Catches: a product that mangles a type, a key or a header, mistakes NULL for
+# empty, publishes what a savepoint or an exception block took back, changes the
+# order within a transaction, or chooses other partitions than the Java clients.
 
 use strict;
 use warnings;

@@ -1,8 +1,10 @@
-# Order: of transactions that wait for each other, events arrive in the order
-# of the commits, wherever in the transaction they were emitted.  Catches ids
-# that follow the order of the calls (a transaction that emits first and locks
-# the row afterwards gets a lower id than one that commits before it), and a
-# relay that passes over an id still in flight or publishes a rollback.
+# Order: of transactions that wait for each other, events arrive in the order of
+# the commits, wherever in the transaction they were emitted.
+#
+# Catches: ids that follow the order of the calls (a transaction that emits
+# first and locks the row afterwards gets a lower id than one that commits
+# before it), and a relay that passes over an id still in flight or publishes a
+# rollback.
 #
 # Every transaction writes down what it emits in a plain table of its own.
 

@@ -1,9 +1,10 @@
-# Crashes of the server: every process of it is killed at once, under load,
-# and it recovers.  Nothing that is committed is lost.  Nothing is published
-# that recovery has undone: with synchronous_commit = off a commit is visible
-# before it is durable.  Catches a position that runs ahead of what Kafka has
-# acknowledged, and a relay that publishes what it sees without waiting until
-# the WAL is flushed.
+# Crashes of the server: every process of it is killed at once, under load, and
+# it recovers.  Nothing that is committed is lost.  Nothing is published that
+# recovery has undone: with synchronous_commit = off a commit is visible before
+# it is durable.
+#
+# Catches: a position that runs ahead of what Kafka has acknowledged, and a
+# relay that publishes what it sees without waiting until the WAL is flushed.
 #
 # The mock broker and the consumer outlive the server.
 

@@ -1,13 +1,16 @@
 # An outage of the brokers, for as long as it takes: nothing lost, nothing out
-# of order, and nobody else is bothered.  Catches an emit that waits for
-# Kafka, a relay that holds a transaction or a snapshot while it waits (which
-# would stop VACUUM in the whole server), takes up memory for a backlog, gives
-# an event up, floods the log, or does not tell anybody.
+# of order, and nobody else is bothered.
+#
+# Catches: an emit that waits for Kafka, a relay that holds a transaction or a
+# snapshot while it waits (which would stop VACUUM in the whole server), takes
+# up memory for a backlog, gives an event up, floods the log, or does not tell
+# anybody.
 
 use strict;
 use warnings;
 
 use OutboxTest;
+use OutboxTest::Server;
 use OutboxTest::Server qw(conf_reload);
 use POSIX qw(sysconf _SC_CLK_TCK);
 use PostgreSQL::Test::Utils;
@@ -34,31 +37,6 @@ sub stat_relay
 	my ($expression) = @_;
 
 	return query("SELECT $expression FROM outbox.stat_relay");
-}
-
-sub wait_for_state
-{
-	my ($state) = @_;
-
-	return ok(
-		wait_until(undef, sub { stat_relay('state') eq $state }, $state),
-		"state is $state");
-}
-
-sub count_log
-{
-	my ($from, $pattern) = @_;
-
-	return scalar grep { /$pattern/ }
-	  split /\n/, slurp_file($node->logfile, $from);
-}
-
-sub memory_mb
-{
-	my ($pid) = @_;
-
-	my ($kb) = slurp_file("/proc/$pid/status") =~ /^RssAnon:\s+(\d+) kB/m;
-	return $kb / 1024;
 }
 
 # Of the process with all its threads.
@@ -90,7 +68,7 @@ is(stat_relay('last_error IS NULL AND last_error_at IS NULL'),
 note 'the outage';
 my $down = time;
 $mock->command('down');
-wait_for_state('unavailable');
+wait_state($node, 'unavailable');
 isnt(stat_relay('last_error'), '', 'last_error: ' . stat_relay('last_error'));
 is(stat_relay('last_error_at IS NOT NULL'), 't', 'last_error_at');
 query(
@@ -131,14 +109,14 @@ is(stat_relay('pid'), $pid, 'it is the same process');
 $memory = memory_mb($pid) - $memory;
 cmp_ok($memory, '<', $max_memory_mb,
 	sprintf 'it needs only %.1f MB more memory', $memory);
-is(count_log($log, qr/Kafka is unavailable|librdkafka/),
+is(log_lines($node, $log, qr/Kafka is unavailable|librdkafka/),
 	1, 'one line in the log');
-cmp_ok(count_log($log, qr/LOG|WARNING|ERROR/),
+cmp_ok(log_lines($node, $log, qr/LOG|WARNING|ERROR/),
 	'<', $max_log_lines, 'and not much more than that');
 
 note 'back again';
 $mock->command('up');
-wait_for_state('publishing');
+wait_state($node, 'publishing');
 is($load->wait(180), 0, 'no transaction has failed') or diag $load->log_tail;
 like($load->log_tail, qr/above the 5000.0 ms latency limit: 0\/4000/,
 	'and none has waited');
@@ -153,23 +131,23 @@ is_deeply(
 	[ sort map { $_->{event_id} } grep { $_->{topic} eq 'load' } @events ],
 	'and is what the transactions have written');
 is(stat_relay('pid'), $pid, 'it is still the same process');
-is(count_log($log, qr/Kafka is available again/), 1,
+is(log_lines($node, $log, qr/Kafka is available again/), 1,
 	'one line in the log for the recovery');
-is(count_log($log, qr/Kafka is unavailable/), 1, 'and still one for the outage');
+is(log_lines($node, $log, qr/Kafka is unavailable/), 1, 'and still one for the outage');
 
 note 'an outage that begins while there is nothing to publish';
 conf_reload($node, 'log_min_messages = debug1');
 $log = -s $node->logfile;
 $mock->command('down');
-wait_until(undef, sub { count_log($log, qr/librdkafka/) }, 'the relay notices');
-is(count_log($log, qr/(?:LOG|WARNING): .*librdkafka/), 0, 'quietly');
+wait_until(undef, sub { log_lines($node, $log, qr/librdkafka/) }, 'the relay notices');
+is(log_lines($node, $log, qr/(?:LOG|WARNING): .*librdkafka/), 0, 'quietly');
 is(stat_relay('state'), 'publishing', 'is none');
 query(q{SELECT outbox_emit('load', 'k', 'into the outage')});
-wait_for_state('unavailable');
+wait_state($node, 'unavailable');
 
 note 'a server that starts during the outage';
 $node->restart;
-wait_for_state('unavailable');
+wait_state($node, 'unavailable');
 query(q{SELECT outbox_emit('load', 'k', 'after the start')});
 is(stat_relay('pending_events'), 2, 'both events are kept');
 $mock->command('up');

@@ -1,9 +1,10 @@
 # The processes are ended under load, in every way an operator can: the relay
 # and the launcher come back by themselves, nothing is lost, order is kept, and
 # an orderly end repeats hardly anything, because the broker's answers are
-# waited for and the position is written.  Catches a process that is not
-# started again, a second relay beside the first, and an exit that throws away
-# what the process knows.
+# waited for and the position is written.
+#
+# Catches: a process that is not started again, a second relay beside the first,
+# and an exit that throws away what the process knows.
 
 use strict;
 use warnings;

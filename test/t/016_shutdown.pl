@@ -1,9 +1,10 @@
 # A fast shutdown takes a moment, whatever the brokers do: serve, be down,
-# accept connections and say nothing, or stop answering with requests under
-# way.  Afterwards publishing goes on where it stopped.  Catches a relay that
-# waits for its broker, for the threads of the library or for somebody's lock,
-# and one that does not write its position when it is told to end, whatever it
-# does just then.
+# accept connections and say nothing, or stop answering with requests under way.
+# Afterwards publishing goes on where it stopped.
+#
+# Catches: a relay that waits for its broker, for the threads of the library or
+# for somebody's lock, and one that does not write its position when it is told
+# to end, whatever it does just then.
 
 use strict;
 use warnings;
@@ -28,14 +29,6 @@ sub emit
 
 	return query("SELECT count(outbox_emit('stop', i % 10, '$payload' || i))"
 		  . " FROM generate_series(1, $count) i");
-}
-
-sub wait_unavailable
-{
-	$node->poll_query_until('postgres',
-		q(SELECT state = 'unavailable' FROM outbox.stat_relay))
-	  or die 'the relay does not notice';
-	return;
 }
 
 sub stop_in_time
@@ -112,7 +105,7 @@ query('DROP FUNCTION wait CASCADE; DROP TABLE waits; DROP SEQUENCE writes');
 note 'a broker that is down';
 $mock->command('down');
 is(emit(300, 'down '), 300, 'down: the application does not notice');
-wait_unavailable();
+wait_state($node, 'unavailable');
 stop_in_time('down');
 $node->start;
 is(query('SELECT pending_events FROM outbox.stat_relay'),
@@ -141,7 +134,7 @@ is(goes_on('silent'), $repeated, 'silent: nothing is repeated');
 note 'a broker that stops answering';
 $mock->command('rtt 1000000');
 emit(300, 'no answer ');
-wait_unavailable();
+wait_state($node, 'unavailable');
 stop_in_time('no answer');
 $mock->command('rtt 0');
 $mock->command('drop');

@@ -1,14 +1,16 @@
 # Large transactions: a million events in one, with savepoints that are rolled
 # back after the buffer has gone to disk, and thousands of exception blocks.
-# Catches a buffer that grows with the transaction, a temporary file that
-# stays, a savepoint that takes too much or too little of a spilled buffer
-# with it, memory of the relay that grows with the backlog, and costs that
-# grow with the square of the events.
+#
+# Catches: a buffer that grows with the transaction, a temporary file that
+# stays, a savepoint that takes too much or too little of a spilled buffer with
+# it, memory of the relay that grows with the backlog, and costs that grow with
+# the square of the events.
 
 use strict;
 use warnings;
 
 use OutboxTest;
+use OutboxTest::Server;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -59,19 +61,6 @@ my $node = outbox_node('main',
 		max_wal_size = 4GB
 		END
 
-sub memory_mb
-{
-	my ($pid, $field) = @_;
-
-	my ($kb) = slurp_file("/proc/$pid/status") =~ /^$field:\s+(\d+) kB/m;
-	return $kb / 1024;
-}
-
-sub temp_files
-{
-	return scalar grep { -f } glob $node->data_dir . '/base/pgsql_tmp/*';
-}
-
 my $session = $node->background_psql('postgres');
 my $pid = $session->query_safe('SELECT pg_backend_pid()');
 
@@ -109,7 +98,7 @@ emit(700_001, $events);
 $memory = memory_mb($pid, 'RssAnon') - $memory;
 cmp_ok($memory, '<', $max_memory_mb,
 	sprintf 'memory before the commit: %.1f MB', $memory);
-cmp_ok(temp_files(), '>', 0, 'there is a temporary file');
+cmp_ok(temp_files($node), '>', 0, 'there is a temporary file');
 is($session->query_safe('SELECT count(*) FROM outbox.emitted()'),
 	$events - 1, 'outbox.emitted() reads it');
 my $peak = memory_mb($pid, 'VmHWM');
@@ -119,7 +108,7 @@ $session->query_safe('COMMIT');
 $memory = memory_mb($pid, 'VmHWM') - $peak;
 cmp_ok($memory, '<', 32 + $max_memory_mb,
 	sprintf 'memory at the commit: %.1f MB', $memory);
-is(temp_files(), 0, 'the temporary file is gone');
+is(temp_files($node), 0, 'the temporary file is gone');
 ok(wait_published($node), 'published');
 $memory = memory_mb(relay_pid($node), 'VmHWM');
 cmp_ok($memory, '<', $max_relay_memory_mb,
@@ -132,9 +121,9 @@ is(scalar @Counter::wrong, 0, 'in order')
 note 'a large transaction that is rolled back';
 $session->query_safe('BEGIN');
 emit(1, 100_000);
-cmp_ok(temp_files(), '>', 0, 'there is a temporary file');
+cmp_ok(temp_files($node), '>', 0, 'there is a temporary file');
 $session->query_safe('ROLLBACK');
-is(temp_files(), 0, 'it is gone');
+is(temp_files($node), 0, 'it is gone');
 
 note '20000 exception blocks, half of them fail';
 $session->query_safe(<<~'END');

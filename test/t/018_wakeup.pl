@@ -1,7 +1,9 @@
-# An idle relay sleeps: no query, no wake-up; and an event after an idle time
-# is published at once.  Catches a relay that polls, and a wake-up that is lost
-# between looking for events and going to sleep, or when a transaction fails
-# after it has taken its place in the order.
+# An idle relay sleeps: no query, no wake-up; and an event after an idle time is
+# published at once.
+#
+# Catches: a relay that polls, and a wake-up that is lost between looking for
+# events and going to sleep, or when a transaction fails after it has taken its
+# place in the order.
 
 use strict;
 use warnings;

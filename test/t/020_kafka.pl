@@ -1,8 +1,10 @@
 # Against a real Apache Kafka: what was committed arrives, in order and once,
 # although the broker is killed under load and recovers, twice; and the largest
-# event fits into a topic with Kafka's own settings.  Catches what the mock
-# forgives: a producer that is not idempotent or loses its place when a broker
-# recovers, one that gives up, and sizes that only the mock accepts.
+# event fits into a topic with Kafka's own settings.
+#
+# Catches: what the mock forgives: a producer that is not idempotent or loses
+# its place when a broker recovers, one that gives up, and sizes that only the
+# mock accepts.
 
 use strict;
 use warnings;

@@ -1,9 +1,11 @@
 # Failures of a real Apache Kafka: events too large for a topic among thousands
 # of good ones, a topic that does not exist, one that we may not write to,
-# timestamps that are refused for now, and a partition count that changes.  Catches what the mock cannot show: a refused
-# batch that takes good events along or lets them overtake each other, a
-# producer that hears nothing of a topic it may not see, an event published
-# twice because the producer began anew.
+# timestamps that are refused for now, and a partition count that changes.
+#
+# Catches: what the mock cannot show: a refused batch that takes good events
+# along or lets them overtake each other, a producer that hears nothing of a
+# topic it may not see, an event published twice because the producer began
+# anew.
 
 use strict;
 use warnings;

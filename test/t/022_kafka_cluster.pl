@@ -1,10 +1,11 @@
 # A cluster of three Kafka nodes under constant load: leaders are killed and
 # stopped, a topic gets more partitions, and all nodes are away for as long as
-# ten minutes would be if back-offs were not shortened.  Catches what needs a
-# change of leaders to happen: a batch that is sent to the old leader and, again,
-# to the new one; an order that is lost between the two; an outage that is told
-# for every broker, holds a snapshot, takes up memory, or costs parked events
-# their attempts.
+# ten minutes would be if back-offs were not shortened.
+#
+# Catches: what needs a change of leaders to happen: a batch that is sent to the
+# old leader and, again, to the new one; an order that is lost between the two;
+# an outage that is told for every broker, holds a snapshot, takes up memory, or
+# costs parked events their attempts.
 #
 # A producer that Kafka leaves in doubt is given up by librdkafka, and the next
 # one may repeat what had no answer.  That is the only way to a duplicate.
@@ -93,13 +94,6 @@ sub check_change
 	return;
 }
 
-sub memory_mb
-{
-	my ($kb) =
-	  slurp_file("/proc/$_[0]/status") =~ /^RssAnon:\s+(\d+) kB/m;
-	return $kb / 1024;
-}
-
 # What each key has counted is what comes out: 1, 2, 3, ...
 my $load = pgbench($node, <<~'END',
 	\set key random(1, 6)
@@ -161,7 +155,7 @@ wait_in_sync();
 my $log = log_end($node);
 $start = time;
 $_->kill9 for @kafka;
-wait_until(undef, sub { relay_state($node) eq 'unavailable' }, 'unavailable');
+wait_state($node, 'unavailable');
 my $window = query('SELECT position FROM outbox.stat_relay');
 wait_until(
 	undef,
@@ -195,7 +189,7 @@ cmp_ok(log_lines($node, $log, qr/outbox/),
 
 $start = time;
 OutboxTest::Kafka::start_all(@kafka);
-wait_until(undef, sub { relay_state($node) eq 'publishing' }, 'it is over');
+wait_state($node, 'publishing');
 ok(wait_published($node), 'the outage is over');
 note sprintf 'after %.1f s, with the start of the cluster', time - $start;
 is( scalar(log_lines($node, $log, qr/Kafka is available again/)),

@@ -1,8 +1,10 @@
 # The first batch of a producer, refused by a real Apache Kafka while others of
 # its partition are ready to go.  The broker knows nothing of the producer then
-# and takes any sequence number.  Catches a relay that relies on the broker to
-# refuse what is in flight behind it, so that events overtake their
-# predecessors of the same key that were in the refused batch.
+# and takes any sequence number.
+#
+# Catches: a relay that relies on the broker to refuse what is in flight behind
+# it, so that events overtake their predecessors of the same key that were in
+# the refused batch.
 
 use strict;
 use warnings;
@@ -34,9 +36,7 @@ for my $round (1 .. 5)
 	ok(wait_published($node), "round $round: all is settled");
 }
 # with so many refusals, the topic's events go through outbox.parked
-wait_until(undef,
-	sub { query('SELECT parked = 0 FROM outbox.stat_relay') eq 't' },
-	'nothing is parked');
+wait_parked(0, 'nothing is parked');
 ok($consumer->drain, 'read');
 is(query('SELECT count(*) FROM outbox.dead_letter'), 25, 'dead letters');
 is( check_delivery(

@@ -1,8 +1,10 @@
 # A real Apache Kafka that has forgotten the relay's producer: after a time
-# without events, and because the topic was deleted and created again. Then it
-# takes any sequence number once more. Catches a relay that goes on relying on
-# the broker to refuse what is in flight behind a refused batch, so that events
-# overtake their predecessors of the same key that were in that batch.
+# without events, and because the topic was deleted and created again.  Then it
+# takes any sequence number once more.
+#
+# Catches: a relay that goes on relying on the broker to refuse what is in
+# flight behind a refused batch, so that events overtake their predecessors of
+# the same key that were in that batch.
 
 use strict;
 use warnings;
@@ -72,9 +74,7 @@ emit_with_refused();
 check($from, 'recreated');
 
 # makes batches of any size again
-my $pid = relay_pid($node);
-query("SELECT pg_terminate_backend($pid)");
-wait_next_relay($node, $pid);
+replace_relay($node);
 
 note 'time without events';
 begin('next');

@@ -1,8 +1,10 @@
 # Partitions are added to a topic of a real Apache Kafka under load: the keys go
 # to where they belong then, and none has events in two partitions in a mixed
-# order. Catches a relay that goes on with the number of partitions that it has
-# once seen, and one that sends a key's events to the new partition while
-# earlier ones are on their way to the old one.
+# order.
+#
+# Catches: a relay that goes on with the number of partitions that it has once
+# seen, and one that sends a key's events to the new partition while earlier
+# ones are on their way to the old one.
 
 use strict;
 use warnings;

@@ -1,7 +1,9 @@
 # Topics that get no answer hold up no others: one whose partition has no
-# leader, and many that do not exist, with two events of a key each, so that
-# the second one must wait for the first. Catches a relay that stands still
-# until the first event of a partition has its answer.
+# leader, and many that do not exist, with two events of a key each, so that the
+# second one must wait for the first.
+#
+# Catches: a relay that stands still until the first event of a partition has
+# its answer.
 
 use strict;
 use warnings;

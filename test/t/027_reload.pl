@@ -1,7 +1,9 @@
 # New settings while an event has just failed, and others of the same sink have
-# no answer yet.  Catches a relay that applies what the old sink said to the
-# window of the new one: it "parks event 0", or another event that happens to
-# have the number of the one that failed, and closes the new sink.
+# no answer yet.
+#
+# Catches: a relay that applies what the old sink said to the window of the new
+# one: it "parks event 0", or another event that happens to have the number of
+# the one that failed, and closes the new sink.
 
 use strict;
 use warnings;

@@ -1,8 +1,9 @@
 # Very many events of one topic that are refused, among those of another one,
-# against a real Kafka, which looks at their size.  Catches a relay in which
-# each refusal costs everybody time, that gives up their neighbours, repeats or
-# reorders events because they have gone another way meanwhile, or that fills
-# the log with a line for each.
+# against a real Kafka, which looks at their size.
+#
+# Catches: a relay in which each refusal costs everybody time, that gives up
+# their neighbours, repeats or reorders events because they have gone another
+# way meanwhile, or that fills the log with a line for each.
 
 use strict;
 use warnings;
@@ -86,9 +87,7 @@ note sprintf '%d dead letters: %.2f s', $large, time - $start;
 is(query(q{SELECT count(*) FROM outbox.dead_letter
 		WHERE class = 'size' AND key LIKE 'large%'}),
 	$large, 'nothing else is a dead letter');
-wait_until(undef,
-	sub { query('SELECT parked = 0 FROM outbox.stat_relay') eq 't' },
-	'nothing is parked');
+wait_parked(0, 'nothing is parked');
 my @lines = grep { /event \d+ is a dead letter/ }
   split /\n/, PostgreSQL::Test::Utils::slurp_file($node->logfile, $log);
 cmp_ok(scalar @lines, '<=', 20, 'the log does not have them all');
@@ -97,9 +96,7 @@ cmp_ok(scalar @lines, '<=', 20, 'the log does not have them all');
 query(qq{SELECT count(outbox_emit('limited', 'large ' || i % 300, 'w' || i))
 	FROM generate_series(1, 2000) i});
 ok(wait_published($node), 'published');
-wait_until(undef,
-	sub { query('SELECT parked = 0 FROM outbox.stat_relay') eq 't' },
-	'nothing is parked');
+wait_parked(0, 'nothing is parked');
 
 my $again = OutboxTest::Consumer->new(bootstrap => $kafka->bootstrap);
 ok($again->drain, 'read');

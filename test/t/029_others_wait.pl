@@ -1,8 +1,10 @@
 # Many topics that do not exist, and a partition without a leader, beside a
-# stream of others.  Catches a relay in which one of them holds everybody up,
-# that parks them one after another, that takes a partition without a leader
-# for an outage, gives its events up although the leader will be back, or loses,
-# repeats or reorders what was parked.
+# stream of others.
+#
+# Catches: a relay in which one of them holds everybody up, that parks them one
+# after another, that takes a partition without a leader for an outage, gives
+# its events up although the leader will be back, or loses, repeats or reorders
+# what was parked.
 
 use strict;
 use warnings;
@@ -28,14 +30,6 @@ my $node = outbox_node('main',
 		outbox.retry_max_attempts = 0
 		END
 
-sub has_arrived
-{
-	my ($event_id) = @_;
-
-	$consumer->events;
-	return exists $consumer->{event_ids}->{$event_id};
-}
-
 # Probes of the healthy topic until $done->(): how long the slow ones took.
 sub probe
 {
@@ -49,7 +43,7 @@ sub probe
 		my $id = query(
 			q{SELECT outbox_emit('healthy', 'probe', 'x')});
 		my $start = time;
-		usleep(5000) until has_arrived($id) || time > $deadline;
+		usleep(5000) until $consumer->has($id) || time > $deadline;
 		push @took, time - $start;
 		usleep(20_000);
 	}
@@ -72,9 +66,7 @@ sub check
 {
 	my ($like) = @_;
 
-	wait_until(undef,
-		sub { query('SELECT parked = 0 FROM outbox.stat_relay') eq 't' },
-		"$like: nothing is parked");
+	wait_parked(0, "$like: nothing is parked");
 	my $under = OutboxTest::Consumer->new(
 		bootstrap => $mock->bootstrap,
 		topics => ['under']);

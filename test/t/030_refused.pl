@@ -1,9 +1,10 @@
-# Batches that the broker refuses.  A batch is refused as a whole, so its
-# events are tried one at a time; only the one that is refused again is a dead
-# letter.  Catches a relay that gives up the neighbours of a bad event, or
-# publishes them twice or out of order, that restarts because of it, a key that
-# stays blocked behind a dead letter, and requeue() and discard() that change
-# the event or do something else than they say.
+# Batches that the broker refuses.  A batch is refused as a whole, so its events
+# are tried one at a time; only the one that is refused again is a dead letter.
+#
+# Catches: a relay that gives up the neighbours of a bad event, or publishes
+# them twice or out of order, that restarts because of it, a key that stays
+# blocked behind a dead letter, and requeue() and discard() that change the
+# event or do something else than they say.
 #
 # The mock does not look at sequence numbers, and would accept what is behind a
 # batch that it has refused.  So one batch is under way at once, and lingers,
@@ -53,9 +54,7 @@ sub check
 	my ($name) = @_;
 
 	ok(wait_published($node), "$name: published");
-	wait_until(undef,
-		sub { query('SELECT parked = 0 FROM outbox.stat_relay') eq 't' },
-		"$name: nothing is parked");
+	wait_parked(0, "$name: nothing is parked");
 	ok($consumer->drain, "$name: read");
 	my %dead = map { $_ => 1 } split /\n/,
 	  query('SELECT event_id FROM outbox.dead_letter');
@@ -122,9 +121,7 @@ note 'requeue';
 is(query("SELECT * FROM outbox.requeue('$bad')"),
 	"$bad|refused|bad key", 'requeue() says what it does');
 wait_until(undef, sub { scalar records_of($bad) }, 'it is published');
-wait_until(undef,
-	sub { query('SELECT parked = 0 FROM outbox.stat_relay') eq 't' },
-	'and parked no more');
+wait_parked(0, 'and parked no more');
 my ($record) = records_of($bad);
 is("$record->{topic}|$record->{key}|$record->{payload}",
 	'refused|bad key|bad payload', 'the same event');

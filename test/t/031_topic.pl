@@ -1,8 +1,10 @@
 # Topics that do not exist, or that we are not allowed to see: only they wait,
-# and go on by themselves.  Catches a relay that stands still, or loses or
-# reorders what waits for the topic, that gives events up although somebody
-# may create the topic, that waits for ever because librdkafka says nothing of
-# a topic that it may not see, and a view that does not show what is wrong.
+# and go on by themselves.
+#
+# Catches: a relay that stands still, or loses or reorders what waits for the
+# topic, that gives events up although somebody may create the topic, that waits
+# for ever because librdkafka says nothing of a topic that it may not see, and a
+# view that does not show what is wrong.
 
 use strict;
 use warnings;

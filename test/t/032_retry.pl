@@ -1,14 +1,16 @@
 # How an event that is refused for now is tried again: so often, with growing
-# delays, across crashes and restarts, while its key waits (block_key), does
-# not wait (skip), or all wait (halt).  Catches delays that do not grow or
-# have no end, attempts that are forgotten or counted double, a key that
-# overtakes its event or stays blocked, and policies that do not do what they
-# say.
+# delays, across crashes and restarts, while its key waits (block_key), does not
+# wait (skip), or all wait (halt).
+#
+# Catches: delays that do not grow or have no end, attempts that are forgotten
+# or counted double, a key that overtakes its event or stays blocked, and
+# policies that do not do what they say.
 
 use strict;
 use warnings;
 
 use OutboxTest;
+use OutboxTest::Server;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
@@ -18,17 +20,6 @@ my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
 my $node = outbox_node('main',
 	bootstrap => $mock->bootstrap,
 	extension => 1);
-
-# A restart, so that the relay surely has the settings when it returns.
-sub restart_with
-{
-	my ($conf) = @_;
-
-	$node->append_conf('postgresql.conf', $conf);
-	$node->restart;
-	wait_until(undef, sub { relay_state($node) eq 'publishing' }, 'it runs');
-	return;
-}
 
 sub emit
 {
@@ -52,15 +43,6 @@ sub emit_refused
 		sub { query("SELECT count(*) FROM outbox.parked WHERE event_id = '$event_id'") },
 		'it is parked');
 	return $event_id;
-}
-
-sub wait_for_parked
-{
-	my ($count) = @_;
-
-	$node->poll_query_until('postgres',
-		"SELECT parked = $count FROM outbox.stat_relay") or die;
-	return;
 }
 
 # The payloads of a key, in order, as one text
@@ -89,33 +71,8 @@ sub history
 		END
 }
 
-sub parent_of
-{
-	my ($pid) = @_;
-
-	open(my $fh, '<', "/proc/$pid/stat") or return 0;
-	return (<$fh> // '') =~ /^\d+ \(.*\) \S (\d+)/s ? $1 : 0;
-}
-
-# Kills the whole server at once; the postmaster is stopped first, so that it
-# replaces nobody.
-sub crash
-{
-	my ($postmaster) =
-	  slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
-
-	kill 'STOP', $postmaster;
-	my @children = grep { parent_of($_) == $postmaster }
-	  map { m{(\d+)$} } glob '/proc/[0-9]*';
-	kill 'KILL', @children;
-	$node->kill9;
-	wait_until(undef, sub { !grep { kill 0, $_ } @children, $postmaster },
-		'the server is gone');
-	return;
-}
-
 note 'growing delays';
-restart_with(<<~'END');
+restart_with($node, <<~'END');
 	outbox.retry_base_delay = 300ms
 	outbox.retry_multiplier = 2
 	outbox.retry_max_delay = 1s
@@ -152,13 +109,13 @@ wait_for_arrived('delays', '1 2 3', 'its key goes on, in order');
 query("SELECT outbox.discard('$dead')");
 
 note 'a crash, and a restart';
-restart_with(<<~'END');
+restart_with($node, <<~'END');
 	outbox.retry_max_attempts = 0
 	outbox.retry_max_delay = 600ms
 	END
 my $durable = emit_refused('durable', 100_000);
 emit('durable', 5);
-wait_for_parked(6);
+wait_parked(6);
 wait_published($node);
 for my $end ('crash', 'restart')
 {
@@ -170,7 +127,7 @@ for my $end ('crash', 'restart')
 	my $start = time;
 	# The relay's own commits are asynchronous; this one flushes them.
 	query(q{SELECT pg_logical_emit_message(true, '', '')});
-	$end eq 'crash' ? crash() : $node->stop;
+	$end eq 'crash' ? crash($node) : $node->stop;
 	$node->start;
 	my ($after, $since_after, $failed, $next) = history();
 	is($since_after, $since, "$end: since when it fails is known");
@@ -178,14 +135,14 @@ for my $end ('crash', 'restart')
 	cmp_ok($after, '<=', $before + 2 + (time - $start) / 0.6,
 		"$end: none is invented");
 	cmp_ok($next - $failed, '>', 0.5, "$end: the delay is still long");
-	wait_for_parked(6);
+	wait_parked(6);
 }
 $mock->command('clear Produce');
 wait_for_arrived('durable', 'refused 1 2 3 4 5', 'all arrive, in order, once');
-wait_for_parked(0);
+wait_parked(0);
 
 note 'skip';
-restart_with(<<~'END');
+restart_with($node, <<~'END');
 	outbox.on_failure = skip
 	outbox.retry_base_delay = 1h
 	outbox.retry_max_delay = 1h
@@ -205,10 +162,10 @@ sub try_now
 }
 try_now();
 wait_for_arrived('skip', '1 2 3 refused', 'it comes when it succeeds');
-wait_for_parked(0);
+wait_parked(0);
 
 note 'halt';
-restart_with('outbox.on_failure = halt');
+restart_with($node, 'outbox.on_failure = halt');
 
 sub halted_with
 {
@@ -218,7 +175,7 @@ sub halted_with
 
 	emit('another', 1);
 	emit($key, 2);
-	wait_until(undef, sub { relay_state($node) eq 'halted' }, 'halted');
+	wait_state($node, 'halted');
 	is(query(q{SELECT outbox.wait_published('500 ms')}),
 		'f', "halted by $error");
 	is(query('SELECT parked, dead_letters, pending_events FROM outbox.stat_relay'),
@@ -230,7 +187,7 @@ my ($key, $event_id) = halted_with('INVALID_RECORD');
 $consumer->drain;
 is(arrived('another'), '', 'nothing is published');
 $node->restart;
-wait_until(undef, sub { relay_state($node) eq 'halted' }, 'still halted');
+wait_state($node, 'halted');
 is(query("SELECT count(*) FROM outbox.discard('$event_id')"),
 	0, 'it is no dead letter to be discarded');
 is(query("SELECT count(*) FROM outbox.discard('$event_id', retrying => true)"),
@@ -243,8 +200,8 @@ is(relay_state($node), 'publishing', 'state is publishing');
 try_now();
 wait_for_arrived($key, 'refused 1 2', 'or when it succeeds');
 wait_for_arrived('another', '1 1', 'all go on');
-wait_until(undef, sub { relay_state($node) eq 'publishing' }, 'publishing');
-wait_for_parked(0);
+wait_state($node, 'publishing');
+wait_parked(0);
 
 $node->stop;
 done_testing();

@@ -1,7 +1,9 @@
 # Thousands of dead letters of a few keys, requeued while more events of these
-# keys come.  Catches a requeue that loses or reorders some of them, lets new
-# events of their keys overtake them, publishes any of them twice, or holds up
-# other keys for as long as it takes.
+# keys come.
+#
+# Catches: a requeue that loses or reorders some of them, lets new events of
+# their keys overtake them, publishes any of them twice, or holds up other keys
+# for as long as it takes.
 
 use strict;
 use warnings;
@@ -32,14 +34,6 @@ sub parked
 
 	return query(
 		"SELECT count(*) FROM outbox.parked WHERE state = '$state'");
-}
-
-sub has_arrived
-{
-	my ($event_id) = @_;
-
-	$consumer->events;
-	return exists $consumer->{event_ids}->{$event_id};
 }
 
 query(q{SELECT outbox_emit('other', 'first', 'x')});
@@ -86,7 +80,7 @@ do
 	my $start = time;
 	my $id = query("SELECT outbox_emit(CASE WHEN $probes % 2 = 0"
 		  . " THEN 'requeue' ELSE 'other' END, 'probe', 'x')");
-	wait_until(undef, sub { has_arrived($id) },
+	wait_until(undef, sub { $consumer->has($id) },
 		'the probe');
 	my $took = time - $start;
 	$slowest = $took if $took > $slowest;

@@ -1,8 +1,10 @@
-# Random faults under load: outages, lost connections, slow answers, refusals
-# of every class, topics that come and go.  Whatever happens, in the end every
+# Random faults under load: outages, lost connections, slow answers, refusals of
+# every class, topics that come and go.  Whatever happens, in the end every
 # committed event is published or a dead letter, nothing is invented, and each
-# key is in order, but for what comes after a dead letter of it.  Catches
-# faults of which each alone is handled well, but not one during another.
+# key is in order, but for what comes after a dead letter of it.
+#
+# Catches: faults of which each alone is handled well, but not one during
+# another.
 #
 # A broker sees by sequence numbers that a batch is missing, and refuses what is
 # in flight behind it; the mock does not look at them, so that librdkafka takes
@@ -16,6 +18,7 @@ use strict;
 use warnings;
 
 use OutboxTest;
+use OutboxTest::Server;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
@@ -139,17 +142,13 @@ sub load_with
 	$mock->command("allow $_") for @topics;
 	my $healed = time;
 	ok(wait_published($node), "$name: published");
-	wait_until(undef,
-		sub { query('SELECT parked = 0 FROM outbox.stat_relay') eq 't' },
-		"$name: nothing is parked");
+	wait_parked(0, "$name: nothing is parked");
 	note sprintf "$name: all well after %.1f s", time - $healed;
 	is(relay_state($node), 'publishing', "$name: state is publishing");
 
-	my $text = slurp_file($node->logfile, $log);
-	unlike($text, qr/was terminated by signal|PANIC|TRAP:/,
-		"$name: nobody has crashed");
+	clean_log($node, "$name: nobody has crashed", from => $log);
 	is(relay_pid($node), $pid, "$name: it is the same process")
-	  or diag join "\n", grep { /FATAL|ERROR|exited/ } split /\n/, $text;
+	  or diag join "\n", log_lines($node, $log, qr/FATAL|ERROR|exited/);
 	return;
 }
 

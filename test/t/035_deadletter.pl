@@ -1,14 +1,17 @@
 # What surrounds dead letters: copies of them in a topic, their end after some
 # time, the limit to what may wait, what stat_relay counts, and who may see
-# what.  Catches copies that are incomplete, come twice, or are lost because
-# their topic is not there, a log that is flooded then, dead letters that stay
-# for ever or go too early, a limit that does not stop emits or does not let
-# them go on, and payloads shown to a monitoring role.
+# what.
+#
+# Catches: copies that are incomplete, come twice, or are lost because their
+# topic is not there, a log that is flooded then, dead letters that stay for
+# ever or go too early, a limit that does not stop emits or does not let them go
+# on, and payloads shown to a monitoring role.
 
 use strict;
 use warnings;
 
 use OutboxTest;
+use OutboxTest::Server;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -23,17 +26,6 @@ my $node = outbox_node('main',
 		outbox.retry_base_delay = 50ms
 		outbox.retry_max_delay = 200ms
 		END
-
-# A restart, so that the relay surely has the settings when it returns.
-sub restart_with
-{
-	my ($conf) = @_;
-
-	$node->append_conf('postgresql.conf', $conf);
-	$node->restart;
-	wait_until(undef, sub { relay_state($node) eq 'publishing' }, 'it runs');
-	return;
-}
 
 # An event, alone in its batch, that becomes a dead letter.
 sub bury
@@ -62,14 +54,6 @@ sub announced
 {
 	return query('SELECT count(*) FROM outbox.parked'
 		  . ' WHERE announced_at IS NOT NULL');
-}
-
-sub count_log
-{
-	my ($from, $pattern) = @_;
-
-	return scalar grep { /$pattern/ }
-	  split /\n/, slurp_file($node->logfile, $from);
 }
 
 query(q{SELECT outbox_emit('events', 'k', 'x')});
@@ -104,7 +88,7 @@ is(query('SELECT parked, dead_letters FROM outbox.stat_relay'),
 
 note 'a topic for copies that is not there';
 $mock->command('refuse late UNKNOWN_TOPIC_OR_PART');
-restart_with(<<~'END');
+restart_with($node, <<~'END');
 	outbox.dead_letter_topic = 'late'
 	outbox.retry_max_delay = 1h
 	END
@@ -112,7 +96,7 @@ my $log = -s $node->logfile;
 $pid = relay_pid($node);
 my @late = map { bury("'late $_'", q{'x'}, 'NULL') } 1 .. 3;
 wait_until(undef,
-	sub { count_log($log, qr/could not publish dead letters to topic "late"/) },
+	sub { log_lines($node, $log, qr/could not publish dead letters to topic "late"/) },
 	'it is told');
 query(q{SELECT outbox_emit('events', 'k', 'y')});
 ok(wait_published($node), 'events are published meanwhile');
@@ -121,7 +105,7 @@ ok(wait_published($node), 'events are published meanwhile');
 my $tries = query('SELECT clock_timestamp()');
 $node->poll_query_until('postgres',
 	"SELECT clock_timestamp() > '$tries'::timestamptz + interval '9 s'");
-is(count_log($log, qr/could not publish dead letters/),
+is(log_lines($node, $log, qr/could not publish dead letters/),
 	1, 'it is told once');
 is(relay_pid($node), $pid, 'it is the same process');
 is(announced(), 2, 'no copy is noted as published');
@@ -134,7 +118,7 @@ is(scalar copies_of('copies', $id) + copies_of('late', $id),
 	1, 'older ones are not copied again');
 
 note 'retention';
-restart_with(<<~'END');
+restart_with($node, <<~'END');
 	outbox.dead_letter_retention = 1h
 	outbox.retry_max_delay = 200ms
 	END
@@ -151,7 +135,7 @@ my @left = split /\n/, query(<<~'END');
 is_deeply(\@left, [ $bare, @late[ 1, 2 ] ], 'only the old ones go');
 
 note 'a limit to what may wait';
-restart_with('outbox.max_pending = 100');
+restart_with($node, 'outbox.max_pending = 100');
 sub emit_error
 {
 	my (undef, undef, $stderr) = $node->psql(

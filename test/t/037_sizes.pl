@@ -1,15 +1,17 @@
 # What is checked at the call is what is sent, and the relay bounds what it
-# holds whatever a row contains.  Catches headers that are a few bytes in jsonb
-# and a gigabyte when they are rendered, for which librdkafka finds no memory
-# and ends the server; thousands of headers, which cost the library more than
-# their bytes; many large events that are parked, or dead letters, in memory at
-# once; a limit of outbox_emit() by which events that are committed already
-# become dead letters.
+# holds whatever a row contains.
+#
+# Catches: headers that are a few bytes in jsonb and a gigabyte when they are
+# rendered, for which librdkafka finds no memory and ends the server; thousands
+# of headers, which cost the library more than their bytes; many large events
+# that are parked, or dead letters, in memory at once; a limit of outbox_emit()
+# by which events that are committed already become dead letters.
 
 use strict;
 use warnings;
 
 use OutboxTest;
+use OutboxTest::Server;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -25,13 +27,6 @@ my $node = outbox_node('main',
 		outbox.retry_base_delay = 50ms
 		outbox.retry_max_delay = 200ms
 		END
-
-sub relay_memory_mb
-{
-	my ($kb) = slurp_file('/proc/' . relay_pid($node) . '/status') =~
-	  /^VmHWM:\s+(\d+) kB/m;
-	return $kb / 1024;
-}
 
 # A transaction of a role that may do nothing but emit: SQLSTATE and message.
 sub attempt
@@ -139,30 +134,30 @@ $node->restart;
 query(q{SELECT outbox_emit('sizes', 'k', 'again')});
 ok(wait_published($node), 'another process');
 $pid = relay_pid($node);
-my $memory = relay_memory_mb();
+my $memory = memory_mb(relay_pid($node), 'VmHWM');
 
 note 'many headers in the window';
 $mock->command('down');
 query(q{SELECT count(outbox_emit('sizes', 'k', n::text, h)) FROM
 	(SELECT jsonb_object_agg('h' || i, '') h FROM generate_series(1, 1000) i) s,
 	generate_series(1, 2000) n});
-wait_until(undef, sub { relay_state($node) eq 'unavailable' }, 'an outage');
+wait_state($node, 'unavailable');
 $mock->command('up');
 ok(wait_published($node), 'published');
-cmp_ok(relay_memory_mb() - $memory,
-	'<', 40, sprintf 'memory: %.1f and %.1f MB', $memory, relay_memory_mb());
+cmp_ok(memory_mb(relay_pid($node), 'VmHWM') - $memory,
+	'<', 40, sprintf 'memory: %.1f and %.1f MB', $memory, memory_mb(relay_pid($node), 'VmHWM'));
 
 note 'large events that are parked';
 query(q{SELECT count(outbox_emit('missing', n::text, repeat(n::text, 20000)))
 	FROM generate_series(100001, 100600) n});
 wait_until(undef, sub { query('SELECT count(*) FROM outbox.parked') == 600 },
 	'parked');
-$memory = relay_memory_mb();
+$memory = memory_mb(relay_pid($node), 'VmHWM');
 $mock->command('allow missing');
 wait_until(undef, sub { query('SELECT count(*) FROM outbox.parked') == 0 },
 	'published');
-cmp_ok(relay_memory_mb() - $memory,
-	'<', 40, sprintf 'memory: %.1f and %.1f MB', $memory, relay_memory_mb());
+cmp_ok(memory_mb(relay_pid($node), 'VmHWM') - $memory,
+	'<', 40, sprintf 'memory: %.1f and %.1f MB', $memory, memory_mb(relay_pid($node), 'VmHWM'));
 is(relay_pid($node), $pid, 'it is the same process');
 
 note 'large dead letters';
@@ -184,7 +179,7 @@ $node->append_conf('postgresql.conf', <<~'END');
 	outbox.enabled = on
 	END
 $node->reload;
-wait_until(undef, sub { relay_state($node) eq 'publishing' }, 'it publishes');
+wait_state($node, 'publishing');
 ok(wait_published($node) && $consumer->drain, 'what was committed before');
 is(length(($consumer->records)[-1]->{payload}), 3000000, 'all of it');
 is(query('SELECT count(*) FROM outbox.parked'), 600, 'no dead letter');
@@ -192,8 +187,8 @@ wait_until(
 	undef,
 	sub { query('SELECT count(*) FROM outbox.parked WHERE announced_at IS NULL') == 0 },
 	'copies of the dead letters');
-cmp_ok(relay_memory_mb(), '<', 64, sprintf 'memory: %.1f MB', relay_memory_mb());
-unlike(slurp_file($node->logfile), qr/terminated by signal/, 'no crash');
+cmp_ok(memory_mb(relay_pid($node), 'VmHWM'), '<', 64, sprintf 'memory: %.1f MB', memory_mb(relay_pid($node), 'VmHWM'));
+clean_log($node, 'no crash');
 
 $node->stop;
 done_testing();

@@ -1,8 +1,9 @@
 # Whatever cannot be sent is refused at the call, in every encoding of a
-# database: Kafka gets UTF-8.  Catches keys and headers that only the relay
-# finds out about, which then fails on them at each restart.  Also: an empty
-# key is a key with every partitioner, and a delayed event has the time when
-# it was due.
+# database: Kafka gets UTF-8. Also: an empty key is a key with every
+# partitioner, and a delayed event has the time when it was due.
+#
+# Catches: keys and headers that only the relay finds out about, which then
+# fails on them at each restart.
 
 use strict;
 use warnings;

@@ -1,14 +1,16 @@
-# A transaction that cannot write its events to disk.  Catches events that are
-# damaged or missing because an error while they were spilled has been caught,
-# a savepoint that does not get a transaction out of it, a commit that fails
-# because of a file that nobody needs any more, and a file that is left behind
-# by PREPARE TRANSACTION.  temp_file_limit stands for a full disk: it fails in
-# the same place.
+# A transaction that cannot write its events to disk.  temp_file_limit stands for
+# a full disk: it fails in the same place.
+#
+# Catches: events that are damaged or missing because an error while they were
+# spilled has been caught, a savepoint that does not get a transaction out of
+# it, a commit that fails because of a file that nobody needs any more, and a
+# file that is left behind by PREPARE TRANSACTION.
 
 use strict;
 use warnings;
 
 use OutboxTest;
+use OutboxTest::Server;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -43,11 +45,6 @@ sub arrived
 	wait_published($node) && $consumer->drain or die 'nothing comes';
 	return [ map { $_->{payload} =~ /^(\d+) x{1000}$/ ? $1 : $_->{payload} }
 		  $consumer->records ];
-}
-
-sub temp_files
-{
-	return scalar grep { -f } glob $node->data_dir . '/base/pgsql_tmp/*';
 }
 
 note 'caught in a savepoint, with events before it that went to disk';
@@ -96,7 +93,7 @@ is( attempt(sprintf(<<~END, 1, 2000)),
 	END
 	'53400',
 	'and ends, if nothing comes');
-is(temp_files(), 0, 'no file is left');
+is(temp_files($node), 0, 'no file is left');
 
 note 'PREPARE TRANSACTION';
 is( attempt(sprintf(<<~END, 1, 500)),
@@ -109,17 +106,11 @@ is( attempt(sprintf(<<~END, 1, 500)),
 	'',
 	'after a savepoint with events on disk');
 unlike(slurp_file($node->logfile), qr/leak/, 'no file is left behind');
-is(temp_files(), 0, 'really not');
+is(temp_files($node), 0, 'really not');
 
 note 'savepoint after savepoint';
 my $session = $node->background_psql('postgres');
 my $pid = $session->query_safe('SELECT pg_backend_pid()');
-
-sub memory_mb
-{
-	my ($kb) = slurp_file("/proc/$pid/status") =~ /^RssAnon:\s+(\d+) kB/m;
-	return $kb / 1024;
-}
 
 sub emit_and_fail
 {
@@ -142,9 +133,9 @@ sub emit_and_fail
 }
 
 emit_and_fail(10);
-my $before = memory_mb();
+my $before = memory_mb($pid);
 emit_and_fail(1000);
-cmp_ok(memory_mb() - $before, '<', 2, 'memory does not grow');
+cmp_ok(memory_mb($pid) - $before, '<', 2, 'memory does not grow');
 $session->quit;
 is_deeply(arrived(), [ 1 .. 300 ], 'nothing else is published');
 

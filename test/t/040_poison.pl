@@ -1,10 +1,12 @@
 # Rows that raise an error in the relay each time it handles them: content that
-# cannot be read any more, and text that is none in the database's encoding.
-# In the stream, delayed, parked, among the dead letters of which copies are
+# cannot be read any more, and text that is none in the database's encoding.  In
+# the stream, delayed, parked, among the dead letters of which copies are
 # published, and in a replay.  Each becomes a dead letter of class invalid with
-# the error's words, or is passed over; what is beside it is published once,
-# and the process goes on.  Catches a relay that ends, begins anew and meets the
-# same row again, for ever.
+# the error's words, or is passed over; what is beside it is published once, and
+# the process goes on.
+#
+# Catches: a relay that ends, begins anew and meets the same row again, for
+# ever.
 
 use strict;
 use warnings;
@@ -74,10 +76,9 @@ query(<<~END);
 ok(wait_published($node), 'published as long as it can be');
 $mock->command('refuse refused UNKNOWN_TOPIC_OR_PART');
 query("SELECT outbox_emit('refused', 'r', 'wait 1')");
-wait_until(undef, sub { query('SELECT parked FROM outbox.stat_relay') == 1 },
-	'a topic is blocked');
+wait_parked(1, 'a topic is blocked');
 conf_reload($node, "outbox.enabled = 'off'");
-wait_until(undef, sub { relay_state($node) eq 'disabled' }, 'disabled');
+wait_state($node, 'disabled');
 my ($bad, $bad_headers) = split /\n/, query(<<~END);
 	SELECT outbox_emit('events', 'k', 'new ' || n) FROM generate_series(1, 3) n
 		\\g /dev/null
@@ -125,16 +126,14 @@ is_deeply(
 	{ map { $_ => 1 } (map { "new $_" } 1 .. 5), 'delayed 1', 'delayed 2' },
 	'the others are published once');
 is(relay_pid($node), $pid, 'by the same process');
-wait_until(undef, sub { relay_state($node) eq 'publishing' },
-	'nothing is in the way any more');
+wait_state($node, 'publishing');
 
 note 'what was to be parked beside it';
 is(query("SELECT string_agg(convert_from(payload, 'UTF8'), ', ' ORDER BY id)"
 	  . " FROM outbox.parked WHERE topic = 'refused'"),
 	'wait 1, wait 2, wait 3', 'is parked');
 $mock->command('allow refused');
-wait_until(undef, sub { query('SELECT parked FROM outbox.stat_relay') == 0 },
-	'and goes on');
+wait_parked(0, 'and goes on');
 is_deeply(arrived(qr/^wait/), { map { ("wait $_" => 1) } 1 .. 3 },
 	'and is published once');
 
@@ -214,9 +213,6 @@ ascii("SELECT outbox_emit('events', 'a', 'ascii, last')");
 ok(wait_published($node, 'ascii'), 'published');
 is(relay_pid($node, 'ascii'), $pid, 'by the same process');
 
-unlike(
-	slurp_file($node->logfile),
-	qr/was terminated by signal|PANIC|TRAP:|WARNING:  (?!outbox)/,
-	'no crash, no leak');
+clean_log($node, 'no crash, no leak', also => qr/WARNING:  (?!outbox)/);
 $node->stop;
 done_testing();

@@ -1,9 +1,11 @@
-# The position cannot be written: a constraint stands for a full disk, or for
-# an index that is broken.  Then nothing more is published, and the state says
-# why, until it can be written; neither this process nor the next one, however
-# it has come about, publishes what has been published.  The same for parked
-# events that have been published, and cannot be removed.  Catches a relay that
-# ends by such an error and begins again where it was, each time.
+# The position cannot be written: a constraint stands for a full disk, or for an
+# index that is broken.  Then nothing more is published, and the state says why,
+# until it can be written; neither this process nor the next one, however it has
+# come about, publishes what has been published.  The same for parked events
+# that have been published, and cannot be removed.
+#
+# Catches: a relay that ends by such an error and begins again where it was,
+# each time.
 
 use strict;
 use warnings;
@@ -46,12 +48,6 @@ sub arrived
 	  . scalar(grep { $_ > 1 } values %arrived);
 }
 
-sub wait_failing
-{
-	wait_until(undef, sub { relay_state($node) eq 'failing' }, 'it fails');
-	return;
-}
-
 emit('first', 10);
 ok(wait_published($node), 'published');
 wait_until(
@@ -63,7 +59,7 @@ note 'it cannot be written';
 my $pid = relay_pid($node);
 forbid();
 emit('second', 10);
-wait_failing();
+wait_state($node, 'failing');
 like(query('SELECT last_error FROM outbox.stat_relay'),
 	qr/^writing the position: .*full_disk/, 'the view says why');
 emit('third', 10);
@@ -79,9 +75,7 @@ is(arrived('third'), '0 0', 'nothing more is published');
 is(relay_pid($node), $pid, 'the process goes on');
 
 note 'another process';
-query("SELECT pg_terminate_backend($pid)");
-wait_until(undef, sub { (relay_pid($node) || $pid) != $pid }, 'another one');
-wait_failing();
+replace_relay($node, state => 'failing');
 is(arrived('second'), '10 0', 'publishes nothing again');
 is(arrived('third'), '0 0', 'and nothing more');
 
@@ -90,7 +84,7 @@ for (1 .. 2)
 {
 	crash($node);
 	$node->start;
-	wait_failing();
+	wait_state($node, 'failing');
 }
 is(arrived('second'), '10 0', 'publish nothing again');
 
@@ -98,7 +92,7 @@ note 'it can be written';
 allow();
 ok(wait_published($node), 'published');
 is(arrived('third'), '10 0', 'the rest is published once');
-wait_until(undef, sub { relay_state($node) eq 'publishing' }, 'it is well');
+wait_state($node, 'publishing');
 my ($all, $twice) = split / /, arrived('second');
 is($all, 10, 'nothing is lost');
 note "$twice are published twice, after crashes";
@@ -125,8 +119,7 @@ query(<<~'END');
 	DROP RULE forbid ON outbox.parked;
 	DROP TABLE forbidden;
 	END
-wait_until(undef, sub { query('SELECT parked FROM outbox.stat_relay') == 0 },
-	'it is not parked any more');
+wait_parked(0, 'it is not parked any more');
 is(arrived('parked'), '1 0', 'once still');
 $node->stop;
 done_testing();

@@ -1,9 +1,11 @@
-# An event that crashes the client library, and with it the server, each time
-# it is sent (test/mock/abort.c): in the stream, and parked.  After a few
-# crashes it is a dead letter, and the others are published in order.  A client
-# library that crashes always: the server restarts less and less often, and
-# between two crashes publishing can be turned off.  Catches a relay that meets
-# the same event again at once, for ever, and a launcher that starts it.
+# An event that crashes the client library, and with it the server, each time it
+# is sent (test/mock/abort.c): in the stream, and parked.  After a few crashes
+# it is a dead letter, and the others are published in order.  A client library
+# that crashes always: the server restarts less and less often, and between two
+# crashes publishing can be turned off.
+#
+# Catches: a relay that meets the same event again at once, for ever, and a
+# launcher that starts it.
 #
 # And relays that are killed while they publish well: no event becomes a dead
 # letter for that.

@@ -1,9 +1,11 @@
-# What a database's owner or a careless administrator can set for a database,
-# or do to one, that must not stop its relay, or that must be told: settings of
-# the database and its roles, which reach the relay's session; a database that
-# is not quite gone; a name that is folded; no worker that is free; a schema
-# that only looks like ours.  Catches a relay that stops by such a setting, a
-# log full of failed starts, and a relay that is not there without a reason.
+# What a database's owner or a careless administrator can set for a database, or
+# do to one, that must not stop its relay, or that must be told: settings of the
+# database and its roles, which reach the relay's session; a database that is
+# not quite gone; a name that is folded; no worker that is free; a schema that
+# only looks like ours.
+#
+# Catches: a relay that stops by such a setting, a log full of failed starts,
+# and a relay that is not there without a reason.
 
 use strict;
 use warnings;
@@ -84,13 +86,8 @@ my %known = map { $_ => 1 } split /\n/,
 $known{$_} = 1 for qw(role session_authorization);
 query(join('', map { "ALTER DATABASE hostile SET $_ = '$settings{$_}';\n" }
 		  grep { $known{$_} } sort keys %settings), 'postgres');
-my $pid = wait_until(undef, sub { relay_pid($node, 'hostile') }, 'a relay');
 my $from = log_end($node);
-query("SELECT pg_terminate_backend($pid)");
-wait_until(undef, sub { (relay_pid($node, 'hostile') || $pid) != $pid },
-	'another one');
-wait_until(undef, sub { relay_state($node, 'hostile') eq 'publishing' },
-	'it publishes');
+replace_relay($node, db => 'hostile');
 
 hostile("SELECT count(outbox_emit('events', 'k', 'now ' || n)) FROM generate_series(1, 100) n");
 hostile("SELECT outbox_emit('events', 'k', 'later', deliver_after => '1 s')");
@@ -123,8 +120,7 @@ query('CREATE DATABASE last');
 query('CREATE EXTENSION outbox', 'last');
 $from = log_end($node);
 $node->restart;
-wait_until(undef, sub { relay_state($node, 'last') eq 'publishing' },
-	'the relay of a later database runs');
+wait_state($node, 'publishing', 'last');
 is_deeply([ log_lines($node, $from, qr/gone/) ], [], 'it is left alone');
 query('DROP DATABASE gone');
 
@@ -133,10 +129,7 @@ query('CREATE DATABASE "Orders"');
 query('CREATE EXTENSION outbox', 'Orders');
 $from = log_end($node);
 conf_reload($node, "outbox.databases = 'Orders, hostile'");
-wait_until(
-	undef,
-	sub { relay_state($node, 'Orders') eq 'disabled' },
-	'it is not published');
+wait_state($node, 'disabled', 'Orders');
 like(query('SELECT last_error FROM outbox.stat_relay', 'Orders'),
 	qr/folded to lower case; write '"Orders"'/, 'the view says why');
 wait_until(
@@ -144,8 +137,7 @@ wait_until(
 	sub { log_lines($node, $from, qr/does not name database "Orders"/) },
 	'the log, too');
 conf_reload($node, q{outbox.databases = '"Orders", hostile'});
-wait_until(undef, sub { relay_state($node, 'Orders') eq 'publishing' },
-	'quoted, it is');
+wait_state($node, 'publishing', 'Orders');
 
 note 'a schema that looks like ours';
 query('DROP DATABASE "Orders"');

@@ -2,8 +2,8 @@
 # because of its authority, its host or its date, or they do not trust ours, or
 # refuse our login; each with its own words, state and advice.
 #
-# Catches a relay that says that Kafka refuses our credentials when it is we who
-# refuse Kafka's; and one that, trusting nobody, does not go on by itself.
+# Catches: a relay that says that Kafka refuses our credentials when it is we
+# who refuse Kafka's; and one that, trusting nobody, does not go on by itself.
 
 use strict;
 use warnings;
@@ -100,7 +100,6 @@ sub says
 {
 	my ($name, $bootstrap, $properties, $state, $words, $hint) = @_;
 	my $from = log_end($node);
-	my $old = wait_until(undef, sub { relay_pid($node) }, 'a relay');
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
 	unlink $file;
@@ -108,15 +107,9 @@ sub says
 	chmod 0600, $file;
 	$node->append_conf('postgresql.conf', "outbox.bootstrap_servers = '$bootstrap'");
 	$node->reload;
-	# ... which would wait for answers
-	$node->safe_psql('postgres',
-		'SELECT pg_terminate_backend(pid) FROM outbox.stat_relay');
-	my $pid = wait_until(
-		undef,
-		sub { my $next = relay_pid($node); $next ne $old && $next },
-		'another relay');
+	# the old one would wait for answers
+	my $pid = replace_relay($node, state => $state);
 	wait_until(undef, sub { log_lines($node, $from, qr/\[$pid\] DETAIL/) }, $name);
-	wait_until(undef, sub { relay_state($node) eq $state }, "$name: $state");
 	is(log_lines($node, $from, qr/\[$pid\] DETAIL/), 1, "$name: $state, told once");
 	is(log_lines($node, $from, qr/\[$pid\] LOG: .*$words/), 1, "$name: in these words");
 	is(log_lines($node, $from, qr/\[$pid\] HINT: .*$hint/), 1, "$name: with this advice")

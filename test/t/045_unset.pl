@@ -2,7 +2,7 @@
 # publishing stops, as in a copy of a database that must not publish. Set again,
 # it goes on: nothing lost, nothing repeated, in order; also at other brokers.
 #
-# Catches a relay that takes "unset" for a mistake and goes on with the old
+# Catches: a relay that takes "unset" for a mistake and goes on with the old
 # brokers; and one that forgets, or sends again, what was on its way.
 
 use strict;
@@ -23,7 +23,7 @@ my $load = pgbench($node, <<~'END', clients => 3, rate => 400, duration => 600, 
 
 sub wait_unset
 {
-	wait_until(undef, sub { relay_state($node) eq 'unconfigured' }, 'unconfigured');
+	wait_state($node, 'unconfigured');
 	return;
 }
 
@@ -60,7 +60,7 @@ ok($_->drain, 'read') for @consumers;
 # cleared while nothing answers: what has no answer is not forgotten
 $mock_b->command('down');
 $node->safe_psql('postgres', q{SELECT outbox_emit('t', 'k1', 'late')});
-wait_until(undef, sub { relay_state($node) eq 'unavailable' }, 'an outage');
+wait_state($node, 'unavailable');
 conf_reload($node, "outbox.bootstrap_servers = ''");
 wait_unset();
 conf_reload($node, "outbox.bootstrap_servers = '" . $mock_a->bootstrap . "'");

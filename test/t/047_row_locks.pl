@@ -38,16 +38,6 @@ sub emit
 	return;
 }
 
-sub wait_parked
-{
-	my ($where, $count) = @_;
-
-	$node->poll_query_until('postgres',
-		"SELECT count(*) = $count FROM outbox.parked WHERE $where")
-	  or die "not $count parked: $where";
-	return;
-}
-
 # What has arrived in a topic, as "key payload", in order
 sub arrived
 {
@@ -73,7 +63,7 @@ sub refuse_keys
 
 	$mock->command('fail Produce 100000 POLICY_VIOLATION');
 	emit($topic, $_, 1) for @keys;
-	wait_parked("topic = '$topic' AND state = 'retrying'", scalar @keys);
+	wait_rows(scalar @keys, "topic = '$topic' AND state = 'retrying'");
 	return;
 }
 
@@ -83,7 +73,7 @@ $consumer->wait_for(1) or die 'it does not work';
 note 'a discard that is rolled back';
 $mock->command('refuse lk UNKNOWN_TOPIC_OR_PART');
 emit('lk', $_, 1, 2) for qw(a b);
-wait_parked("topic = 'lk'", 4);
+wait_rows(4, "topic = 'lk'");
 # between two attempts, so that none is under way
 my $attempts = 'SELECT sum(attempts) FROM outbox.parked';
 my $before = query($attempts);
@@ -91,14 +81,12 @@ $node->poll_query_until('postgres', "SELECT ($attempts) > $before") or die 'no a
 $session->query_safe(q{BEGIN; SELECT * FROM outbox.discard(topic => 'lk', retrying => true)});
 $mock->command('allow lk');
 ok(stays(2, sub { arrived('lk') eq '' }), 'what may be discarded is not published');
-my $relay = relay_pid($node);
-query("SELECT pg_terminate_backend($relay)");
-wait_next_relay($node, $relay);
+replace_relay($node);
 ok(stays(1, sub { arrived('lk') eq '' }), '... nor by another relay');
 emit('keys', 'free', 1);
 arrives('free 1', 'another topic goes on', 'keys');
 $session->query_safe('ROLLBACK');
-my $took = took(sub { wait_parked('true', 0) });
+my $took = took(sub { wait_rows(0, 'true') });
 cmp_ok($took, '<', 10, 'rolled back, they go on soon');
 arrives('a 1, a 2, b 1, b 2', 'in order, once', 'lk');
 
@@ -121,12 +109,12 @@ $session->query_safe('COMMIT');
 query('SELECT outbox.parked_changed()');
 arrives("$_ 1, $_ 2", "then it goes on: $strength{$_}", 'keys', $_) for @locked;
 arrives('d 2', 'what was discarded does not come', 'keys', 'd');
-wait_parked('true', 0);
+wait_rows(0, 'true');
 
 note 'locks that come and go while events are under way';
 $mock->command('refuse many UNKNOWN_TOPIC_OR_PART');
 query(q{SELECT outbox_emit('many', (n % 50)::text, n::text) FROM generate_series(1, 600) n ORDER BY n});
-wait_parked("topic = 'many'", 600);
+wait_rows(600, "topic = 'many'");
 $mock->command('rtt 40');
 my $locks = pgbench($node, <<~'END', duration => 60, background => 1);
 	BEGIN;
@@ -140,7 +128,7 @@ wait_until(undef, sub { (() = arrived('many') =~ /,/g) > 100 }, 'some arrive');
 usleep(1_500_000);
 stop_load($node, $locks);
 $mock->command('rtt 0');
-wait_parked('true', 0);
+wait_rows(0, 'true');
 ok($consumer->drain, 'read');
 is(check_delivery([ events($node, 'postgres', "topic = 'many'") ],
 		[ grep { $_->{topic} eq 'many' } $consumer->records ], 'under way'),
@@ -161,15 +149,15 @@ arrives('locked 2', 'one that is skipped', 'single', 'locked');
 query(q{SELECT outbox_emit('single', 'expired', 'x', expires_at => now() - interval '1 s')});
 arrives('expired x', 'a copy comes', 'copies');
 $session->query_safe('COMMIT');
-wait_parked("key = 'locked' AND state <> 'dead'", 0);
+wait_rows(0, "key = 'locked' AND state <> 'dead'");
 
 $session->query_safe('BEGIN; SELECT FROM outbox.parked FOR UPDATE');
 query(q{SELECT outbox_emit('single', 'more', 'x', expires_at => now() - interval '1 s')});
-wait_parked("state = 'dead' AND key = 'more'", 1);
+wait_rows(1, "state = 'dead' AND key = 'more'");
 my $copies = () = arrived('copies') =~ /expired/g;
 is($copies, 1, 'once');
 $session->query_safe('COMMIT');
-wait_parked("state = 'dead' AND announced_at IS NULL", 0);
+wait_rows(0, "state = 'dead' AND announced_at IS NULL");
 ok($consumer->drain, 'read');
 is(scalar(() = arrived('copies') =~ /$_ /g), 1, "one copy of $_") for qw(expired more);
 

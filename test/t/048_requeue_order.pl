@@ -2,7 +2,7 @@
 # event, finds both in Kafka in this order; in rapid succession, too, and when
 # the requeueing session is slow to tell the relay after its commit.
 #
-# Catches a relay that learns of a requeue only after it has published an event
+# Catches: a relay that learns of a requeue only after it has published an event
 # that came later, and a requeued event that carries the wrong time.
 
 use strict;

@@ -1,7 +1,7 @@
 # Keys as long as an event may be, of characters that do not compress: they are
 # parked, wait, die, are requeued, found, discarded and replayed like any other.
 #
-# Catches an index that refuses such a key, and with it the relay that wants to
+# Catches: an index that refuses such a key, and with it the relay that wants to
 # park it, or a requeue of everything; and a memory of what is blocked that
 # grows with the length of the keys.
 
@@ -25,16 +25,6 @@ my $node = outbox_node('main',
 		outbox.retry_max_attempts = 0
 		END
 my $log = log_end($node);
-
-sub wait_parked
-{
-	my ($where, $count) = @_;
-
-	$node->poll_query_until('postgres',
-		"SELECT count(*) = $count FROM outbox.parked WHERE $where")
-	  or die "not $count parked: $where";
-	return;
-}
 
 # What has arrived in a topic: the payloads of each key, by the key's length
 sub arrived
@@ -66,11 +56,11 @@ my $pid = relay_pid($node);
 note 'a topic that cannot be written to';
 $mock->command('refuse late UNKNOWN_TOPIC_OR_PART');
 emit('late', $_) for 1 .. 3;
-wait_parked("topic = 'late'", 3 * @lengths);
+wait_rows(3 * @lengths, "topic = 'late'");
 is(query(q{SELECT scope, waiting FROM outbox.blocked}),
 	'topic|' . (3 * @lengths - 1), 'the topic is blocked');
 $mock->command('allow late');
-wait_parked('true', 0);
+wait_rows(0, 'true');
 ok($consumer->drain, 'read');
 is_deeply(arrived('late'), { map { $_ => '1 2 3' } @lengths },
 	'all come, in order, once');
@@ -78,9 +68,9 @@ is_deeply(arrived('late'), { map { $_ => '1 2 3' } @lengths },
 note 'keys whose events are refused for now';
 $mock->command('fail Produce 100000 INVALID_TIMESTAMP');
 emit('t', $_) for 1 .. 2;
-wait_parked("state = 'retrying'", scalar @lengths);
+wait_rows(scalar @lengths, "state = 'retrying'");
 emit('t', 3);
-wait_parked('true', 3 * @lengths);
+wait_rows(3 * @lengths, 'true');
 is(query(q{SELECT count(*), min(waiting) FROM outbox.blocked WHERE scope = 'key'}),
 	@lengths . '|2', 'each key is blocked');
 is(query('SELECT count(*) FROM keys k JOIN outbox.event_status s USING (key) WHERE status = \'retrying\''),
@@ -92,13 +82,13 @@ $node->poll_query_until('postgres', "SELECT ($scans) > $before")
 
 note 'dead letters';
 conf_reload($node, 'outbox.retry_max_attempts = 2');
-wait_parked("state = 'dead'", 3 * @lengths);
+wait_rows(3 * @lengths, "state = 'dead'");
 $mock->command('clear Produce');
 is(query('SELECT count(*) FROM keys k, outbox.discard(key => k.key, failed_before => now()) WHERE n = 3200'),
 	3, 'some are discarded, by their key');
 is(query('SELECT count(*) FROM keys k, outbox.requeue(key => k.key) WHERE n <> 3200'),
 	3, 'the others are requeued, by their key');
-wait_parked('true', 0);
+wait_rows(0, 'true');
 emit('t', 4);
 ok(wait_published($node), 'published');
 ok($consumer->drain, 'read');

@@ -203,7 +203,7 @@ is(partitions('quotes'), $fnv1a, 'properties with quotes');
 # Settings that are fine, but do not lead to the broker.
 conf_reload($node, setting('kafka_properties', 'security.protocol=ssl'));
 query("SELECT outbox_emit('t', 'k', 'waits')");
-wait_until(undef, sub { relay_state($node) eq 'unavailable' }, 'unavailable');
+wait_state($node, 'unavailable');
 pass('a wrong protocol is seen');
 conf_reload($node, setting('kafka_properties', ''));
 ok(wait_published($node), 'published when it is corrected');

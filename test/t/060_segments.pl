@@ -15,16 +15,7 @@ use OutboxTest::Counter;
 use OutboxTest::Server;
 use Test::More;
 
-my $mock = OutboxTest::Mock->new(topics => { count => 3 });
-my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
-my $node = outbox_node('main',
-	bootstrap => $mock->bootstrap,
-	extension => 1,
-	conf => <<~'END');
-		outbox.retention = 1s
-		outbox.segments = 3
-		autovacuum_naptime = 1s
-		END
+my ($mock, $consumer, $node) = counter_node();
 
 sub eventually
 {
@@ -34,8 +25,6 @@ sub eventually
 	  || diag query('TABLE outbox.stat_storage') . "\n"
 	  . query('TABLE outbox.stat_relay');
 }
-
-counter_setup($node);
 
 note 'rotation under load';
 my $log = log_end($node);

@@ -19,17 +19,7 @@ use Time::HiRes qw(time usleep);
 my $rounds = 4;    # of the whole ring
 my $emits = 50;    # that are timed in each round
 
-my $mock = OutboxTest::Mock->new(topics => { count => 3 });
-my $consumer =
-  OutboxTest::Consumer->new(bootstrap => $mock->bootstrap, topics => ['count']);
-my $node = outbox_node('main',
-	bootstrap => $mock->bootstrap,
-	extension => 1,
-	conf => <<~'END');
-		outbox.retention = 1s
-		outbox.segments = 3
-		autovacuum_naptime = 1s
-		END
+my ($mock, $consumer, $node) = counter_node();
 
 # What the relay, and nobody else, has read of the primary keys of the segments:
 # entries, and rows that it could see
@@ -73,7 +63,6 @@ sub look
 	return $size;
 }
 
-counter_setup($node);
 query('CREATE TABLE plain (n int)');
 my $held = $node->background_psql('postgres');
 $held->query_safe(<<~'END');

@@ -77,7 +77,7 @@ $source->poll_query_until('postgres', <<~'END') or die;
 		AND dead_letters = 1 AND parked = 6 FROM outbox.stat_relay
 	END
 conf_reload($source, 'outbox.enabled = off');
-wait_until(undef, sub { relay_state($source) eq 'disabled' }, 'off');
+wait_state($source, 'disabled');
 query(<<~'END');
 	SELECT outbox_emit('t', 'k' || n % 20, 'pending ' || n) FROM generate_series(1, 500) n;
 	SELECT outbox_emit('t', 'due', n::text, deliver_after => '1 ms') FROM generate_series(1, 3) n;
@@ -208,8 +208,7 @@ for ([ $source, 0 ], [ $copy, $loading ])
 {
 	my ($node, $from) = @$_;
 
-	is(join("\n", log_lines($node, $from,
-			qr/ERROR|exited with exit code [^1]|terminated by signal|PANIC|TRAP/)), '', 'nothing unclean in the log');
+	clean_log($node, 'nothing unclean in the log', from => $from, also => qr/ERROR|exited with exit code [^1]/);
 	$node->stop;
 }
 done_testing();

@@ -1,9 +1,10 @@
-# Delayed events: kept apart until they are due, then published in the order
-# in which they are due, whatever happens meanwhile.  Catches: one that comes
-# early, or twice, or never, after a crash, a rollback, a late commit, or while
-# somebody holds its row; a relay that looks at those that are not due; a search
-# that passes again and again over what has been moved while a snapshot is
-# held; events of others that wait for any of that.
+# Delayed events: kept apart until they are due, then published in the order in
+# which they are due, whatever happens meanwhile.
+#
+# Catches: one that comes early, or twice, or never, after a crash, a rollback,
+# a late commit, or while somebody holds its row; a relay that looks at those
+# that are not due; a search that passes again and again over what has been
+# moved while a snapshot is held; events of others that wait for any of that.
 
 use strict;
 use warnings;

@@ -2,6 +2,9 @@
 # too late, wherever the events wait meanwhile, in the outbox, in the producer,
 # or parked; they become dead letters of class expired, their keys go on, and
 # requeue publishes them all the same.
+#
+# Catches: a place where events wait and nobody looks at the time; an event that
+# expires too early; a key that stays blocked behind one that has expired.
 
 use strict;
 use warnings;
@@ -126,7 +129,7 @@ outage(
 				outbox_emit('t', 'outage', '5', expires_at => t)
 			FROM expiry
 			END
-		wait_until(undef, sub { relay_state($node) eq 'unavailable' }, 'an outage');
+		wait_state($node, 'unavailable');
 		# expires while the outage is known
 		query(<<~'END');
 			SELECT outbox_emit('t', 'known', '1', expires_at => t),

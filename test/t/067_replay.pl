@@ -1,9 +1,11 @@
 # outbox.replay(): events that have been published are published once more, and
 # only those that were asked for, in order, not faster than asked for, whatever
-# happens meanwhile.  Catches: copies that are replayed again, dead letters
-# that come to life, an event twice or left out after a crash, a job that
-# nobody goes on with after somebody had locked it, one that fills the outbox
-# in an outage, and events that are removed before their turn.
+# happens meanwhile.
+#
+# Catches: copies that are replayed again, dead letters that come to life, an
+# event twice or left out after a crash, a job that nobody goes on with after
+# somebody had locked it, one that fills the outbox in an outage, and events
+# that are removed before their turn.
 
 use strict;
 use warnings;
@@ -220,7 +222,7 @@ note 'outage';
 $job = query('SELECT outbox.replay(first_id => 1, last_id => 2000, rate => 200)');
 wait_for_job($job, 'replayed > 0');
 $mock->command('down');
-wait_until(undef, sub { relay_state($node) eq 'unavailable' }, 'an outage');
+wait_state($node, 'unavailable');
 $replayed = job($job, 'replayed');
 cmp_ok($replayed, '<', 1998, 'in the middle');
 ok(stays(2, sub { job($job, 'replayed') == $replayed }), 'it rests');

@@ -1,5 +1,8 @@
 # outbox.event_status: every status that an event may have, since when, and
 # that each condition finds it; by the indexes, however many there are.
+#
+# Catches: a status that is taken for another, or missing; a condition that does
+# not find an event, or that reads all of them.
 
 use strict;
 use warnings;

@@ -13,38 +13,13 @@ use OutboxTest::Server;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $mock = OutboxTest::Mock->new(topics => { count => 3 });
-my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
-my $node = outbox_node('main',
-	bootstrap => $mock->bootstrap,
-	extension => 1,
-	conf => <<~'END');
-		outbox.retention = 1s
-		outbox.segments = 3
-		log_lock_waits = on
-		deadlock_timeout = 200ms
-		autovacuum = off
-		END
+my ($mock, $consumer, $node) = counter_node(<<~'END');
+	log_lock_waits = on
+	deadlock_timeout = 200ms
+	autovacuum = off
+	END
 my $log = log_end($node);
 my $session = $node->background_psql('postgres');
-
-# Events go on to be committed and published, or committed only.
-sub goes_on
-{
-	my ($name, %opt) = @_;
-	my $published = $opt{not_published} ? 0 : published($node) + 200;
-	my $committed = counter_sum($node) + 200;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-	wait_until(
-		undef,
-		sub {
-			return counter_sum($node) >= $committed
-			  && ($opt{not_published} || published($node) >= $published);
-		},
-		$name);
-	return ok(1, $name);
-}
 
 # How often each segment was read by its primary key, as only the relay does
 sub scans
@@ -55,18 +30,6 @@ sub scans
 		END
 }
 
-# Neither the relay nor anybody else has waited for a lock of ours since then.
-sub nobody_waited
-{
-	my ($from, $name) = @_;
-	my @waits = log_lines($node, $from,
-		qr/still waiting for .* on (?!tuple|transaction)|deadlock|canceling/);
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-	return is("@waits", '', $name);
-}
-
-counter_setup($node);
 my $load = counter_load($node, rate => 400);
 wait_emptied($node, 1, 0 .. 2);
 
@@ -75,11 +38,11 @@ my $relay = relay_pid($node);
 my $from = log_end($node);
 $session->query_safe('BEGIN; SELECT (SELECT count(*) FROM outbox.event), (SELECT count(*) FROM outbox.position)');
 my @kept = segment_files($node);
-goes_on("while it reads, $_") for 1 .. 3;
+counter_goes_on($node, "while it reads, $_") for 1 .. 3;
 is(join(' ', segment_files($node)), "@kept", 'nothing is emptied');
 $session->query_safe('COMMIT');
 wait_emptied($node, 1, 0 .. 2);
-nobody_waited($from, 'nobody has waited');
+nobody_waited($node, $from, 'nobody has waited');
 
 note 'pg_dump';
 $from = log_end($node);
@@ -87,51 +50,50 @@ for my $n (1 .. 3)
 {
 	run_log([ 'pg_dump', '-f', '/dev/null', '-h', $node->host, '-p', $node->port, 'postgres' ])
 	  or fail "dump $n";
-	goes_on("after dump $n");
+	counter_goes_on($node, "after dump $n");
 }
-nobody_waited($from, 'nobody has waited');
+nobody_waited($node, $from, 'nobody has waited');
 
 note 'privileges, granted in a transaction that takes its time';
 $from = log_end($node);
 $session->query_safe('BEGIN; GRANT SELECT ON ALL TABLES IN SCHEMA outbox TO pg_monitor');
-goes_on("meanwhile, $_") for 1 .. 3;
+counter_goes_on($node, "meanwhile, $_") for 1 .. 3;
 $session->query_safe('SELECT (SELECT count(*) FROM outbox.event), (SELECT count(*) FROM outbox.position)');
 $session->query_safe('COMMIT');
 wait_emptied($node, 1, 0 .. 2);
-nobody_waited($from, 'nobody has waited');
+nobody_waited($node, $from, 'nobody has waited');
 
 note 'tables that the relay needs now and then, locked';
 for my $table (qw(position_0 position_1 position_2 relay discarded replay_job))
 {
 	$from = log_end($node);
 	$session->query_safe("BEGIN; LOCK TABLE outbox.$table");
-	goes_on("$table, $_", not_published => 1) for 1 .. 2;
+	counter_goes_on($node, "$table, $_", not_published => 1) for 1 .. 2;
 	$session->query_safe('SELECT count(*) FROM outbox.event');
 	$session->query_safe('COMMIT');
-	goes_on("$table, afterwards");
-	nobody_waited($from, "$table: nobody has waited");
+	counter_goes_on($node, "$table, afterwards");
+	nobody_waited($node, $from, "$table: nobody has waited");
 }
 
 note 'an index is made, and the relay starts meanwhile';
 $from = log_end($node);
 $session->query_safe('BEGIN; LOCK TABLE outbox.discarded, outbox.delayed, outbox.replay_job IN SHARE MODE');
-query("SELECT pg_terminate_backend($relay)");
-goes_on("meanwhile, $_") for 1 .. 2;
+$relay = replace_relay($node);
+counter_goes_on($node, "meanwhile, $_") for 1 .. 2;
 $session->query_safe('COMMIT');
-nobody_waited($from, 'nobody has waited');
-$relay = relay_pid($node);
+nobody_waited($node, $from, 'nobody has waited');
 
 note 'the segment that is emptied next, locked';
 $from = log_end($node);
 my $next = query(
 	'SELECT (segment + 1) % 3 FROM outbox.segment_status() WHERE is_current');
 $session->query_safe("BEGIN; LOCK TABLE outbox.event_$next");
-goes_on("meanwhile, $_") for 1 .. 3;
+counter_goes_on($node, "meanwhile, $_") for 1 .. 3;
 is(query('SELECT segment = ' . $next . ' FROM outbox.segment_status() WHERE is_current'),
 	'f', 'it is not written to');
 $session->query_safe('COMMIT');
-goes_on('afterwards');
-nobody_waited($from, 'nobody has waited');
+counter_goes_on($node, 'afterwards');
+nobody_waited($node, $from, 'nobody has waited');
 is(relay_pid($node), $relay, 'it is the same relay');
 
 note 'segments of which all is published are not read';
@@ -140,7 +102,7 @@ $from = log_end($node);
 wait_until(undef,
 	sub {
 		my @old = scans();
-		goes_on('the others are looked at until they are known');
+		counter_goes_on($node, 'the others are looked at until they are known');
 		my @new = scans();
 		return 1 == grep { $old[$_] != $new[$_] } 0 .. 2;
 	},
@@ -149,7 +111,7 @@ $next = query(
 	'SELECT (segment + 1) % 3 FROM outbox.segment_status() WHERE is_current');
 my @before = scans();
 $session->query_safe("BEGIN; LOCK TABLE outbox.event_$next");
-goes_on("while one of them is locked, $_") for 1 .. 3;
+counter_goes_on($node, "while one of them is locked, $_") for 1 .. 3;
 $session->query_safe('COMMIT');
 my @scans = scans();
 $scans[$_] -= $before[$_] for 0 .. 2;
@@ -157,7 +119,7 @@ my ($current) = splice @scans, ($next + 2) % 3, 1;
 note "scans: $current of the current segment, @scans of others";
 cmp_ok($current, '>', 100, 'the current segment is read all the time');
 cmp_ok($scans[0] + $scans[1], '<', $current / 10, '... and the others are not');
-nobody_waited($from, 'nobody has waited');
+nobody_waited($node, $from, 'nobody has waited');
 conf_reload($node, 'outbox.retention = 1s');
 
 note 'VACUUM FULL, CLUSTER, REINDEX';

@@ -13,52 +13,13 @@ use OutboxTest::Counter;
 use OutboxTest::Server;
 use Test::More;
 
-my $mock = OutboxTest::Mock->new(topics => { count => 3 });
-my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
-my $node = outbox_node('main',
-	bootstrap => $mock->bootstrap,
-	extension => 1,
-	conf => <<~'END');
-		outbox.retention = 1s
-		outbox.segments = 3
-		log_lock_waits = on
-		deadlock_timeout = 200ms
-		autovacuum_naptime = 1s
-		END
+my ($mock, $consumer, $node) = counter_node(<<~'END');
+	log_lock_waits = on
+	deadlock_timeout = 200ms
+	END
 my ($load, $from);
 my $log = log_end($node);
 my $session = $node->background_psql('postgres');
-
-# Events go on to be committed and published, or committed only.
-sub goes_on
-{
-	my ($name, %opt) = @_;
-	my $published = $opt{not_published} ? 0 : published($node) + 200;
-	my $committed = counter_sum($node) + 200;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-	wait_until(
-		undef,
-		sub {
-			return counter_sum($node) >= $committed
-			  && ($opt{not_published} || published($node) >= $published);
-		},
-		$name);
-	return ok(1, $name);
-}
-
-# Neither the relay nor anybody else has waited for a lock of ours since then.
-sub nobody_waited
-{
-	my ($from, $name) = @_;
-	my @waits = log_lines($node, $from,
-		qr/still waiting for .* on (?!tuple|transaction)|deadlock|canceling/);
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-	return is("@waits", '', $name);
-}
-
-counter_setup($node);
 
 note 'a commit that takes its time';
 ok( $node->poll_query_until('postgres',
@@ -91,12 +52,12 @@ ok( $node->poll_query_until('postgres',
 		"SELECT bool_or(is_current AND segment <> $current AND last_id IS NOT NULL)"
 		  . ' FROM outbox.segment_status()'),
 	'others write to the next segment meanwhile');
-goes_on("emits, $_", not_published => 1) for 1 .. 5;
+counter_goes_on($node, "emits, $_", not_published => 1) for 1 .. 5;
 is(join(' ', segment_files($node)), "@kept", 'nothing is emptied');
 $session->query_safe('ROLLBACK');
 is($slow->wait(60), 0, 'it has committed');
 wait_emptied($node, 1, 0 .. 2);
-nobody_waited($from, 'nobody has waited');
+nobody_waited($node, $from, 'nobody has waited');
 stop_load($node, $load);
 counter_check($node, $consumer, 'slow commit');
 $session->quit;
@@ -123,8 +84,7 @@ for my $n (1 .. 2)
 	$load->stop;
 	query('CREATE EXTENSION outbox');
 }
-is(log_lines($node, $from, qr/deadlock|PANIC|TRAP|terminated by signal/),
-	0, 'without a deadlock');
+clean_log($node, 'without a deadlock', from => $from, also => qr/deadlock/);
 $load = counter_load($node);
 wait_emptied($node, 1, 0 .. 2);
 stop_load($node, $load);

@@ -121,12 +121,9 @@ note 'the relay ends before the position has passed them';
 conf_reload($node, 'outbox.retention = 1h');
 $mock->command('down');
 emit();
-wait_until(undef, sub { relay_state($node) eq 'unavailable' }, 'an outage');
+wait_state($node, 'unavailable');
 discard_one('outage');
-my $relay = relay_pid($node);
-query("SELECT pg_terminate_backend($relay)");
-wait_until(undef, sub { (relay_pid($node) || $relay) != $relay && relay_state($node) eq 'unavailable' },
-	'another relay');
+replace_relay($node, state => 'unavailable');
 is(query('SELECT count(*) FROM outbox.dead_letter'), 0, 'it does not come back');
 is(status('outage'), 'discarded', 'it is still discarded');
 $mock->command('up');

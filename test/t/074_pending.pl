@@ -1,8 +1,10 @@
 # outbox.max_pending and outbox.max_pending_size: they count all that is kept
 # unpublished, in the stream, parked, delayed, and in the own transaction, and
-# let events through again when it is gone. Catches a limit that one transaction
-# passes by any number, or that knows only one kind of waiting, or forgets at a
-# restart what is waiting, or never comes down.
+# let events through again when it is gone.
+#
+# Catches: a limit that one transaction passes by any number, or that knows only
+# one kind of waiting, or forgets at a restart what is waiting, or never comes
+# down.
 
 use strict;
 use warnings;

@@ -1,7 +1,12 @@
 # Parameters as real drivers send them: each program in test/drivers calls
 # outbox_emit() with every kind of value, and every event must be stored as
-# meant. A driver that is not installed is skipped, unless OUTBOX_DRIVERS
-# says that all must be there. OUTBOX_JDBC names a jar in another place.
+# meant.
+#
+# Catches: calls for which no function is found, or not the right one, and
+# values that arrive as others, because a driver types them differently.
+#
+# A driver that is not installed is skipped, unless OUTBOX_DRIVERS says that all
+# must be there.  OUTBOX_JDBC names a jar in another place.
 
 use strict;
 use warnings;

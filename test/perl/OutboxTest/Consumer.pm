@@ -149,6 +149,15 @@ sub events
 	return scalar keys %{ $self->{event_ids} };
 }
 
+# Has this event come?
+sub has
+{
+	my ($self, $event_id) = @_;
+
+	$self->_read;
+	return exists $self->{event_ids}->{$event_id};
+}
+
 # Offsets that were skipped ("topic partition: first to last"): records that
 # the mock forgot before they were read, or marks of Kafka's transactions.
 sub gaps

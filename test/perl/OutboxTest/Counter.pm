@@ -11,23 +11,37 @@ use Exporter 'import';
 use OutboxTest;
 use Test::More;
 
-our @EXPORT = qw(counter_setup counter_load counter_take counter_check
-  counter_sum outbox_size segment_files wait_emptied);
+our @EXPORT = qw(counter_node counter_load counter_take counter_check
+  counter_sum counter_goes_on outbox_size segment_files wait_emptied);
 
 my $keys = 4;
 my $topic = 'count';
 my $max_details = 5;
 
-sub counter_setup
+# A server for such load, with the fewest segments, used in turn as fast as can
+# be; its brokers, and a consumer of what is counted.
+sub counter_node
 {
-	my ($node) = @_;
+	my ($conf) = @_;
+	my $mock = OutboxTest::Mock->new(topics => { $topic => 3 });
+	my $consumer = OutboxTest::Consumer->new(
+		bootstrap => $mock->bootstrap,
+		topics => [$topic]);
+	my $node = outbox_node('main',
+		bootstrap => $mock->bootstrap,
+		extension => 1,
+		conf => <<~END . ($conf // ''));
+			outbox.retention = 1s
+			outbox.segments = 3
+			autovacuum_naptime = 1s
+			END
 
-	$node->safe_psql('postgres', <<~END);
+	query(<<~END);
 		CREATE TABLE counter (key int PRIMARY KEY, n bigint)
 			WITH (fillfactor = 10);
 		INSERT INTO counter SELECT k, 0 FROM generate_series(1, $keys) k;
 		END
-	return;
+	return ($mock, $consumer, $node);
 }
 
 # pgbench in the background, with its options; one of ten transactions fails.
@@ -60,6 +74,25 @@ sub counter_sum
 	my ($node) = @_;
 
 	return $node->safe_psql('postgres', 'SELECT sum(n) FROM counter');
+}
+
+# Events go on to be committed and published, or committed only if
+# not_published => 1.
+sub counter_goes_on
+{
+	my ($node, $name, %opt) = @_;
+	my $published = $opt{not_published} ? 0 : published($node) + 200;
+	my $committed = counter_sum($node) + 200;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	wait_until(
+		undef,
+		sub {
+			return counter_sum($node) >= $committed
+			  && ($opt{not_published} || published($node) >= $published);
+		},
+		$name);
+	return ok(1, $name);
 }
 
 # What arrived of each key counts from 1 to what is committed, but for what

@@ -11,8 +11,9 @@ use PostgreSQL::Test::Utils ();
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(fails_with log_end log_lines outbox_pid conf_reload
-  stop_load took stays crash);
+our @EXPORT = qw(fails_with log_end log_lines clean_log nobody_waited
+  outbox_pid memory_mb temp_files conf_reload restart_with stop_load took stays
+  crash);
 
 my $timeout = $PostgreSQL::Test::Utils::timeout_default;
 my $reloads = 0;
@@ -51,6 +52,30 @@ sub log_lines
 	  split /\n/, PostgreSQL::Test::Utils::slurp_file($node->logfile, $from);
 }
 
+# There was no crash, nor anything else that is told by $opt{also}, a pattern,
+# since $opt{from}.
+sub clean_log
+{
+	my ($node, $name, %opt) = @_;
+	my $unclean = qr/PANIC|TRAP|terminated by signal/;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	$unclean = qr/$unclean|$opt{also}/ if $opt{also};
+	return is(join("\n", log_lines($node, $opt{from} // 0, $unclean)), '', $name);
+}
+
+# Neither the relay nor anybody else has waited for a lock of ours since then;
+# the server has log_lock_waits.
+sub nobody_waited
+{
+	my ($node, $from, $name) = @_;
+	my @waits = log_lines($node, $from,
+		qr/still waiting for .* on (?!tuple|transaction)|deadlock|canceling/);
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	return is(join("\n", @waits), '', $name);
+}
+
 # The process id of the launcher, or of a database's relay; '' if there is none.
 sub outbox_pid
 {
@@ -62,6 +87,25 @@ sub outbox_pid
 
 	return $node->safe_psql('template1',
 		"SELECT pid FROM pg_stat_activity WHERE $which");
+}
+
+# What a process has of its own, or another line of its status in kB, in MB.
+sub memory_mb
+{
+	my ($pid, $line) = @_;
+
+	$line //= 'RssAnon';
+	my ($kb) = PostgreSQL::Test::Utils::slurp_file("/proc/$pid/status") =~
+	  /^$line:\s+(\d+) kB/m;
+	return $kb / 1024;
+}
+
+# How many temporary files of sessions there are.
+sub temp_files
+{
+	my ($node) = @_;
+
+	return scalar grep { -f } glob $node->data_dir . '/base/pgsql_tmp/*';
 }
 
 # Adds lines to postgresql.conf, reloads, and returns when the launcher and
@@ -79,6 +123,17 @@ sub conf_reload
 		WHERE backend_type LIKE 'outbox %' AND application_name <> '$mark')
 		END
 	  or die 'a reload was not noticed';
+	return;
+}
+
+# The same by a restart; returns when the relay publishes.
+sub restart_with
+{
+	my ($node, $lines) = @_;
+
+	$node->append_conf('postgresql.conf', $lines);
+	$node->restart;
+	OutboxTest::wait_state($node, 'publishing');
 	return;
 }
 

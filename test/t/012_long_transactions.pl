@@ -1,9 +1,11 @@
 # Strangers delay nobody: while a transaction that has emitted stays open, a
 # snapshot is held, a statement runs for ever and a prepared transaction waits,
-# the events of others are published at once, and those of the open one when
-# it commits.  Catches a relay that reads up to the oldest running transaction
-# (pg_snapshot_xmin), and a place in the order that is taken at the emit
-# instead of the commit.
+# the events of others are published at once, and those of the open one when it
+# commits.
+#
+# Catches: a relay that reads up to the oldest running transaction
+# (pg_snapshot_xmin), and a place in the order that is taken at the emit instead
+# of the commit.
 
 use strict;
 use warnings;

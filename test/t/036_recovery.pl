@@ -1,9 +1,10 @@
-# What was parked goes out soon after the fault is gone.  Catches a relay that
-# waits for answers that never come when a connection breaks while the producer
-# is given up, that publishes what has queued one round trip at a time, that
-# finds no end of a queue which grows meanwhile, whose time for an event grows
-# with the number of those that are parked, or that loses the order, or good
-# events, when it meets a bad one on the way.
+# What was parked goes out soon after the fault is gone.
+#
+# Catches: a relay that waits for answers that never come when a connection
+# breaks while the producer is given up, that publishes what has queued one
+# round trip at a time, that finds no end of a queue which grows meanwhile,
+# whose time for an event grows with the number of those that are parked, or
+# that loses the order, or good events, when it meets a bad one on the way.
 #
 # The mock does not look at sequence numbers, and would accept what is behind a
 # batch that it has refused.  So once it refuses one, it refuses all, until the
