@@ -122,7 +122,6 @@ is(check_delivery(\@events, [ @good, $good[3] ], 'good'), 1, 'one duplicate');
 is(check_delivery(\@events, [ @good[ 0, 1, 0, 1, 2, 3 ] ], 'again'),
 	2, 'a repeated stretch is in order');
 
-
 sub problems
 {
 	my $found = OutboxTest::Delivery::compare(\@events, [@_]);

@@ -11,7 +11,6 @@ use warnings;
 
 use OutboxTest;
 use OutboxTest::Server;
-use OutboxTest::Server qw(conf_reload);
 use POSIX qw(sysconf _SC_CLK_TCK);
 use PostgreSQL::Test::Utils;
 use Test::More;

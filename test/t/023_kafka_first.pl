@@ -25,7 +25,6 @@ my $node = outbox_node('main',
 	conf => q{outbox.kafka_properties = 'batch.num.messages=2'});
 my $consumer = OutboxTest::Consumer->new(bootstrap => $kafka->bootstrap);
 
-
 for my $round (1 .. 5)
 {
 	query(<<~"END");
