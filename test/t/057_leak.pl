@@ -124,7 +124,7 @@ sub reloads
 	wait_until(undef, sub { threads($relay) <= $threads }, 'closed producers end');
 	return;
 }
-my $threads = $relay[5]->{threads} + 2;
+my $threads = $relay[5]->{threads};
 reloads($threads);
 my $before = held($relay);
 reloads($threads) for 1 .. 2;
