@@ -225,11 +225,18 @@ sub wait_next_relay
 {
 	my ($node, $pid, %opt) = @_;
 	my $state = $opt{state} // 'publishing';
+	my ($is, $next);
 
-	$node->poll_query_until($opt{db} // 'postgres',
-		"SELECT state = '$state' AND pid <> $pid FROM outbox.stat_relay")
-	  or croak 'there is no other relay';
-	return relay_pid($node, $opt{db});
+	eval {
+		wait_until(
+			undef,
+			sub {
+				($is, $next) = split /\|/, _stat_relay('state, pid', $node, $opt{db});
+				return $is eq $state && $next && $next != $pid;
+			},
+			'another relay');
+	} or croak "there is no other relay that is $state: it is $is";
+	return $next;
 }
 
 # Ends the relay and waits for the next one, likewise.
