@@ -13,7 +13,7 @@ use OutboxTest;
 use OutboxTest::Server;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time usleep);
+use Time::HiRes qw(time);
 
 my $mock = OutboxTest::Mock->new(topics => { retry => 1 });
 my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
@@ -79,22 +79,36 @@ restart_with($node, <<~'END');
 	outbox.retry_jitter = 0
 	outbox.retry_max_attempts = 6
 	END
+# What the relay notes of each attempt
+query(<<~'END');
+	CREATE TABLE attempt (n int, failed numeric, next numeric);
+	CREATE FUNCTION note_attempt() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO public.attempt VALUES (NEW.attempts,
+			extract(epoch FROM NEW.last_failed_at), extract(epoch FROM NEW.next_attempt_at));
+		RETURN NULL;
+	END $$;
+	CREATE TRIGGER note_attempt AFTER INSERT OR UPDATE ON outbox.parked
+		FOR EACH ROW WHEN (NEW.state = 'retrying') EXECUTE FUNCTION note_attempt();
+	ALTER TABLE outbox.parked ENABLE ALWAYS TRIGGER note_attempt;
+	END
 my $dead = emit_refused('delays', 6);
+emit('delays', 3);
+wait_until(undef, sub { query('SELECT count(*) FROM outbox.dead_letter') > 0 },
+	'a dead letter');
+query('DROP TRIGGER note_attempt ON outbox.parked');
 my %seen;
-until (query("SELECT count(*) FROM outbox.dead_letter") > 0)
+for (split /\n/, query('SELECT * FROM attempt ORDER BY n'))
 {
-	my ($attempts, @times) = history();
-	$seen{$attempts} //= \@times if defined $attempts;
-	emit('delays', 3) if keys %seen == 1 && !$seen{followers}++;
-	BAIL_OUT('too many attempts') if ($attempts // 0) > 6;
-	usleep(20_000);
+	my ($attempt, @times) = split /\|/;
+
+	$seen{$attempt} //= \@times;
 }
-delete $seen{followers};
 is_deeply([ sort keys %seen ], [ 1 .. 5 ], 'each attempt is counted');
 my $last_next = 0;
 for my $attempt (sort keys %seen)
 {
-	my (undef, $failed, $next) = @{ $seen{$attempt} };
+	my ($failed, $next) = @{ $seen{$attempt} };
 	my $should = { 1 => 0.3, 2 => 0.6 }->{$attempt} // 1;
 
 	# The time of failure is a moment later than that of the calculation.

@@ -10,7 +10,7 @@ use warnings;
 
 use OutboxTest;
 use Test::More;
-use Time::HiRes qw(time usleep);
+use Time::HiRes qw(time);
 
 my $dead_letters = 10_000;
 my $keys = 5;

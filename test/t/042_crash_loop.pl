@@ -17,7 +17,6 @@ use OutboxTest;
 use OutboxTest::Server;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(usleep);
 
 my $mock = OutboxTest::Mock->new(topics => { events => 2 });
 my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);

@@ -13,7 +13,7 @@ use warnings;
 use OutboxTest;
 use OutboxTest::Server;
 use Test::More;
-use Time::HiRes qw(time usleep);
+use Time::HiRes qw(usleep);
 
 my $mock = OutboxTest::Mock->new(
 	topics => { lk => 1, keys => 2, many => 2, single => 1, copies => 1 });

@@ -11,7 +11,7 @@ use warnings;
 
 use OutboxTest;
 use Test::More;
-use Time::HiRes qw(time usleep);
+use Time::HiRes qw(time);
 
 my $mock = OutboxTest::Mock->new(topics => { t => 1, parked => 1, copies => 1 });
 my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
