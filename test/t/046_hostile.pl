@@ -158,6 +158,8 @@ while (%pending)
 		my $victim = $victims[$i];
 
 		next unless $pending{$i} && (!$victim->{mode} || is_over($victim));
+		note sprintf '%s: %.1f s', $victim->{mode}, time - $victim->{told}
+		  if $victim->{told};
 		my $mode = shift @modes;
 
 		delete $pending{$i} unless $mode;
