@@ -34,6 +34,9 @@
 #define DELAY_MIN_MS         100
 #define DELAY_MAX_MS         60000
 
+/* how soon tables that others have locked are tried again */
+#define BUSY_RETRY_MS        50
+
 /* a task that has gone well for so long, beyond its delay, is as good as new */
 #define WELL_AFTER_MS        10000
 
@@ -47,8 +50,9 @@ typedef struct TaskState
 	bool failing; /* it has not gone well since */
 	TimestampTz failed_at;
 	TimestampTz not_before;
-	uint64 suspect; /* 0 = none */
-	int tries;      /* of it alone */
+	TimestampTz busy_until; /* others have locked the tables */
+	uint64 suspect;         /* 0 = none */
+	int tries;              /* of it alone */
 	bool condemned;
 	char error[OUTBOX_ERROR_MAX];
 } TaskState;
@@ -97,7 +101,7 @@ show_failing(void)
 
 /*
  * The task before has gone well; from here on, an error is this one's. False
- * if it has failed, and must rest.
+ * if it must rest: it has failed, or others have locked its tables.
  */
 bool
 outbox_guard_enter(OutboxTask task)
@@ -111,11 +115,20 @@ outbox_guard_enter(OutboxTask task)
 		state->failing = false;
 		show_failing();
 	}
-	if (tasks[task].not_before != 0 &&
-		tasks[task].not_before > GetCurrentTimestamp())
+	state = &tasks[task];
+	if (Max(state->not_before, state->busy_until) != 0 &&
+		Max(state->not_before, state->busy_until) > GetCurrentTimestamp())
 		return false;
 	current = task;
 	return true;
+}
+
+/* Others have locked the tables that the task needs: again in a moment. */
+void
+outbox_guard_busy(void)
+{
+	tasks[current].busy_until =
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_RETRY_MS);
 }
 
 /* How often an event must raise such an error, alone, to be its cause; 0 if it
@@ -273,6 +286,9 @@ outbox_guard_timeout_ms(OutboxTask task, long timeout_ms)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
+	if (tasks[task].busy_until > now)
+		timeout_ms =
+			TimestampDifferenceMilliseconds(now, tasks[task].busy_until);
 	if (tasks[task].not_before <= now)
 		return timeout_ms;
 	return Max(timeout_ms,

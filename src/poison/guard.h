@@ -28,6 +28,7 @@ typedef enum OutboxTask
 
 extern void outbox_guard_init(OutboxDatabase *db, const char *database);
 extern bool outbox_guard_enter(OutboxTask task);
+extern void outbox_guard_busy(void);
 extern OutboxTask outbox_guard_failed(void);
 extern bool outbox_guard_may_be_event(int sqlerrcode);
 extern bool outbox_guard_is_failing(OutboxTask task);

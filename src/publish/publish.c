@@ -43,10 +43,7 @@
 #include "store/segment_reader.h"
 
 /* rows that one transaction reads at most */
-#define PAGE_ROWS     2000
-
-/* how soon tables that others have locked are tried again */
-#define BUSY_RETRY_MS 50
+#define PAGE_ROWS 2000
 
 /* The position, which only grows. */
 uint64
@@ -327,15 +324,6 @@ can_read(OutboxStream *stream)
 	return !halted;
 }
 
-static OutboxStoreStatus
-busy(OutboxStream *stream, OutboxStoreStatus status)
-{
-	if (status == OUTBOX_STORE_BUSY)
-		stream->busy_until =
-			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_RETRY_MS);
-	return status;
-}
-
 /*
  * How many events a page may have. One, until the suspect has been handled;
  * 0 if there is no room.
@@ -382,11 +370,11 @@ bury_condemned(OutboxStream *stream)
 }
 
 /*
- * Reads a page below the horizon and hands it to the sink; progress becomes
- * whether there was anything. The order of the steps is that of horizon.c.
+ * Reads a page below the horizon and hands it to the sink. The order of the
+ * steps is that of horizon.c.
  */
-OutboxStoreStatus
-outbox_publish_page(OutboxStream *stream, bool *progress)
+OutboxTaskResult
+outbox_publish_page(OutboxStream *stream)
 {
 	XLogRecPtr commit_lsn;
 	OutboxStoreStatus status;
@@ -395,17 +383,17 @@ outbox_publish_page(OutboxStream *stream, bool *progress)
 					  .aside.relay = stream->relay};
 	uint64 horizon;
 	uint64 rows;
+	bool worked;
 	int limit;
 
-	*progress = false;
 	if (!can_read(stream))
-		return OUTBOX_STORE_OK;
+		return OUTBOX_TASK_IDLE;
 	limit = page_limit(stream);
-	if (limit == 0 || page.now < stream->busy_until)
-		return OUTBOX_STORE_OK;
+	if (limit == 0)
+		return OUTBOX_TASK_IDLE;
 	status = bury_condemned(stream);
 	if (status != OUTBOX_STORE_OK)
-		return busy(stream, status);
+		return outbox_store_task_result(status, false);
 
 	if (!stream->has_more)
 		outbox_horizon_sleep(stream->db);
@@ -413,23 +401,20 @@ outbox_publish_page(OutboxStream *stream, bool *progress)
 	pg_atomic_write_u64(&stream->db->horizon, horizon);
 	if (horizon - 1 <= stream->read_upto)
 	{
-		*progress = stream->has_more;
+		worked = stream->has_more;
 		stream->has_more = false;
-		return OUTBOX_STORE_OK;
+		return worked ? OUTBOX_TASK_WORKED : OUTBOX_TASK_IDLE;
 	}
 	/* below this horizon there may be events that must queue behind what has
 	 * just been requeued */
 	if (!outbox_blocked_keys_is_loaded())
-	{
-		*progress = true;
-		return OUTBOX_STORE_OK;
-	}
+		return OUTBOX_TASK_WORKED;
 
 	XLogFlush(commit_lsn);
 	status = outbox_segment_read(stream->read_upto, horizon, limit,
 								 publish_event, pass_done, &page, &rows);
 	if (status != OUTBOX_STORE_OK)
-		return busy(stream, status);
+		return outbox_store_task_result(status, false);
 	/* as for the page itself: a request to end waits for what belongs to it */
 	HOLD_INTERRUPTS();
 	outbox_parked_writer_write(&page.aside);
@@ -439,15 +424,15 @@ outbox_publish_page(OutboxStream *stream, bool *progress)
 	outbox_parked_writer_report(&page.aside);
 
 	/* a sink that is full goes on with its next answer */
-	*progress = page.last_id != 0 || stream->life.ending ||
-				!(page.stopped || page.held);
+	worked = page.last_id != 0 || stream->life.ending ||
+			 !(page.stopped || page.held);
 	stream->has_events = stream->has_events || page.last_id != 0;
 	stream->has_more = page.stopped || rows == (uint64) limit;
 	if (!stream->has_more)
 		stream->read_upto = horizon - 1;
 	if (outbox_guard_suspect(OUTBOX_TASK_PAGE) <= stream->read_upto)
 		outbox_guard_acquit(OUTBOX_TASK_PAGE);
-	return OUTBOX_STORE_OK;
+	return worked ? OUTBOX_TASK_WORKED : OUTBOX_TASK_IDLE;
 }
 
 /*

@@ -37,7 +37,6 @@ typedef struct OutboxStream
 	uint64 read_upto;
 	bool has_events; /* there have been events: the position may be written */
 	bool has_more;   /* the last page was not the end */
-	TimestampTz busy_until; /* tables are locked by others */
 
 	/* while brokers do not answer; see outage.c */
 	TimestampTz outage_since;      /* 0 = they answer */
@@ -64,8 +63,7 @@ extern uint64 outbox_publish_position(const OutboxStream *stream);
 extern void outbox_publish_show_position(OutboxStream *stream);
 extern bool outbox_publish_is_pending(const OutboxStream *stream);
 extern bool outbox_publish_poll(OutboxStream *stream);
-extern OutboxStoreStatus outbox_publish_page(OutboxStream *stream,
-											 bool *progress);
+extern OutboxTaskResult outbox_publish_page(OutboxStream *stream);
 extern void outbox_publish_undo(OutboxStream *stream);
 extern bool outbox_publish_drain(OutboxStream *stream, long grace_ms);
 extern void outbox_publish_open(OutboxStream *stream, OutboxSink *sink,

@@ -309,28 +309,25 @@ widen(OutboxStream *stream)
  * Goes on with settling; does not wait. When the sink has been closed, the
  * relay opens another one.
  */
-OutboxStoreStatus
-outbox_recovery_run(OutboxStream *stream, bool *progress)
+OutboxTaskResult
+outbox_recovery_run(OutboxStream *stream)
 {
 	bool more;
 
 	if (stream->life.ending)
 	{
 		if (is_waiting(stream))
-			return OUTBOX_STORE_OK;
-		*progress = true;
-		return end(stream);
+			return OUTBOX_TASK_IDLE;
+		return outbox_store_task_result(end(stream), true);
 	}
 	widen(stream);
 	if (is_expired(stream))
 		outbox_recovery_begin(stream);
 	if (outbox_topic_any_back())
-	{
-		*progress = true;
-		return outbox_park(stream, false, &more);
-	}
+		return outbox_store_task_result(outbox_park(stream, false, &more),
+										true);
 	outbox_stuck_check(stream);
-	return OUTBOX_STORE_OK;
+	return OUTBOX_TASK_IDLE;
 }
 
 /* How long there is nothing to do but to take in answers; -1 = for ever */

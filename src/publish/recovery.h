@@ -18,8 +18,7 @@ extern void outbox_recovery_login(OutboxStream *stream);
 extern void outbox_recovery_remember(OutboxStream *stream);
 extern void outbox_recovery_skip(OutboxStream *stream, uint64 id);
 extern bool outbox_recovery_is_done(OutboxStream *stream, uint64 id);
-extern OutboxStoreStatus outbox_recovery_run(OutboxStream *stream,
-											 bool *progress);
+extern OutboxTaskResult outbox_recovery_run(OutboxStream *stream);
 extern long outbox_recovery_timeout_ms(const OutboxStream *stream);
 
 #endif /* OUTBOX_RECOVERY_H */

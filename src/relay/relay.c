@@ -36,7 +36,6 @@
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
 #include "guc.h"
 #include "poison/crash_note.h"
@@ -56,8 +55,6 @@
 #include "sink/client_log.h"
 #include "store/position.h"
 
-#define BUSY_RETRY_MS 50
-
 typedef struct Relay
 {
 	OutboxRelayArgs args;
@@ -76,10 +73,10 @@ finish(OutboxLaunchState state)
 }
 
 /* Ends the process if the extension is not there (any more). */
-void
-outbox_relay_end_if_absent(OutboxStoreStatus status)
+static void
+end_if_absent(OutboxTaskResult result)
 {
-	if (status != OUTBOX_STORE_ABSENT)
+	if (result != OUTBOX_TASK_ABSENT)
 		return;
 	ereport(LOG, (errmsg("outbox relay for database \"%s\" ends: the "
 						 "extension has been dropped",
@@ -92,7 +89,7 @@ static void
 end_as_asked(void)
 {
 	QueryCancelPending = false;
-	outbox_tasks_wind_up();
+	end_if_absent(outbox_tasks_wind_up());
 	ereport(FATAL, (errcode(ERRCODE_ADMIN_SHUTDOWN),
 					errmsg("terminating background worker \"%s\" due to "
 						   "administrator command",
@@ -121,22 +118,15 @@ check_extension(void)
 {
 	uint32 changes = pg_atomic_read_u32(&relay.stream.db->extension_changes);
 	char version[NAMEDATALEN];
-	OutboxStoreStatus status;
 
 	if (changes == relay.extension_changes)
 		return;
-	status = outbox_store_version(version, sizeof(version));
-	outbox_relay_end_if_absent(status);
-	if (status != OUTBOX_STORE_OK)
-	{
-		relay.stream.busy_until =
-			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_RETRY_MS);
-		return;
-	}
+	end_if_absent(outbox_store_task_result(
+		outbox_store_version(version, sizeof(version)), false));
 	relay.extension_changes = changes;
 	if (strcmp(version, OUTBOX_VERSION) == 0)
 		return;
-	outbox_tasks_wind_up();
+	end_if_absent(outbox_tasks_wind_up());
 	ereport(LOG, (errmsg("outbox relay for database \"%s\" ends: the "
 						 "extension has become one of version %s",
 						 relay.stream.database, version)));
@@ -157,7 +147,7 @@ handle_interrupts(void)
 		if (!outbox_enabled ||
 			!outbox_guc_database_allowed(relay.stream.database, NULL))
 		{
-			outbox_tasks_wind_up();
+			end_if_absent(outbox_tasks_wind_up());
 			ereport(WARNING,
 					(errmsg("outbox relay for database \"%s\" ends: "
 							"publishing is turned off",
@@ -177,12 +167,16 @@ run(void)
 {
 	for (;;)
 	{
+		OutboxTaskResult result;
+
 		Assert(CurrentMemoryContext == TopMemoryContext);
 		handle_interrupts();
 		check_extension();
+		result = outbox_tasks_round();
+		end_if_absent(result);
 		/* the latch tells of SIGTERM, unless a wait in the round has reset it
 		 * and the cancelled transaction was one that may fail */
-		if (!outbox_tasks_round() && !outbox_shutdown_is_requested())
+		if (result != OUTBOX_TASK_WORKED && !outbox_shutdown_is_requested())
 			outbox_wait(outbox_tasks_timeout_ms(),
 						outbox_publish_is_pending(&relay.stream)
 							? OUTBOX_WAIT_RELAY_ACK
@@ -253,7 +247,7 @@ fail(void)
 	PG_TRY();
 	{
 		if (relay.stream.api != NULL)
-			outbox_tasks_wind_up();
+			end_if_absent(outbox_tasks_wind_up());
 	}
 	PG_CATCH();
 	{

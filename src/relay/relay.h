@@ -8,9 +8,8 @@
 #ifndef OUTBOX_RELAY_H
 #define OUTBOX_RELAY_H
 
-#include "store/store.h"
+#include "outbox.h"
 
-extern void outbox_relay_end_if_absent(OutboxStoreStatus status);
 extern PGDLLEXPORT void outbox_relay_main(Datum main_arg);
 
 #endif /* OUTBOX_RELAY_H */

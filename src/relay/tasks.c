@@ -24,7 +24,6 @@
 #include "publish/publish.h"
 #include "publish/recovery.h"
 #include "relay/reconfigure.h"
-#include "relay/relay.h"
 #include "relay/tasks.h"
 #include "retry/dead_letter_copies.h"
 #include "retry/retry.h"
@@ -37,7 +36,6 @@
 #include "store/position.h"
 
 #define POSITION_EVERY_MS 1000
-#define BUSY_RETRY_MS     50
 #define SAFETY_TICK_MS    60000
 #define CAREFUL_TICK_MS   500
 
@@ -102,14 +100,14 @@ may_publish(void)
  * not before there have been events: it may be a restore that has brought the
  * sequence, and has yet to bring events and position.
  */
-static void
+static OutboxTaskResult
 write_position(void)
 {
 	uint64 position = outbox_publish_position(stream);
 	OutboxStoreStatus status;
 
 	if (!needs_writing())
-		return;
+		return OUTBOX_TASK_IDLE;
 	status = outbox_position_write(stream->relay, position);
 	written_at = GetCurrentTimestamp();
 	if (status == OUTBOX_STORE_OK)
@@ -120,20 +118,27 @@ write_position(void)
 		can_write = true;
 		outbox_retention_used();
 	}
-	outbox_relay_end_if_absent(status);
+	/* a careful life goes on when it has been written */
+	return outbox_store_task_result(status, outbox_crash_note_is_careful());
 }
 
 /*
  * Waits a moment for answers and writes down what has been published. If locks
  * of others are in the way, that is an error, which ends the process, too.
+ * Returns ABSENT if the extension is.
  */
-void
+OutboxTaskResult
 outbox_tasks_wind_up(void)
 {
+	OutboxTaskResult result;
+
 	outbox_publish_drain(stream, OUTBOX_STOP_GRACE_MS);
 	outbox_store_limit_waits(OUTBOX_STOP_GRACE_MS);
-	write_position();
-	outbox_retry_drain(outbox_publish_position(stream), OUTBOX_STOP_GRACE_MS);
+	result = write_position();
+	if (result != OUTBOX_TASK_ABSENT)
+		outbox_retry_drain(outbox_publish_position(stream),
+						   OUTBOX_STOP_GRACE_MS);
+	return result;
 }
 
 /* How long there will be nothing to do unless somebody wakes us */
@@ -166,8 +171,6 @@ outbox_tasks_timeout_ms(void)
 	if (needs_writing())
 		waits[OUTBOX_TASK_POSITION] = TimestampDifferenceMilliseconds(
 			now, TimestampTzPlusMilliseconds(written_at, POSITION_EVERY_MS));
-	if (stream->busy_until > now)
-		waits[OUTBOX_TASK_PAGE] = BUSY_RETRY_MS;
 	if (pending_ms >= 0)
 		timeout_ms = Min(timeout_ms, pending_ms);
 	for (int i = 0; i < OUTBOX_TASKS; i++)
@@ -180,72 +183,79 @@ outbox_tasks_timeout_ms(void)
 	return timeout_ms;
 }
 
+/* Notes the answer of a task. False if the round is over. */
+static bool
+note(OutboxTaskResult result, OutboxTaskResult *round)
+{
+	if (result == OUTBOX_TASK_BUSY)
+		outbox_guard_busy();
+	else
+		*round = outbox_task_both(*round, result);
+	return result != OUTBOX_TASK_ABSENT;
+}
+
 /* What needs brokers */
-static void
-publish(const OutboxSinkConfig *config, bool *progress)
+static bool
+publish(const OutboxSinkConfig *config, OutboxTaskResult *round)
 {
 	uint64 published = pg_atomic_read_u64(&stream->db->published);
 	bool careful = outbox_crash_note_is_careful();
 	uint64 position;
-	bool page = false;
 
 	if (outbox_guard_enter(OUTBOX_TASK_SETTLE))
 	{
-		outbox_relay_end_if_absent(outbox_recovery_run(stream, progress));
+		if (!note(outbox_recovery_run(stream), round))
+			return false;
 		outbox_reconfigure_reopen(stream);
 	}
 	if (!may_publish())
-		return;
+		return true;
 	position = outbox_publish_position(stream);
 	if ((!careful || !outbox_publish_is_pending(stream)) &&
-		outbox_guard_enter(OUTBOX_TASK_RETRY))
-		outbox_relay_end_if_absent(
-			outbox_retry_run(config, position, progress));
+		outbox_guard_enter(OUTBOX_TASK_RETRY) &&
+		!note(outbox_retry_run(config, position), round))
+		return false;
 	/* an outage may end while the stream itself has nothing to send */
 	if (stream->outage_since != 0 && !outbox_publish_is_pending(stream) &&
 		pg_atomic_read_u64(&stream->db->published) != published)
 		outbox_outage_over(stream);
 	/* no copies in a careful life: their sink is not looked after */
-	if (!careful && outbox_guard_enter(OUTBOX_TASK_DEAD_LETTERS))
-		outbox_relay_end_if_absent(
-			outbox_dead_letter_copies_run(config, progress));
-	if ((!careful || is_settled()) && outbox_guard_enter(OUTBOX_TASK_PAGE))
-		outbox_relay_end_if_absent(outbox_publish_page(stream, &page));
-	*progress = *progress || page;
+	if (!careful && outbox_guard_enter(OUTBOX_TASK_DEAD_LETTERS) &&
+		!note(outbox_dead_letter_copies_run(config), round))
+		return false;
+	return (careful && !is_settled()) ||
+		   !outbox_guard_enter(OUTBOX_TASK_PAGE) ||
+		   note(outbox_publish_page(stream), round);
 }
 
-/* One round; true if anything was done. */
-static bool
+/* One round; see outbox_tasks_round() */
+static OutboxTaskResult
 round_of_work(void)
 {
 	const OutboxSinkConfig *config = outbox_reconfigure_running();
-	bool progress = false;
+	OutboxTaskResult round = OUTBOX_TASK_IDLE;
 
-	if (outbox_guard_enter(OUTBOX_TASK_ANSWERS))
-		progress = outbox_publish_poll(stream);
-	if (config != NULL)
-		publish(config, &progress);
+	if (outbox_guard_enter(OUTBOX_TASK_ANSWERS) && outbox_publish_poll(stream))
+		round = OUTBOX_TASK_WORKED;
+	if (config != NULL && !publish(config, &round))
+		return round;
 	outbox_publish_show_position(stream);
-	if (is_writing_due() && outbox_guard_enter(OUTBOX_TASK_POSITION))
-	{
-		write_position();
-		progress = progress || outbox_crash_note_is_careful();
-	}
+	if (is_writing_due() && outbox_guard_enter(OUTBOX_TASK_POSITION) &&
+		!note(write_position(), &round))
+		return round;
 	outbox_crash_note_check(written, is_settled());
-	if (outbox_guard_enter(OUTBOX_TASK_DELAYED))
-		outbox_relay_end_if_absent(
-			outbox_delayed_run(stream->db, stream->relay, &progress));
-	if (outbox_guard_enter(OUTBOX_TASK_REPLAY))
-		outbox_relay_end_if_absent(outbox_replay_run(stream->db, &progress));
-	if (outbox_guard_enter(OUTBOX_TASK_STORAGE))
-	{
-		outbox_relay_end_if_absent(
-			outbox_retention_run(stream->db, stream->relay, written));
-		outbox_relay_end_if_absent(
-			outbox_pending_run(stream->db, outbox_publish_position(stream)));
-	}
+	if (outbox_guard_enter(OUTBOX_TASK_DELAYED) &&
+		!note(outbox_delayed_run(stream->db, stream->relay), &round))
+		return round;
+	if (outbox_guard_enter(OUTBOX_TASK_REPLAY) &&
+		!note(outbox_replay_run(stream->db), &round))
+		return round;
+	if (outbox_guard_enter(OUTBOX_TASK_STORAGE) &&
+		note(outbox_retention_run(stream->db, stream->relay, written), &round))
+		note(outbox_pending_run(stream->db, outbox_publish_position(stream)),
+			 &round);
 	outbox_guard_enter(OUTBOX_TASK_NONE);
-	return progress;
+	return round;
 }
 
 /* A task has failed: makes good what it has noted in memory only. */
@@ -273,15 +283,18 @@ undo(OutboxTask task)
 	}
 }
 
-/* One round, as above, after which errors of its tasks have been handled. */
-bool
+/*
+ * One round, after which errors of its tasks have been handled. WORKED if the
+ * next one is to follow at once, ABSENT if the extension is not there.
+ */
+OutboxTaskResult
 outbox_tasks_round(void)
 {
-	volatile bool progress = false;
+	volatile OutboxTaskResult round = OUTBOX_TASK_IDLE;
 
 	PG_TRY();
 	{
-		progress = round_of_work();
+		round = round_of_work();
 	}
 	PG_CATCH();
 	{
@@ -295,5 +308,5 @@ outbox_tasks_round(void)
 		undo(task);
 	}
 	PG_END_TRY();
-	return progress;
+	return round;
 }

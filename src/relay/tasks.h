@@ -11,8 +11,8 @@
 #include "publish/publish.h"
 
 extern void outbox_tasks_init(OutboxStream *relay_stream);
-extern bool outbox_tasks_round(void);
+extern OutboxTaskResult outbox_tasks_round(void);
 extern long outbox_tasks_timeout_ms(void);
-extern void outbox_tasks_wind_up(void);
+extern OutboxTaskResult outbox_tasks_wind_up(void);
 
 #endif /* OUTBOX_TASKS_H */

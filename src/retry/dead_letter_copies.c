@@ -284,32 +284,33 @@ expire(void)
 	return status;
 }
 
-/* Goes on; does not wait. progress becomes true if there was anything. */
-OutboxStoreStatus
-outbox_dead_letter_copies_run(const OutboxSinkConfig *config, bool *progress)
+/* Goes on; does not wait. */
+OutboxTaskResult
+outbox_dead_letter_copies_run(const OutboxSinkConfig *config)
 {
 	OutboxStoreStatus status = expire();
+	bool worked = false;
 
 	poll();
 	if (status == OUTBOX_STORE_OK && count == 0 &&
 		outbox_held_next(OUTBOX_HELD_ANNOUNCED) <= GetCurrentTimestamp())
 		status = outbox_held_note_again(OUTBOX_HELD_ANNOUNCED, relay, 0);
 	if (status != OUTBOX_STORE_OK || GetCurrentTimestamp() < not_before)
-		return status;
+		return outbox_store_task_result(status, false);
 	if (count > 0 && in_flight == 0)
 	{
-		*progress = true;
+		worked = true;
 		status = end_batch();
 	}
 	else if (count == 0 && added && outbox_dead_letter_topic[0] != '\0')
 	{
-		*progress = true;
+		worked = true;
 		status = begin_batch(config);
 	}
 	if (status == OUTBOX_STORE_BUSY)
 		not_before =
 			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_RETRY_MS);
-	return status;
+	return outbox_store_task_result(status, worked);
 }
 
 /* How long there is nothing to do but to take in answers; -1 = for ever */

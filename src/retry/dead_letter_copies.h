@@ -15,8 +15,8 @@ extern void outbox_dead_letter_copies_init(const char *relay,
 										   const OutboxSinkApi *api);
 extern void outbox_dead_letter_copies_added(void);
 extern void outbox_dead_letter_copies_reload(void);
-extern OutboxStoreStatus
-outbox_dead_letter_copies_run(const OutboxSinkConfig *config, bool *progress);
+extern OutboxTaskResult
+outbox_dead_letter_copies_run(const OutboxSinkConfig *config);
 extern long outbox_dead_letter_copies_timeout_ms(void);
 extern void outbox_dead_letter_copies_close(void);
 

@@ -326,68 +326,74 @@ bury_condemned(void)
 	return OUTBOX_STORE_OK;
 }
 
-static OutboxStoreStatus
-step(const OutboxSinkConfig *config, uint64 position, bool *progress)
+/* The round under way: waits for its answers, or writes them down. */
+static OutboxTaskResult
+end_round(uint64 position)
 {
 	OutboxStoreStatus status;
+	bool sink_ended;
 
-	if (outbox_retry_batch_is_under_way())
+	if (outbox_retry_batch_is_waiting())
+		return OUTBOX_TASK_IDLE;
+	status = outbox_retry_batch_end(position, &sink_ended);
+	if (status == OUTBOX_STORE_OK)
 	{
-		bool sink_ended;
-
-		if (outbox_retry_batch_is_waiting())
-			return OUTBOX_STORE_OK;
-		*progress = true;
-		status = outbox_retry_batch_end(position, &sink_ended);
-		if (status != OUTBOX_STORE_OK)
-			return status;
 		next_due = 0;
 		if (sink_ended)
 			not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													 AFTER_REFUSAL_MS);
 	}
-	status = bury_condemned();
-	if (status != OUTBOX_STORE_OK)
-		return status;
-	if (!outbox_blocked_keys_is_loaded())
-	{
-		*progress = true;
-		next_due = 0;
-		outbox_expiry_check();
-		return outbox_blocked_keys_load();
-	}
-	if (outbox_held_next(OUTBOX_HELD_DELIVERED) <= GetCurrentTimestamp())
-		return outbox_held_note_again(OUTBOX_HELD_DELIVERED, relay, position);
-	if (!outbox_blocked_keys_any() || outbox_retry_timeout_ms() != 0)
-		return OUTBOX_STORE_OK;
-	if (outbox_expiry_next() <= GetCurrentTimestamp())
-	{
-		*progress = true;
-		return outbox_expiry_to_dead_letters(relay);
-	}
-	*progress = true;
-	return begin_round(config);
+	return outbox_store_task_result(status, true);
 }
 
-/*
- * Goes on with what is parked; does not wait. progress becomes true if there
- * was anything to do. position is the stream's.
- */
-OutboxStoreStatus
-outbox_retry_run(const OutboxSinkConfig *config, uint64 position,
-				 bool *progress)
+/* No round is under way: does what is next. */
+static OutboxTaskResult
+go_on(const OutboxSinkConfig *config, uint64 position)
 {
-	OutboxStoreStatus status;
+	OutboxStoreStatus status = bury_condemned();
 
-	if (outbox_retry_batch_poll())
-		*progress = true;
+	if (status != OUTBOX_STORE_OK)
+		return outbox_store_task_result(status, false);
+	if (!outbox_blocked_keys_is_loaded())
+	{
+		next_due = 0;
+		outbox_expiry_check();
+		return outbox_store_task_result(outbox_blocked_keys_load(), true);
+	}
+	if (outbox_held_next(OUTBOX_HELD_DELIVERED) <= GetCurrentTimestamp())
+		return outbox_store_task_result(
+			outbox_held_note_again(OUTBOX_HELD_DELIVERED, relay, position),
+			false);
+	if (!outbox_blocked_keys_any() || outbox_retry_timeout_ms() != 0)
+		return OUTBOX_TASK_IDLE;
+	if (outbox_expiry_next() <= GetCurrentTimestamp())
+		status = outbox_expiry_to_dead_letters(relay);
+	else
+		status = begin_round(config);
+	return outbox_store_task_result(status, true);
+}
+
+/* Goes on with what is parked; does not wait. position is the stream's. */
+OutboxTaskResult
+outbox_retry_run(const OutboxSinkConfig *config, uint64 position)
+{
+	OutboxTaskResult result =
+		outbox_retry_batch_poll() ? OUTBOX_TASK_WORKED : OUTBOX_TASK_IDLE;
+	OutboxTaskResult ended = OUTBOX_TASK_WORKED;
+
 	if (GetCurrentTimestamp() < not_before)
-		return OUTBOX_STORE_OK;
-	status = step(config, position, progress);
-	if (status == OUTBOX_STORE_BUSY)
+		return result;
+	if (outbox_retry_batch_is_under_way())
+	{
+		ended = end_round(position);
+		result = outbox_task_both(result, ended);
+	}
+	if (ended == OUTBOX_TASK_WORKED)
+		result = outbox_task_both(result, go_on(config, position));
+	if (result == OUTBOX_TASK_BUSY)
 		not_before =
 			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_RETRY_MS);
-	return status;
+	return result;
 }
 
 /* When the next block is due */

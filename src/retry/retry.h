@@ -14,8 +14,8 @@
 
 extern void outbox_retry_init(OutboxDatabase *db, const char *relay,
 							  const OutboxSinkApi *api);
-extern OutboxStoreStatus outbox_retry_run(const OutboxSinkConfig *config,
-										  uint64 position, bool *progress);
+extern OutboxTaskResult outbox_retry_run(const OutboxSinkConfig *config,
+										 uint64 position);
 extern long outbox_retry_timeout_ms(void);
 extern void outbox_retry_drain(uint64 position, long grace_ms);
 extern void outbox_retry_close(void);

@@ -173,9 +173,9 @@ bury_condemned(const char *relay)
 	return status;
 }
 
-/* Emits events that are due; progress becomes true if there were any. */
-OutboxStoreStatus
-outbox_delayed_run(OutboxDatabase *db, const char *relay, bool *progress)
+/* Emits events that are due. */
+OutboxTaskResult
+outbox_delayed_run(OutboxDatabase *db, const char *relay)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	Place from = {.due = (TimestampTz) pg_atomic_read_u64(&db->next_due)};
@@ -183,7 +183,7 @@ outbox_delayed_run(OutboxDatabase *db, const char *relay, bool *progress)
 	uint64 moved;
 
 	if (from.due >= now || retry_at > now)
-		return OUTBOX_STORE_OK;
+		return OUTBOX_TASK_IDLE;
 	status = bury_condemned(relay);
 	if (status == OUTBOX_STORE_OK)
 		status = outbox_store_begin_emit("outbox: moving events that are due",
@@ -191,7 +191,7 @@ outbox_delayed_run(OutboxDatabase *db, const char *relay, bool *progress)
 	if (status != OUTBOX_STORE_OK)
 	{
 		retry_at = TimestampTzPlusMilliseconds(now, BUSY_RETRY_MS);
-		return status;
+		return outbox_store_task_result(status, false);
 	}
 	from.due = (TimestampTz) pg_atomic_exchange_u64(&db->next_due,
 													(uint64) OUTBOX_NEVER_DUE);
@@ -205,12 +205,13 @@ outbox_delayed_run(OutboxDatabase *db, const char *relay, bool *progress)
 	outbox_due_lower(db, first_left.due);
 
 	if (moved > 0)
+	{
 		outbox_pending_changed(db);
-	if (moved > 0)
-		*progress = true;
-	else if (first_left.due <= now)
+		return OUTBOX_TASK_WORKED;
+	}
+	if (first_left.due <= now)
 		retry_at = TimestampTzPlusMilliseconds(now, BUSY_RETRY_MS);
-	return OUTBOX_STORE_OK;
+	return OUTBOX_TASK_IDLE;
 }
 
 /* How long until there is something to do; -1 = for ever */

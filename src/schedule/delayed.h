@@ -17,8 +17,8 @@
 
 extern OutboxStoreStatus outbox_delayed_open(OutboxDatabase *db);
 extern void outbox_delayed_undone(OutboxDatabase *db);
-extern OutboxStoreStatus outbox_delayed_run(OutboxDatabase *db,
-											const char *relay, bool *progress);
+extern OutboxTaskResult outbox_delayed_run(OutboxDatabase *db,
+										   const char *relay);
 extern long outbox_delayed_timeout_ms(OutboxDatabase *db);
 
 #endif /* OUTBOX_DELAYED_H */

@@ -275,31 +275,30 @@ is_time(OutboxDatabase *db)
 	return any_running && db->relay.state == OUTBOX_RELAY_PUBLISHING;
 }
 
-/* Works on replays, if there are any; progress becomes true then. */
-OutboxStoreStatus
-outbox_replay_run(OutboxDatabase *db, bool *progress)
+/* Works on replays, if there are any. */
+OutboxTaskResult
+outbox_replay_run(OutboxDatabase *db)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	OutboxStoreStatus status;
+	bool worked = false;
 	ReplayJob job;
 
 	if (!is_time(db) ||
 		(now < next_at &&
 		 next_at <= TimestampTzPlusMilliseconds(now, REST_MAX_MS)))
-		return OUTBOX_STORE_OK;
+		return OUTBOX_TASK_IDLE;
 	next_at = TimestampTzPlusMilliseconds(now, SLICE_EVERY_MS);
 	status = outbox_store_begin_emit("outbox: replaying events",
 									 OUTBOX_REPLAY_TABLE);
 	if (status != OUTBOX_STORE_OK)
-		return status;
+		return outbox_store_task_result(status, false);
 	status = outbox_store_lock_ring(OUTBOX_EVENT_TABLE, OUTBOX_SEGMENT_PREFIX);
 	if (status == OUTBOX_STORE_OK)
 	{
-		if (read_job(&job, now))
-		{
+		worked = read_job(&job, now);
+		if (worked)
 			run_slice(&job, now);
-			*progress = true;
-		}
 		else
 			plan_next(now);
 	}
@@ -307,7 +306,7 @@ outbox_replay_run(OutboxDatabase *db, bool *progress)
 		next_at = TimestampTzPlusMilliseconds(now, BUSY_RETRY_MS);
 	outbox_store_end();
 	outbox_guard_acquit(OUTBOX_TASK_REPLAY);
-	return OUTBOX_STORE_OK;
+	return outbox_store_task_result(status, worked);
 }
 
 /* How long until there is something to do; -1 = for ever */

@@ -13,7 +13,7 @@
 #include "shared/shmem.h"
 #include "store/store.h"
 
-extern OutboxStoreStatus outbox_replay_run(OutboxDatabase *db, bool *progress);
+extern OutboxTaskResult outbox_replay_run(OutboxDatabase *db);
 extern OutboxStoreStatus outbox_replay_first_id(uint64 *first_id);
 extern long outbox_replay_timeout_ms(OutboxDatabase *db);
 

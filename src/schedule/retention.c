@@ -322,7 +322,7 @@ look(OutboxDatabase *db, const char *relay, uint64 position,
 /*
  * Looks after the segments, if it is time. position is the written one.
  */
-OutboxStoreStatus
+OutboxTaskResult
 outbox_retention_run(OutboxDatabase *db, const char *relay, uint64 position)
 {
 	OutboxSegmentBounds bounds[OUTBOX_SEGMENTS];
@@ -335,10 +335,10 @@ outbox_retention_run(OutboxDatabase *db, const char *relay, uint64 position)
 	if (check_at == 0 && pg_atomic_read_u64(&db->last_issued) > position)
 		outbox_retention_used();
 	if (check_at == 0 || (check_at > now && check_at <= latest_check(now)))
-		return OUTBOX_STORE_OK;
+		return OUTBOX_TASK_IDLE;
 	check_at = 0;
 	if (outbox_retention_s < 0)
-		return OUTBOX_STORE_OK;
+		return OUTBOX_TASK_IDLE;
 
 	status = look(db, relay, position, bounds, &current);
 	for (int i = 0; status == OUTBOX_STORE_OK && i < OUTBOX_SEGMENTS; i++)
@@ -357,7 +357,7 @@ outbox_retention_run(OutboxDatabase *db, const char *relay, uint64 position)
 	}
 	else
 		check_not_after(soon(GetCurrentTimestamp()));
-	return status;
+	return outbox_store_task_result(status, false);
 }
 
 /* How long until there is something to do; -1 = for ever */

@@ -15,7 +15,7 @@
 
 extern void outbox_retention_used(void);
 extern void outbox_retention_reload(void);
-extern OutboxStoreStatus
+extern OutboxTaskResult
 outbox_retention_run(OutboxDatabase *db, const char *relay, uint64 position);
 extern long outbox_retention_timeout_ms(void);
 

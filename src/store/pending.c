@@ -252,7 +252,7 @@ count_aside(OutboxDatabase *db)
 }
 
 /* Counts, if it is time, and there is a limit. */
-OutboxStoreStatus
+OutboxTaskResult
 outbox_pending_run(OutboxDatabase *db, uint64 position)
 {
 	TimestampTz now = GetCurrentTimestamp();
@@ -261,17 +261,17 @@ outbox_pending_run(OutboxDatabase *db, uint64 position)
 	if (!has_limit())
 	{
 		has_begun = false;
-		return OUTBOX_STORE_OK;
+		return OUTBOX_TASK_IDLE;
 	}
 	/* the clock may have been set back */
 	counted_at = Min(counted_at, now);
 	if (has_begun &&
 		(pg_atomic_read_u32(&db->pending_changed) == 0 ||
 		 !TimestampDifferenceExceeds(counted_at, now, COUNT_EVERY_MS)))
-		return OUTBOX_STORE_OK;
+		return OUTBOX_TASK_IDLE;
 	status = outbox_store_begin("outbox: counting what is pending");
 	if (status != OUTBOX_STORE_OK)
-		return status;
+		return outbox_store_task_result(status, false);
 	pg_atomic_write_u32(&db->pending_changed, 0);
 	if (!has_begun && outbox_max_pending_size_kb > 0)
 		measure_segments(db, position);
@@ -281,7 +281,7 @@ outbox_pending_run(OutboxDatabase *db, uint64 position)
 	counted_at = GetCurrentTimestamp();
 	count_rest_ms = Min((counted_at - now) / 1000 * COUNT_REST_MS, INT_MAX);
 	count_rest_ms = Max(count_rest_ms, COUNT_EVERY_MS);
-	return OUTBOX_STORE_OK;
+	return OUTBOX_TASK_IDLE;
 }
 
 /* How long until there is something to count; -1 = for ever */

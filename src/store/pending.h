@@ -20,8 +20,8 @@ extern void outbox_pending_committed(OutboxDatabase *db, int64 bytes,
 /* relay */
 extern void outbox_pending_changed(OutboxDatabase *db);
 extern void outbox_pending_passed(OutboxDatabase *db, uint64 position);
-extern OutboxStoreStatus outbox_pending_run(OutboxDatabase *db,
-											uint64 position);
+extern OutboxTaskResult outbox_pending_run(OutboxDatabase *db,
+										   uint64 position);
 extern long outbox_pending_timeout_ms(OutboxDatabase *db);
 
 #endif /* OUTBOX_PENDING_H */

@@ -15,6 +15,7 @@
 #include "storage/lockdefs.h"
 
 #include "event.h"
+#include "shared/task.h"
 
 /* Whether the tables could be used */
 typedef enum OutboxStoreStatus
@@ -23,6 +24,22 @@ typedef enum OutboxStoreStatus
 	OUTBOX_STORE_BUSY,  /* somebody holds a strong lock: try again */
 	OUTBOX_STORE_ABSENT /* the extension is not there, or not the same */
 } OutboxStoreStatus;
+
+/* What a task answers that has done what it could; worked: if all went well */
+static inline OutboxTaskResult
+outbox_store_task_result(OutboxStoreStatus status, bool worked)
+{
+	switch (status)
+	{
+		case OUTBOX_STORE_OK:
+			return worked ? OUTBOX_TASK_WORKED : OUTBOX_TASK_IDLE;
+		case OUTBOX_STORE_BUSY:
+			return OUTBOX_TASK_BUSY;
+		case OUTBOX_STORE_ABSENT:
+			break;
+	}
+	return OUTBOX_TASK_ABSENT;
+}
 
 /* A query, prepared when it is first needed */
 #define OUTBOX_STATEMENT_ARGS 15
