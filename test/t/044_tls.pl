@@ -8,10 +8,8 @@
 use strict;
 use warnings;
 
-use IO::Socket::INET;
 use OutboxTest;
 use OutboxTest::Server;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -75,14 +73,18 @@ certificate('other', 'kafka.example.com', '-days', 2);
 certificate('expired', 'localhost', '-startdate', '20200101000000Z',
 	'-enddate', '20200102000000Z');
 
-# Stands in for a broker as far as its handshake.
+# Stands in for a broker as far as its handshake, at a port of the system's
+# choice.
+my $servers = 0;
 sub server
 {
 	my ($name, @options) = @_;
-	my $port = PostgreSQL::Test::Cluster::get_free_port();
+	my $out = "$dir/server." . ++$servers;
+	my $port;
 	my $process = OutboxTest::Process->new(
 		command => [
-			qw(openssl s_server -quiet -accept), "127.0.0.1:$port",
+			'sh', '-c', 'exec openssl s_server "$@" >"$0"', $out,
+			'-accept', '127.0.0.1:0',
 			'-cert', "$dir/$name.pem", '-key', "$dir/$name.key", @options
 		],
 		log => "$dir/$name.log",
@@ -90,7 +92,12 @@ sub server
 
 	wait_until(
 		undef,
-		sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) },
+		sub {
+			die "openssl s_server $name: " . $process->log_tail
+			  unless $process->is_running;
+			($port) = slurp_file($out) =~ /^ACCEPT 127\.0\.0\.1:(\d+)/m if -e $out;
+			return $port;
+		},
 		"openssl s_server $name");
 	return { process => $process, bootstrap => "localhost:$port" };
 }
