@@ -12,8 +12,11 @@
  * keeps only the newest 5 MB of a partition, accepts any size of message, and
  * does not keep the state of transactions.
  */
+#define _GNU_SOURCE /* for syscall() */
+
 #include <errno.h>
 #include <inttypes.h>
+#include <netinet/in.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -22,6 +25,9 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <librdkafka/rdkafka.h>
@@ -35,6 +41,10 @@
 #define MAX_ERRORS     1000000
 #define MAX_PARTITIONS 1000
 #define ALL_BROKERS    (-1)
+
+/* below those that Linux gives to outgoing connections */
+#define PORT_MIN       10200
+#define PORT_MAX       32767
 
 typedef struct Command
 {
@@ -64,6 +74,28 @@ static const struct
 	{"AddOffsetsToTxn", 25}, {"EndTxn", 26},
 	{"TxnOffsetCommit", 28},
 };
+
+/*
+ * Chooses the ports of the brokers; the library calls this one. The system would
+ * choose them among those of outgoing connections: then a broker that is down
+ * can lose its port to any of them, even to a client that tries to reach it.
+ */
+int
+bind(int fd, const struct sockaddr *address, socklen_t length)
+{
+	struct sockaddr_in in = {0};
+	int rc;
+
+	memcpy(&in, address, length < sizeof(in) ? length : sizeof(in));
+	if (in.sin_family != AF_INET || in.sin_port != 0)
+		return (int) syscall(SYS_bind, fd, address, length);
+	do
+	{
+		in.sin_port = htons(PORT_MIN + random() % (PORT_MAX - PORT_MIN + 1));
+		rc = (int) syscall(SYS_bind, fd, &in, sizeof(in));
+	} while (rc != 0 && errno == EADDRINUSE);
+	return rc;
+}
 
 static bool
 parse_int(const char *word, int min, int max, int *value)
@@ -404,6 +436,10 @@ main(int argc, char **argv)
 	const char *topics[argc];
 	int num_topics = 0;
 	bool stay = false;
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	srandom((unsigned) now.tv_nsec ^ (unsigned) getpid());
 
 	for (int i = 1; i < argc; i++)
 	{

@@ -8,6 +8,7 @@ use strict;
 use warnings;
 
 use OutboxTest;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 sub values_of
@@ -18,6 +19,11 @@ sub values_of
 # What a consumer must not confuse.
 my $mock = OutboxTest::Mock->new(brokers => 2, topics => { single => 1 });
 my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
+
+# A broker that is down must find its port free when it comes back.
+my ($outgoing) = slurp_file('/proc/sys/net/ipv4/ip_local_port_range') =~ /(\d+)/;
+is(scalar(grep { $_ >= $outgoing } $mock->bootstrap =~ /:(\d+)/g),
+	0, 'brokers have ports that outgoing connections do not get');
 
 kcat($mock->bootstrap, "key\\with\ttab:va\\N:lue\ttab\n",
 	qw(-P -t single -K :),
