@@ -10,6 +10,7 @@ use strict;
 use warnings;
 
 use OutboxTest;
+use OutboxTest::Server;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
@@ -112,8 +113,7 @@ if (!OutboxTest::Mock::can_lose_leader())
 }
 
 note 'no leader';
-query('ALTER SYSTEM SET outbox.retry_max_attempts = 3');
-$node->reload;
+conf_reload($node, 'outbox.retry_max_attempts = 3');
 $mock->command('leader under 0 -1');
 query(q{SELECT outbox_emit('under', 'k' || i % 10, 'x' || i)
 	FROM generate_series(1, 200) i});

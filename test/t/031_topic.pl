@@ -10,6 +10,7 @@ use strict;
 use warnings;
 
 use OutboxTest;
+use OutboxTest::Server;
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -149,15 +150,10 @@ SKIP:
 }
 
 note 'a topic that is given up';
-$node->append_conf('postgresql.conf', <<~'END');
+conf_reload($node, <<~'END');
 	outbox.retry_max_attempts = 2
 	outbox.retry_max_delay = 300ms
 	END
-$node->reload;
-wait_until(
-	undef,
-	sub { query('SHOW outbox.retry_max_attempts') == 2 },
-	'the settings are loaded');
 $mock->command('refuse never UNKNOWN_TOPIC_OR_PART');
 
 # The last attempt may come before all have been read; that makes another round.
