@@ -171,33 +171,11 @@ is_deeply([ map { @{ $_->{wrong} // [] } } @victims ], [], "$modes ways to answe
 note "the library crashed: @crashed" if @crashed;
 cmp_ok(scalar @crashed, '<=', $max_crashes, 'few crashes of the library');
 
-# A server that is told to end, while the library's threads do not
-my $victim = $victims[0];
-begin($victim, 'partitions_stuck');
-wait_until(undef, sub { is_over($victim) }, 'partitions_stuck');
-cmp_ok(took(sub { $victim->{node}->stop('fast') }), '<', 10, 'a fast shutdown');
-
-# ... an extension that is dropped
-$victim = $victims[1];
-begin($victim, 'partitions_stuck');
-wait_until(undef, sub { is_over($victim) }, 'partitions_stuck');
-$victim->{node}->safe_psql('postgres', 'DROP EXTENSION outbox');
-ok( wait_until(
-		10, sub { outbox_pid($victim->{node}, 'postgres') eq '' }, 'the relay ends'),
-	'DROP EXTENSION');
-
-# ... and sinks that are closed one after another: by reloads
-$victim = $victims[2];
-begin($victim, 'partitions_stuck');
-wait_until(undef, sub { is_over($victim) }, 'partitions_stuck');
-conf_reload($victim->{node}, "outbox.window_events = $_") for 1000, 1001;
-is_deeply($victim->{wrong} // [], [], 'reloads');
-
-# ... and what crashes librdkafka 2.0, each time: the server restarts less and
-# less often, and publishing can be turned off.
-$victim = $victims[3];
+# What crashes librdkafka 2.0, each time: the server restarts less and less
+# often, and publishing can be turned off.
+my $victim = $victims[3];
 begin($victim, $_) for keys %deadly;
-sub crashes { return scalar log_lines($victim->{node}, $victim->{log}, qr/terminated by signal/); }
+sub crashes { return scalar log_lines($victims[3]->{node}, $victims[3]->{log}, qr/terminated by signal/); }
 wait_until(undef, sub { crashes() || $victim->{broker}->requests > 50 }, 'an answer');
 SKIP:
 {
@@ -216,9 +194,33 @@ SKIP:
 		'it is turned off');
 	my $count = crashes();
 	ok(stays(2, sub { crashes() == $count }), 'publishing can be turned off');
+	# it is late by now, and goes on while the others are looked at
+	$victim->{broker}->mode('ok');
 	$victim->{node}->safe_psql('postgres', 'ALTER SYSTEM RESET outbox.enabled');
 	$victim->{node}->reload;
 }
+
+# While the library's threads do not end: a server that is told to,
+begin($_, 'partitions_stuck') for @victims[ 0 .. 2 ];
+my @over = (0) x 3;
+wait_until(
+	undef,
+	sub {
+		$over[$_] ||= is_over($victims[$_]) for 0 .. 2;
+		return !grep { !$_ } @over;
+	},
+	'partitions_stuck');
+cmp_ok(took(sub { $victims[0]->{node}->stop('fast') }), '<', 10, 'a fast shutdown');
+
+# ... an extension that is dropped,
+$victims[1]->{node}->safe_psql('postgres', 'DROP EXTENSION outbox');
+ok( wait_until(
+		10, sub { outbox_pid($victims[1]->{node}, 'postgres') eq '' }, 'the relay ends'),
+	'DROP EXTENSION');
+
+# ... and sinks that are closed one after another: by reloads
+conf_reload($victims[2]->{node}, "outbox.window_events = $_") for 1000, 1001;
+is_deeply($victims[2]->{wrong} // [], [], 'reloads');
 
 # All others publish as soon as the broker comes to its senses.
 for my $victim (@victims[ 2 .. $#victims ])
