@@ -14,7 +14,7 @@
 #include "access/tupdesc.h"
 #include "utils/jsonb.h"
 
-#include "store/store.h"
+#include "event.h"
 
 extern text *outbox_event_topic(text *topic);
 extern text *outbox_event_key(Datum key, Oid type);

@@ -20,11 +20,10 @@
 #include "format/record.h"
 #include "guc.h"
 #include "poison/guard.h"
-#include "retry/to_dead_letter.h"
 #include "retry/backoff.h"
 #include "retry/dead_letter_copies.h"
 #include "sink/client_log.h"
-#include "store/parked.h"
+#include "store/dead_letters.h"
 #include "store/parked_held.h"
 
 #define BATCH_EVENTS    500
@@ -213,6 +212,21 @@ end_batch(void)
 	return OUTBOX_STORE_OK;
 }
 
+/* The first dead letter of which a copy is to be published raises errors: it
+ * gets none. */
+static OutboxStoreStatus
+skip_copy(const char *error)
+{
+	uint64 id;
+	OutboxStoreStatus status = outbox_dead_letters_skip_copy(relay, &id);
+
+	if (status == OUTBOX_STORE_OK && id != 0)
+		ereport(LOG,
+				(errmsg("outbox: no copy of dead letter %lld is published: %s",
+						(long long) id, error)));
+	return status;
+}
+
 static OutboxStoreStatus
 begin_batch(const OutboxSinkConfig *config)
 {
@@ -234,7 +248,7 @@ begin_batch(const OutboxSinkConfig *config)
 	}
 	if (outbox_guard_condemned(OUTBOX_TASK_DEAD_LETTERS, &raised) != 0)
 	{
-		status = outbox_to_dead_letter_copy(relay, raised);
+		status = skip_copy(raised);
 		if (status != OUTBOX_STORE_OK)
 			return status;
 		outbox_guard_acquit(OUTBOX_TASK_DEAD_LETTERS);
@@ -247,8 +261,8 @@ begin_batch(const OutboxSinkConfig *config)
 	in_flight = 0;
 	bytes_left = (int64) config->window_size_kb * 1024 / BATCH_SHARE;
 	outbox_event_in_hand = OUTBOX_EVENT_UNKNOWN;
-	status = outbox_parked_unannounced(relay, outbox_dead_letter_topic, limit,
-									   send, NULL, &rows);
+	status = outbox_dead_letters_to_copy(relay, outbox_dead_letter_topic,
+										 limit, send, NULL, &rows);
 	outbox_guard_acquit(OUTBOX_TASK_DEAD_LETTERS);
 	batch_limit = Min(batch_limit * 2, BATCH_EVENTS);
 	if (status != OUTBOX_STORE_OK || count > 0)
@@ -278,9 +292,10 @@ expire(void)
 		return OUTBOX_STORE_OK;
 	expired_at = now;
 	if (outbox_dead_letter_retention_s > 0)
-		status = outbox_parked_expire(relay, outbox_dead_letter_retention_s);
+		status = outbox_dead_letters_remove_old(
+			relay, outbox_dead_letter_retention_s);
 	if (status == OUTBOX_STORE_OK)
-		status = outbox_parked_forget_discarded(relay);
+		status = outbox_dead_letters_forget_discarded(relay);
 	return status;
 }
 

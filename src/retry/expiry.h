@@ -14,10 +14,6 @@
 
 #include "store/store.h"
 
-/* what is told of such a dead letter */
-#define OUTBOX_EXPIRED_CLASS "expired"
-#define OUTBOX_EXPIRED_ERROR "expired before it was published"
-
 extern void outbox_expiry_check(void);
 extern void outbox_expiry_note(TimestampTz expires_at);
 extern TimestampTz outbox_expiry_next(void);

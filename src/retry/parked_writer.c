@@ -27,6 +27,7 @@
 #include "retry/expiry.h"
 #include "retry/parked_writer.h"
 #include "retry/topic.h"
+#include "store/dead_letters.h"
 
 /* what one transaction writes, so that the sink does not wait for it long */
 #define PAGE_BYTES (8 * 1024 * 1024)

@@ -26,6 +26,7 @@
 #include "retry/topic.h"
 #include "shared/relay_state.h"
 #include "sink/client_log.h"
+#include "store/dead_letters.h"
 #include "store/parked_held.h"
 
 static bool
@@ -44,7 +45,6 @@ note_failure(OutboxDatabase *db, const char *relay, OutboxAttempt *attempt)
 	OutboxParkReason reason = {.failure = attempt->failure,
 							   .error = attempt->error,
 							   .attempts = attempt->attempts + 1};
-	uint64 buried;
 
 	reason.blocking = (outbox_on_failure != OUTBOX_ON_FAILURE_SKIP);
 	outbox_relay_state_error(db, attempt->error);
@@ -69,8 +69,8 @@ note_failure(OutboxDatabase *db, const char *relay, OutboxAttempt *attempt)
 			if (!outbox_backoff_is_last(reason.attempts))
 				break;
 			outbox_dead_letter_copies_added();
-			return outbox_parked_topic_to_dead_letters(
-				relay, attempt->topic, attempt->error, &buried);
+			return outbox_dead_letters_from_topic(relay, attempt->topic,
+												  attempt->error);
 		case OUTBOX_FAILURE_EVENT:
 			reason.dead = outbox_backoff_is_last(reason.attempts);
 			break;

@@ -18,7 +18,5 @@ extern OutboxStoreStatus outbox_to_dead_letter_parked(const char *relay,
 													  uint64 id,
 													  const char *error,
 													  bool no_copy);
-extern OutboxStoreStatus outbox_to_dead_letter_copy(const char *relay,
-													const char *error);
 
 #endif /* OUTBOX_TO_DEAD_LETTER_H */

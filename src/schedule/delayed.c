@@ -33,6 +33,7 @@
 #include "schedule/delayed.h"
 #include "shared/due.h"
 #include "store/pending.h"
+#include "store/statement.h"
 
 /* what one transaction moves at most; bytes only as far as they are alike */
 #define MOVE_ROWS     1000
@@ -68,8 +69,8 @@ find_first_left(Place from)
 	first_left.id = 0;
 	if (outbox_store_execute(&statement, values, NULL) == 1)
 	{
-		first_left.due = outbox_store_result(1);
-		first_left.id = outbox_store_result(2);
+		first_left.due = outbox_store_result(0, 1);
+		first_left.id = outbox_store_result(0, 2);
 	}
 }
 

@@ -23,6 +23,7 @@
 #include "emit/xact.h"
 #include "poison/guard.h"
 #include "schedule/replay.h"
+#include "store/statement.h"
 
 #define SLICE_IDS       5000
 #define SLICE_EVENTS    2000
@@ -77,8 +78,9 @@ outbox_replay_first_id(uint64 *first_id)
 	if (status != OUTBOX_STORE_OK)
 		return status;
 	outbox_store_execute(&statement, NULL, NULL);
-	*first_id = outbox_store_result(2) == 0 ? PG_UINT64_MAX
-											: (uint64) outbox_store_result(1);
+	*first_id = outbox_store_result(0, 2) == 0
+					? PG_UINT64_MAX
+					: (uint64) outbox_store_result(0, 1);
 	return OUTBOX_STORE_OK;
 }
 
@@ -103,10 +105,10 @@ read_job(ReplayJob *job, TimestampTz now)
 
 	if (outbox_store_execute(&statement, values, NULL) == 0)
 		return false;
-	job->id = outbox_store_result(1);
-	job->next_id = outbox_store_result(2);
-	job->last_id = outbox_store_result(3);
-	job->rate = outbox_store_result(4);
+	job->id = outbox_store_result(0, 1);
+	job->next_id = outbox_store_result(0, 2);
+	job->last_id = outbox_store_result(0, 3);
+	job->rate = outbox_store_result(0, 4);
 	return true;
 }
 
@@ -120,8 +122,8 @@ plan_next(TimestampTz now)
 	TimestampTz next;
 
 	outbox_store_execute(&statement, NULL, NULL);
-	next = outbox_store_result(1);
-	any_running = (outbox_store_result(2) > 0);
+	next = outbox_store_result(0, 1);
+	any_running = (outbox_store_result(0, 2) > 0);
 	/* due already, but locked by somebody */
 	if (next <= now)
 		next = TimestampTzPlusMilliseconds(now, BUSY_RETRY_MS);

@@ -33,6 +33,7 @@
 #include "shared/segment.h"
 #include "store/position.h"
 #include "store/segment_reader.h"
+#include "store/statement.h"
 
 /* of a ring of n segments, one is being filled, and one may be half empty */
 #define SEGMENTS_SPARE 2

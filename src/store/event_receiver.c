@@ -6,7 +6,7 @@
 #include "utils/timestamp.h"
 
 #include "event.h"
-#include "store/store.h"
+#include "store/statement.h"
 
 typedef struct PageReceiver
 {

@@ -2,7 +2,8 @@
  *
  * parked.c
  *	  The SQL on outbox.parked: events that have been taken out of the stream.
- *	  Like store.c, each function is a transaction of its own.
+ *	  Each function is a transaction of its own. For dead letters see
+ *	  dead_letters.c.
  *
  *	  retrying	has failed; the first of its key or topic, tried again at
  *				next_attempt_at
@@ -15,21 +16,17 @@
  * Rows of events that have been delivered, but that others had locked then,
  * are as if they were gone (parked_held.c).
  *
- * So rows are locked first, by a query in ARRAY(), which runs once. As IN, it
- * may be run again for each row: a plan is made when next to nothing is parked,
- * and lasts.
- *
  *-------------------------------------------------------------------------
  */
 #include "outbox.h"
 
 #include "catalog/pg_type.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "store/parked.h"
 #include "store/parked_held.h"
+#include "store/parked_sql.h"
 
 /* The class of a failure, as the table and the views show it */
 const char *
@@ -53,28 +50,31 @@ outbox_parked_class(OutboxFailure failure)
 	return "unknown";
 }
 
+/* A row as a block. Its scope can be told from what it has. */
 static void
-take_block(HeapTuple tuple, TupleDesc tupdesc, OutboxBlockConsumer consumer)
+take_block(uint64 row, OutboxBlockConsumer consumer)
 {
-	OutboxBlock block = {0};
-	bool is_null;
-	Datum value;
+	OutboxBlock block = {.scope = OUTBOX_BLOCK_EVENT};
 
-	value = SPI_getbinval(tuple, tupdesc, 1, &is_null);
-	block.scope = (OutboxBlockScope) DatumGetInt32(value);
-	block.topic = SPI_getvalue(tuple, tupdesc, 2);
-	for (int i = 0; i < 2; i++)
-	{
-		value = SPI_getbinval(tuple, tupdesc, 3 + i, &is_null);
-		block.key_hash[i] = is_null ? 0 : (uint64) DatumGetInt64(value);
-	}
-	value = SPI_getbinval(tuple, tupdesc, 5, &is_null);
-	block.rows = DatumGetInt64(value);
-	value = SPI_getbinval(tuple, tupdesc, 6, &is_null);
-	block.queued = DatumGetInt64(value);
-	value = SPI_getbinval(tuple, tupdesc, 7, &is_null);
-	block.next_attempt = is_null ? 0 : DatumGetTimestampTz(value);
+	if (!outbox_store_is_null(row, 1))
+		block.scope = outbox_store_is_null(row, 2) ? OUTBOX_BLOCK_TOPIC
+												   : OUTBOX_BLOCK_KEY;
+	block.topic = outbox_store_string(row, 1);
+	block.key_hash[0] = (uint64) outbox_store_result(row, 2);
+	block.key_hash[1] = (uint64) outbox_store_result(row, 3);
+	block.rows = outbox_store_result(row, 4);
+	block.queued = outbox_store_result(row, 5);
+	block.next_attempt = outbox_store_result(row, 6);
 	consumer(&block);
+}
+
+static void
+take_blocks(uint64 rows, void *arg)
+{
+	OutboxBlockConsumer *consumer = arg;
+
+	for (uint64 row = 0; row < rows; row++)
+		take_block(row, *consumer);
 }
 
 /* Topics of which an event failed because of the topic: they are blocked */
@@ -84,43 +84,56 @@ take_block(HeapTuple tuple, TupleDesc tupdesc, OutboxBlockConsumer consumer)
 
 /*
  * Tells all that is blocked. A topic is, if an event of it failed because of
- * the topic; else a key, if one of its events is parked and blocks it.
+ * the topic; else a key, if one of its events is parked and blocks it. All
+ * others make one row, which has neither topic nor hash.
  */
 OutboxStoreStatus
 outbox_parked_load(const char *relay, OutboxBlockConsumer consumer)
 {
 	static OutboxStatement statement = {
 		.sql =
-			"SELECT scope, topic, hash_0, hash_1, count(*),"
+			"SELECT topic, hash_0, hash_1, count(*),"
 			" count(*) - count(next_attempt_at), min(next_attempt_at)"
-			" FROM (SELECT scope, CASE WHEN scope < 2 THEN topic END AS topic,"
-			"  CASE WHEN scope = 1 THEN hashtextextended(key, 0) END AS "
-			"hash_0,"
-			"  CASE WHEN scope = 1 THEN hashtextextended(key, 1) END AS "
-			"hash_1,"
+			" FROM (SELECT CASE WHEN scope <> 'event' THEN topic END AS topic,"
+			"  CASE WHEN scope = 'key' THEN hashtextextended(key, 0) END"
+			"   AS hash_0,"
+			"  CASE WHEN scope = 'key' THEN hashtextextended(key, 1) END"
+			"   AS hash_1,"
 			"  next_attempt_at"
-			"  FROM (SELECT CASE WHEN topic = ANY (" BLOCKED_TOPICS ") THEN 0"
-			"   WHEN blocking AND key IS NOT NULL THEN 1 ELSE 2 END AS scope,"
-			"   topic, key, next_attempt_at"
+			"  FROM (SELECT CASE WHEN topic = ANY (" BLOCKED_TOPICS ")"
+			"    THEN 'topic'"
+			"   WHEN blocking AND key IS NOT NULL THEN 'key'"
+			"   ELSE 'event' END AS scope, topic, key, next_attempt_at"
 			"   FROM outbox.parked WHERE relay = $1 AND state <> 'dead'"
 			"    AND id <> ALL ($2)) p) q"
-			" GROUP BY scope, topic, hash_0, hash_1",
+			" GROUP BY topic, hash_0, hash_1",
 		.read_only = true,
 		.nargs = 2,
 		.types = {TEXTOID, INT8ARRAYOID}};
-	OutboxStoreStatus status =
-		outbox_store_begin("outbox: reading what is blocked");
-	Datum values[2];
+	Datum values[] = {outbox_store_text(relay),
+					  outbox_held_ids(OUTBOX_HELD_DELIVERED)};
 
-	if (status != OUTBOX_STORE_OK)
-		return status;
-	values[0] = CStringGetTextDatum(relay);
-	values[1] = outbox_held_ids(OUTBOX_HELD_DELIVERED);
-	outbox_store_execute(&statement, values, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-		take_block(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, consumer);
-	outbox_store_end();
-	return OUTBOX_STORE_OK;
+	return outbox_store_query("outbox: reading what is blocked", &statement,
+							  values, take_blocks, &consumer);
+}
+
+/* Ids, as a result */
+typedef struct IdList
+{
+	uint64 *ids;
+	int count;
+} IdList;
+
+static void
+take_ids(uint64 rows, void *arg)
+{
+	IdList *list = arg;
+
+	list->count = (int) rows;
+	list->ids =
+		MemoryContextAllocHuge(TopMemoryContext, (rows + 1) * sizeof(uint64));
+	for (uint64 row = 0; row < rows; row++)
+		list->ids[row] = (uint64) outbox_store_result(row, 1);
 }
 
 /*
@@ -136,48 +149,23 @@ outbox_parked_beyond(const char *relay, uint64 position, uint64 **ids,
 		.sql = "SELECT id FROM outbox.parked WHERE relay = $1 AND id > $2"
 			   " UNION SELECT id FROM outbox.discarded"
 			   "  WHERE relay = $1 AND id > $2 ORDER BY id",
+		.table = OUTBOX_DISCARDED_TABLE,
+		.table_lock = AccessShareLock,
 		.read_only = true,
 		.nargs = 2,
 		.types = {TEXTOID, INT8OID}};
+	Datum values[] = {outbox_store_text(relay),
+					  Int64GetDatum((int64) position)};
+	IdList list = {0};
 	OutboxStoreStatus status =
-		outbox_store_begin("outbox: looking for parked events");
-	Datum values[2];
+		outbox_store_query("outbox: looking for parked events", &statement,
+						   values, take_ids, &list);
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	status = outbox_store_lock(OUTBOX_DISCARDED_TABLE, AccessShareLock);
-	if (status != OUTBOX_STORE_OK)
-	{
-		outbox_store_end();
-		return status;
-	}
-	values[0] = CStringGetTextDatum(relay);
-	values[1] = Int64GetDatum((int64) position);
-	*count = (int) outbox_store_execute(&statement, values, NULL);
-	*ids = MemoryContextAllocHuge(TopMemoryContext,
-								  (*count + 1) * sizeof(uint64));
-	for (int i = 0; i < *count; i++)
-	{
-		bool is_null;
-		Datum id = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
-								 1, &is_null);
-
-		(*ids)[i] = (uint64) DatumGetInt64(id);
-	}
-	outbox_store_end();
+	*ids = list.ids;
+	*count = list.count;
 	return OUTBOX_STORE_OK;
-}
-
-static void
-set_reason(Datum *values, char *nulls, const OutboxParkReason *reason)
-{
-	values[0] = CStringGetTextDatum(reason->dead ? "dead" : "retrying");
-	values[1] = BoolGetDatum(reason->blocking);
-	values[2] = CStringGetTextDatum(outbox_parked_class(reason->failure));
-	values[3] = CStringGetTextDatum(reason->error);
-	values[4] = Int32GetDatum(reason->attempts);
-	values[5] = TimestampTzGetDatum(reason->next_attempt);
-	nulls[5] = reason->dead ? 'n' : ' ';
 }
 
 #define PARKED_EVENTS                                                    \
@@ -219,26 +207,21 @@ outbox_parked_read(const char *relay, const OutboxBlock *block, uint64 upto,
 	static const Oid types[] = {TEXTOID, INT8ARRAYOID, TEXTOID, INT8OID,
 								INT8OID, INT8OID,      INT8OID};
 	OutboxStatement *statement = &statements[block->scope];
-	OutboxStoreStatus status =
-		outbox_store_begin("outbox: reading parked events");
-	Datum values[7];
+	Datum values[] = {
+		outbox_store_text(relay),
+		outbox_held_ids(OUTBOX_HELD_DELIVERED),
+		outbox_store_text(block->topic),
+		Int64GetDatum((int64) block->key_hash[0]),
+		Int64GetDatum((int64) block->key_hash[1]),
+		Int64GetDatum((int64) upto),
+		Int64GetDatum(limit),
+	};
 
-	*rows = 0;
-	if (status != OUTBOX_STORE_OK)
-		return status;
 	statement->read_only = true;
 	statement->nargs = lengthof(types);
 	memcpy(statement->types, types, sizeof(types));
-	values[0] = CStringGetTextDatum(relay);
-	values[1] = outbox_held_ids(OUTBOX_HELD_DELIVERED);
-	values[2] = CStringGetTextDatum(block->topic);
-	values[3] = Int64GetDatum((int64) block->key_hash[0]);
-	values[4] = Int64GetDatum((int64) block->key_hash[1]);
-	values[5] = Int64GetDatum((int64) upto);
-	values[6] = Int64GetDatum(limit);
-	*rows = outbox_store_stream(statement, values, NULL, consumer, arg);
-	outbox_store_end();
-	return OUTBOX_STORE_OK;
+	return outbox_store_read("outbox: reading parked events", statement,
+							 values, consumer, arg, rows);
 }
 
 /* Gives all rows, but those of blocked topics, to the consumer, in order. */
@@ -252,17 +235,12 @@ outbox_parked_read_all(const char *relay, OutboxEventConsumer consumer,
 		.read_only = true,
 		.nargs = 2,
 		.types = {TEXTOID, INT8ARRAYOID}};
-	OutboxStoreStatus status =
-		outbox_store_begin("outbox: reading parked events");
-	Datum values[2];
+	Datum values[] = {outbox_store_text(relay),
+					  outbox_held_ids(OUTBOX_HELD_DELIVERED)};
+	uint64 rows;
 
-	if (status != OUTBOX_STORE_OK)
-		return status;
-	values[0] = CStringGetTextDatum(relay);
-	values[1] = outbox_held_ids(OUTBOX_HELD_DELIVERED);
-	outbox_store_stream(&statement, values, NULL, consumer, arg);
-	outbox_store_end();
-	return OUTBOX_STORE_OK;
+	return outbox_store_read("outbox: reading parked events", &statement,
+							 values, consumer, arg, &rows);
 }
 
 /* A topic can be written to: what failed because of it waits no more. */
@@ -271,22 +249,15 @@ outbox_parked_unblock_topic(const char *relay, const char *topic)
 {
 	static OutboxStatement statement = {
 		.sql = "UPDATE outbox.parked SET state = 'queued',"
-			   "  next_attempt_at = NULL WHERE relay = $1 AND id = ANY"
-			   " (ARRAY(SELECT id FROM outbox.parked WHERE relay = $1"
-			   "  AND topic = $2 AND state = 'retrying' AND class = 'topic'"
-			   "  FOR UPDATE SKIP LOCKED))",
+			   " next_attempt_at = NULL" OUTBOX_FREE_PARKED(
+				   "topic = $2 AND state = 'retrying'"
+				   " AND class = 'topic'"),
 		.nargs = 2,
 		.types = {TEXTOID, TEXTOID}};
-	OutboxStoreStatus status = outbox_store_begin("outbox: a topic is back");
-	Datum values[2];
+	Datum values[] = {outbox_store_text(relay), outbox_store_text(topic)};
 
-	if (status != OUTBOX_STORE_OK)
-		return status;
-	values[0] = CStringGetTextDatum(relay);
-	values[1] = CStringGetTextDatum(topic);
-	outbox_store_execute(&statement, values, NULL);
-	outbox_store_end();
-	return OUTBOX_STORE_OK;
+	return outbox_store_call("outbox: a topic is back", &statement, values,
+							 NULL);
 }
 
 /* A parked event has failed again. */
@@ -295,27 +266,25 @@ outbox_parked_failed(const char *relay, uint64 id,
 					 const OutboxParkReason *reason)
 {
 	static OutboxStatement statement = {
-		.sql = "UPDATE outbox.parked SET state = $1, blocking = $2,"
-			   "  class = $3, error = $4, attempts = $5,"
-			   "  first_failed_at = COALESCE(first_failed_at, now()),"
-			   "  last_failed_at = now(), next_attempt_at = $6"
-			   " WHERE relay = $7 AND id = ANY"
-			   " (ARRAY(SELECT id FROM outbox.parked WHERE relay = $7"
-			   "  AND id = $8 FOR UPDATE SKIP LOCKED))",
+		.sql =
+			"UPDATE outbox.parked SET state = $3, blocking = $4,"
+			" class = $5, error = $6, attempts = $7,"
+			" next_attempt_at = $8," OUTBOX_SET_FAILED_NOW OUTBOX_FREE_PARKED(
+				"id = $2"),
 		.nargs = 8,
-		.types = {TEXTOID, BOOLOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID,
-				  TEXTOID, INT8OID}};
-	OutboxStoreStatus status =
-		outbox_store_begin("outbox: noting a failed attempt");
-	Datum values[8];
-	char nulls[] = "        ";
+		.types = {TEXTOID, INT8OID, TEXTOID, BOOLOID, TEXTOID, TEXTOID,
+				  INT4OID, TIMESTAMPTZOID}};
+	Datum values[] = {
+		outbox_store_text(relay),
+		Int64GetDatum((int64) id),
+		outbox_store_text(reason->dead ? "dead" : "retrying"),
+		BoolGetDatum(reason->blocking),
+		outbox_store_text(outbox_parked_class(reason->failure)),
+		outbox_store_text(reason->error),
+		Int32GetDatum(reason->attempts),
+		TimestampTzGetDatum(reason->next_attempt),
+	};
 
-	if (status != OUTBOX_STORE_OK)
-		return status;
-	set_reason(values, nulls, reason);
-	values[6] = CStringGetTextDatum(relay);
-	values[7] = Int64GetDatum((int64) id);
-	outbox_store_execute(&statement, values, nulls);
-	outbox_store_end();
-	return OUTBOX_STORE_OK;
+	return outbox_store_call("outbox: noting a failed attempt", &statement,
+							 values, reason->dead ? "       n" : NULL);
 }

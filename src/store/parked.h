@@ -9,7 +9,7 @@
 #define OUTBOX_PARKED_H
 
 #include "sink/sink.h"
-#include "store/store.h"
+#include "store/statement.h"
 
 /* What is kept from being published */
 typedef enum OutboxBlockScope
@@ -61,16 +61,5 @@ extern OutboxStoreStatus outbox_parked_unblock_topic(const char *relay,
 													 const char *topic);
 extern OutboxStoreStatus outbox_parked_failed(const char *relay, uint64 id,
 											  const OutboxParkReason *reason);
-extern OutboxStoreStatus outbox_parked_topic_to_dead_letters(const char *relay,
-															 const char *topic,
-															 const char *error,
-															 uint64 *buried);
-extern OutboxStoreStatus outbox_parked_expire(const char *relay,
-											  int retention_s);
-extern OutboxStoreStatus outbox_parked_forget_discarded(const char *relay);
-extern OutboxStoreStatus
-outbox_parked_unannounced(const char *relay, const char *topic, int limit,
-						  OutboxEventConsumer consumer, void *arg,
-						  uint64 *rows);
 
 #endif /* OUTBOX_PARKED_H */

@@ -33,6 +33,7 @@
 #include "utils/timestamp.h"
 
 #include "store/parked_held.h"
+#include "store/parked_sql.h"
 #include "store/position.h"
 
 /* what is remembered of each kind; a query looks at all for each row */
@@ -78,15 +79,11 @@ outbox_held_by_others(const OutboxEvent *event)
 /* What notes it in the rows, unless they are locked */
 static OutboxStatement changes[] = {
 	[OUTBOX_HELD_DELIVERED] =
-		{.sql = "DELETE FROM outbox.parked WHERE relay = $1 AND id = ANY"
-				" (ARRAY(SELECT id FROM outbox.parked WHERE relay = $1"
-				"  AND id = ANY ($2) FOR UPDATE SKIP LOCKED))"},
-	[OUTBOX_HELD_ANNOUNCED] =
-		{.sql = "UPDATE outbox.parked SET announced_at = now()"
-				" WHERE relay = $1 AND id = ANY"
-				" (ARRAY(SELECT id FROM outbox.parked WHERE relay = $1"
-				"  AND id = ANY ($2) AND state = 'dead'"
-				"  FOR UPDATE SKIP LOCKED))"},
+		{.sql =
+			 "DELETE FROM outbox.parked" OUTBOX_FREE_PARKED("id = ANY ($2)")},
+	[OUTBOX_HELD_ANNOUNCED] = {.sql = "UPDATE outbox.parked SET announced_at "
+									  "= now()" OUTBOX_FREE_PARKED(
+										  "id = ANY ($2) AND state = 'dead'")},
 };
 
 /* What has not been noted */
@@ -100,13 +97,13 @@ static OutboxStatement looks[] = {
 				" AND announced_at IS NULL"},
 };
 
-static void
+static uint64
 execute(OutboxStatement *statement, Datum *values)
 {
 	statement->nargs = 2;
 	statement->types[0] = TEXTOID;
 	statement->types[1] = INT8ARRAYOID;
-	outbox_store_execute(statement, values, NULL);
+	return outbox_store_execute(statement, values, NULL);
 }
 
 /*
@@ -120,29 +117,22 @@ outbox_held_note(OutboxHeldKind kind, const char *relay, const uint64 *ids,
 				 int count, uint64 position)
 {
 	HeldRows *rows = &held[kind];
+	Datum values[] = {outbox_store_text(relay), outbox_store_ids(ids, count)};
 	OutboxStoreStatus status =
 		outbox_store_begin("outbox: noting what became of parked events");
-	Datum values[2];
+	uint64 left;
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	values[0] = CStringGetTextDatum(relay);
-	values[1] = outbox_store_ids(ids, count);
 	execute(&changes[kind], values);
 	if (kind == OUTBOX_HELD_DELIVERED)
 		(void) outbox_position_set(relay, position);
-	execute(&looks[kind], values);
+	left = execute(&looks[kind], values);
 	/* all of them again? */
 	if (ids == rows->ids)
 		rows->count = 0;
-	for (uint64 i = 0; i < SPI_processed && rows->count < HELD_MAX; i++)
-	{
-		bool is_null;
-		Datum id = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
-								 1, &is_null);
-
-		rows->ids[rows->count++] = (uint64) DatumGetInt64(id);
-	}
+	for (uint64 row = 0; row < left && rows->count < HELD_MAX; row++)
+		rows->ids[rows->count++] = (uint64) outbox_store_result(row, 1);
 	rows->next =
 		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HELD_RETRY_MS);
 	outbox_store_end();

@@ -8,7 +8,9 @@
 #ifndef OUTBOX_PARKED_HELD_H
 #define OUTBOX_PARKED_HELD_H
 
-#include "store/store.h"
+#include "datatype/timestamp.h"
+
+#include "store/statement.h"
 
 /* What has happened in Kafka, while its row could not be changed */
 typedef enum OutboxHeldKind

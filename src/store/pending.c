@@ -34,6 +34,7 @@
 #include "guc.h"
 #include "shared/segment.h"
 #include "store/pending.h"
+#include "store/statement.h"
 
 #define COUNT_EVERY_MS 1000
 
@@ -247,8 +248,8 @@ count_aside(OutboxDatabase *db)
 		OUTBOX_STORE_OK)
 		return;
 	outbox_store_execute(&statement, NULL, NULL);
-	pg_atomic_write_u64(&db->delayed, (uint64) outbox_store_result(1));
-	pg_atomic_write_u64(&db->aside_bytes, (uint64) outbox_store_result(2));
+	pg_atomic_write_u64(&db->delayed, (uint64) outbox_store_result(0, 1));
+	pg_atomic_write_u64(&db->aside_bytes, (uint64) outbox_store_result(0, 2));
 }
 
 /* Counts, if it is time, and there is a limit. */

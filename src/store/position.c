@@ -22,6 +22,7 @@
 
 #include "shared/segment.h"
 #include "store/position.h"
+#include "store/statement.h"
 
 /* what was written last by this process, and where to */
 static uint64 written = 0;
@@ -77,9 +78,9 @@ outbox_position_open(const char *relay, uint64 *position, uint64 *last_id,
 		values[0] = CStringGetTextDatum(relay);
 		if (outbox_store_execute(&statement, values, NULL) != 1)
 			report_missing(relay);
-		*position = (uint64) outbox_store_result(1);
-		*last_id = (uint64) outbox_store_result(2);
-		*used = (outbox_store_result(3) != 0);
+		*position = (uint64) outbox_store_result(0, 1);
+		*last_id = (uint64) outbox_store_result(0, 2);
+		*used = (outbox_store_result(0, 3) != 0);
 		written = *position;
 	}
 	outbox_store_end();
@@ -177,10 +178,10 @@ outbox_position_has_passed(uint64 id, Oid but, TimestampTz *published_at)
 	int64 relays;
 
 	outbox_store_execute(&statement, values, NULL);
-	relays = outbox_store_result(1);
+	relays = outbox_store_result(0, 1);
 	if (published_at != NULL)
-		*published_at = outbox_store_result(3);
-	return relays > 0 && relays == outbox_store_result(2);
+		*published_at = outbox_store_result(0, 3);
+	return relays > 0 && relays == outbox_store_result(0, 2);
 }
 
 /*

@@ -10,7 +10,7 @@
 
 #include "outbox.h"
 
-#include "store/store.h"
+#include "store/statement.h"
 
 /* Takes an event by its id alone; false = it must be read */
 typedef bool (*OutboxIdConsumer)(uint64 id, void *arg);

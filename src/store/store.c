@@ -20,12 +20,9 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_type.h"
 #include "pgstat.h"
 #include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -35,12 +32,14 @@
 
 #include "shared/load_guard.h"
 #include "shared/segment.h"
-#include "shared/shutdown.h"
+#include "store/statement.h"
 #include "store/store.h"
 #include "store/subscription.h"
 
 /* the sequence that we have attached to; another one means another life */
 static Oid attached_sequence = InvalidOid;
+
+static MemoryContext argument_context = NULL;
 
 /* Locks a relation of the schema, if it is there and free at once. */
 static OutboxStoreStatus
@@ -150,6 +149,7 @@ outbox_store_end(void)
 	SPI_finish();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	MemoryContextReset(outbox_store_argument_context());
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
@@ -208,103 +208,46 @@ outbox_store_begin_emit(const char *activity, const char *table)
 	return status;
 }
 
-/* The plan of a statement, made when it is first needed */
-SPIPlanPtr
-outbox_store_plan(OutboxStatement *statement)
-{
-	if (statement->plan == NULL)
-	{
-		SPIPlanPtr plan =
-			SPI_prepare(statement->sql, statement->nargs, statement->types);
-
-		if (plan == NULL || SPI_keepplan(plan) != 0)
-			elog(ERROR, "could not prepare \"%s\": %s", statement->sql,
-				 SPI_result_code_string(SPI_result));
-		statement->plan = plan;
-	}
-	return statement->plan;
-}
-
-/* Runs a query in the current transaction; its result is SPI's. Returns how
- * many rows it has read or written. */
-uint64
-outbox_store_execute(OutboxStatement *statement, Datum *values,
-					 const char *nulls)
-{
-	int result = SPI_execute_plan(outbox_store_plan(statement), values, nulls,
-								  statement->read_only, 0);
-
-	if (result < 0)
-		elog(ERROR, "query \"%s\" failed: %s", statement->sql,
-			 SPI_result_code_string(result));
-	return SPI_processed;
-}
-
-/* Runs a statement that is not worth a plan; its result is SPI's. */
-void
-outbox_store_run(const char *sql)
-{
-	int result = SPI_execute(sql, false, 0);
-
-	if (result < 0)
-		elog(ERROR, "query \"%s\" failed: %s", sql,
-			 SPI_result_code_string(result));
-}
-
-/* Runs a statement in a subtransaction; false if it fails, told in the log
- * unless it only would have had to wait, or SIGTERM has cancelled it. */
-static bool
-run_or_undo(const char *sql)
+/*
+ * Runs something in a subtransaction. If it raises an error, that is undone,
+ * and returned; else NULL.
+ */
+ErrorData *
+outbox_store_subtransaction(void (*body)(void *arg), void *arg)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool ok = false;
+	ErrorData *volatile error = NULL;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		outbox_store_run(sql);
+		body(arg);
 		ReleaseCurrentSubTransaction();
-		ok = true;
 	}
 	PG_CATCH();
 	{
-		ErrorData *error;
-
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
-			!outbox_shutdown_is_reason(error->sqlerrcode))
-			ereport(WARNING, (errmsg("outbox could not run \"%s\"", sql),
-							  errdetail_internal("%s", error->message)));
-		FreeErrorData(error);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
-	return ok;
+	return error;
 }
 
-/*
- * Runs a statement that changes the catalog, for which others can make it
- * wait in spite of all locks on our tables: an open transaction with a GRANT,
- * for instance. False if it does not succeed at once.
- */
-bool
-outbox_store_try(const char *sql)
+/* Where arguments of statements are, which may be made before the transaction
+ * begins, until it has ended */
+MemoryContext
+outbox_store_argument_context(void)
 {
-	bool ok;
-
-	outbox_store_run("SET LOCAL lock_timeout = 1");
-	/* by which a timeout is told */
-	pqsignal(SIGINT, StatementCancelHandler);
-	ok = run_or_undo(sql);
-	pqsignal(SIGINT, SIG_IGN);
-	QueryCancelPending = false;
-	return ok;
+	if (argument_context == NULL)
+		argument_context = AllocSetContextCreate(
+			TopMemoryContext, "outbox arguments", ALLOCSET_SMALL_SIZES);
+	return argument_context;
 }
 
 /* From here on, a transaction that waits for longer for a lock fails. */
@@ -317,17 +260,6 @@ outbox_store_limit_waits(int limit_ms)
 	SetConfigOption("lock_timeout", value, PGC_SUSET, PGC_S_OVERRIDE);
 	/* by which a timeout is told */
 	pqsignal(SIGINT, StatementCancelHandler);
-}
-
-/* A column of the first row of the last result; 0 for null */
-int64
-outbox_store_result(int column)
-{
-	bool is_null;
-	Datum value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
-								column, &is_null);
-
-	return is_null ? 0 : DatumGetInt64(value);
 }
 
 /* Lets the rest of the transaction see what has been committed by now. */
@@ -375,17 +307,4 @@ outbox_store_leave_subscriptions(void)
 	begin("outbox: looking at subscriptions");
 	outbox_subscription_leave_all();
 	outbox_store_end();
-}
-
-/* An array of ids, as an argument of a query */
-Datum
-outbox_store_ids(const uint64 *ids, int count)
-{
-	Datum *datums = palloc(count * sizeof(Datum));
-
-	for (int i = 0; i < count; i++)
-		datums[i] = Int64GetDatum((int64) ids[i]);
-	return PointerGetDatum(construct_array(datums, count, INT8OID,
-										   sizeof(int64), FLOAT8PASSBYVAL,
-										   TYPALIGN_DOUBLE));
 }

@@ -10,11 +10,8 @@
 
 #include "outbox.h"
 
-#include "datatype/timestamp.h"
-#include "executor/spi.h"
 #include "storage/lockdefs.h"
 
-#include "event.h"
 #include "shared/task.h"
 
 /* Whether the tables could be used */
@@ -41,18 +38,6 @@ outbox_store_task_result(OutboxStoreStatus status, bool worked)
 	return OUTBOX_TASK_ABSENT;
 }
 
-/* A query, prepared when it is first needed */
-#define OUTBOX_STATEMENT_ARGS 15
-
-typedef struct OutboxStatement
-{
-	const char *sql;
-	bool read_only;
-	int nargs;
-	Oid types[OUTBOX_STATEMENT_ARGS];
-	SPIPlanPtr plan;
-} OutboxStatement;
-
 extern OutboxStoreStatus outbox_store_version(char *version, int size);
 extern void outbox_store_leave_subscriptions(void);
 
@@ -61,15 +46,6 @@ extern OutboxStoreStatus outbox_store_begin(const char *activity);
 extern OutboxStoreStatus outbox_store_begin_emit(const char *activity,
 												 const char *table);
 extern void outbox_store_end(void);
-extern Datum outbox_store_ids(const uint64 *ids, int count);
-extern SPIPlanPtr outbox_store_plan(OutboxStatement *statement);
-extern uint64 outbox_store_execute(OutboxStatement *statement, Datum *values,
-								   const char *nulls);
-extern void outbox_store_fill_event(OutboxEvent *event, const Datum *values,
-									const bool *nulls);
-extern uint64 outbox_store_stream(OutboxStatement *statement, Datum *values,
-								  const char *nulls,
-								  OutboxEventConsumer consumer, void *arg);
 extern OutboxStoreStatus outbox_store_lock(const char *name, LOCKMODE mode);
 extern Oid outbox_store_relation(const char *name);
 extern OutboxStoreStatus outbox_store_lock_segment(const char *prefix,
@@ -77,10 +53,10 @@ extern OutboxStoreStatus outbox_store_lock_segment(const char *prefix,
 extern OutboxStoreStatus outbox_store_lock_ring(const char *name,
 												const char *prefix);
 extern bool outbox_store_lock_whole(Oid table);
-extern void outbox_store_run(const char *sql);
-extern bool outbox_store_try(const char *sql);
+extern ErrorData *outbox_store_subtransaction(void (*body)(void *arg),
+											  void *arg);
+extern MemoryContext outbox_store_argument_context(void);
 extern void outbox_store_limit_waits(int limit_ms);
-extern int64 outbox_store_result(int column);
 extern void outbox_store_new_snapshot(void);
 
 #endif /* OUTBOX_STORE_H */
