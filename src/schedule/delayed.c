@@ -23,7 +23,6 @@
  */
 #include "outbox.h"
 
-#include "catalog/pg_type.h"
 #include "utils/timestamp.h"
 
 #include "emit/event_args.h"
@@ -32,8 +31,8 @@
 #include "retry/to_dead_letter.h"
 #include "schedule/delayed.h"
 #include "shared/due.h"
+#include "store/delayed_rows.h"
 #include "store/pending.h"
-#include "store/statement.h"
 
 /* what one transaction moves at most; bytes only as far as they are alike */
 #define MOVE_ROWS     1000
@@ -42,36 +41,17 @@
 /* how soon tables, or rows, that others have locked are tried again */
 #define BUSY_RETRY_MS 200
 
-/* A place in the order in which events are due */
-typedef struct Place
-{
-	TimestampTz due;
-	int64 id;
-} Place;
-
-static Place first_left = {.due = OUTBOX_NEVER_DUE}; /* by the last look */
-static int64 move_rows = 1;                          /* this time */
+static OutboxDelayedPlace first_left = {
+	.due = OUTBOX_NEVER_DUE}; /* by the last look */
+static int64 move_rows = 1;   /* this time */
 static TimestampTz retry_at = 0;
 
 /* Finds the first event there or later, and remembers where it is. */
 static void
-find_first_left(Place from)
+find_first_left(OutboxDelayedPlace from)
 {
-	static OutboxStatement statement = {
-		.sql = "SELECT deliver_at, id FROM outbox.delayed"
-			   " WHERE (deliver_at, id) >= ($1, $2)"
-			   " ORDER BY deliver_at, id LIMIT 1",
-		.nargs = 2,
-		.types = {TIMESTAMPTZOID, INT8OID}};
-	Datum values[] = {TimestampTzGetDatum(from.due), Int64GetDatum(from.id)};
-
-	first_left.due = OUTBOX_NEVER_DUE;
-	first_left.id = 0;
-	if (outbox_store_execute(&statement, values, NULL) == 1)
-	{
-		first_left.due = outbox_store_result(0, 1);
-		first_left.id = outbox_store_result(0, 2);
-	}
+	if (!outbox_delayed_rows_first(from, &first_left))
+		first_left = (OutboxDelayedPlace){.due = OUTBOX_NEVER_DUE};
 }
 
 /* Learns when the first event is due; once, when the relay starts. */
@@ -85,7 +65,7 @@ outbox_delayed_open(OutboxDatabase *db)
 		return status;
 	status = outbox_store_lock(OUTBOX_DELAYED_TABLE, AccessShareLock);
 	if (status == OUTBOX_STORE_OK)
-		find_first_left((Place){.due = DT_NOBEGIN});
+		find_first_left((OutboxDelayedPlace){.due = DT_NOBEGIN});
 	outbox_store_end();
 	outbox_due_lower(db, first_left.due);
 	return status;
@@ -111,34 +91,16 @@ emit_event(const OutboxEvent *event, void *arg)
 	return true;
 }
 
-/*
- * Moves events from that place on that are due now. They are found again by
- * their ctid: by their id, a plan that was made while the table was all but
- * empty looks at every row for each of them.
- */
+/* Moves events from that place on that are due now. */
 static uint64
-move_events(Place from, TimestampTz now)
+move_events(OutboxDelayedPlace from, TimestampTz now)
 {
-	static OutboxStatement statement = {
-		.sql = "WITH due AS MATERIALIZED ("
-			   " SELECT ctid FROM outbox.delayed"
-			   " WHERE (deliver_at, id) >= ($1, $2) AND deliver_at <= $3"
-			   " ORDER BY deliver_at, id LIMIT $4 FOR UPDATE SKIP LOCKED),"
-			   " moved AS ("
-			   " DELETE FROM outbox.delayed"
-			   " WHERE ctid = ANY (ARRAY(SELECT ctid FROM due)) RETURNING *)"
-			   " SELECT id, event_id, deliver_at, topic, key, payload,"
-			   "  headers, expires_at FROM moved ORDER BY deliver_at, id",
-		.nargs = 4,
-		.types = {TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID}};
 	uint64 suspect = outbox_guard_suspect(OUTBOX_TASK_DELAYED);
 	int64 limit = (suspect != 0) ? 1 : move_rows;
-	Datum values[] = {TimestampTzGetDatum(from.due), Int64GetDatum(from.id),
-					  TimestampTzGetDatum(now), Int64GetDatum(limit)};
 	Batch batch = {.columns = outbox_xact_join(true)};
 	uint64 moved;
 
-	moved = outbox_store_stream(&statement, values, NULL, emit_event, &batch);
+	moved = outbox_delayed_rows_take(from, now, limit, emit_event, &batch);
 	if (moved == 0 || batch.last_id == suspect)
 		outbox_guard_acquit(OUTBOX_TASK_DELAYED);
 	if (batch.bytes > MOVE_BYTES)
@@ -179,7 +141,8 @@ OutboxTaskResult
 outbox_delayed_run(OutboxDatabase *db, const char *relay)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	Place from = {.due = (TimestampTz) pg_atomic_read_u64(&db->next_due)};
+	OutboxDelayedPlace from = {
+		.due = (TimestampTz) pg_atomic_read_u64(&db->next_due)};
 	OutboxStoreStatus status;
 	uint64 moved;
 

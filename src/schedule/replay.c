@@ -16,14 +16,13 @@
  */
 #include "outbox.h"
 
-#include "catalog/pg_type.h"
 #include "utils/timestamp.h"
 
 #include "emit/event_args.h"
 #include "emit/xact.h"
 #include "poison/guard.h"
 #include "schedule/replay.h"
-#include "store/statement.h"
+#include "store/replay_jobs.h"
 
 #define SLICE_IDS       5000
 #define SLICE_EVENTS    2000
@@ -32,15 +31,6 @@
 
 /* slices a second, at rates where one event after another would be too slow */
 #define SLICES_A_SECOND 5
-
-/* One row of outbox.replay_job, as far as it is needed here */
-typedef struct ReplayJob
-{
-	int64 id;
-	int64 next_id;
-	int64 last_id;
-	int64 rate;
-} ReplayJob;
 
 typedef struct Slice
 {
@@ -61,69 +51,13 @@ static bool any_running = true;     /* as far as we know */
 static uint32 changes_seen = 0;
 static TimestampTz next_at = 0;
 
-/*
- * The lowest id that a replay still needs; UINT64_MAX if there is none. In
- * the current transaction.
- */
-OutboxStoreStatus
-outbox_replay_first_id(uint64 *first_id)
-{
-	static OutboxStatement statement = {
-		.sql = "SELECT min(next_id), count(*) FROM outbox.replay_job"
-			   " WHERE state = 'running'",
-		.read_only = true};
-	OutboxStoreStatus status =
-		outbox_store_lock(OUTBOX_REPLAY_TABLE, AccessShareLock);
-
-	if (status != OUTBOX_STORE_OK)
-		return status;
-	outbox_store_execute(&statement, NULL, NULL);
-	*first_id = outbox_store_result(0, 2) == 0
-					? PG_UINT64_MAX
-					: (uint64) outbox_store_result(0, 1);
-	return OUTBOX_STORE_OK;
-}
-
-/*
- * Reads the job whose turn it is; false if there is none. Somebody may have
- * locked those that are running, to cancel them, and change his mind.
- */
-static bool
-read_job(ReplayJob *job, TimestampTz now)
-{
-	static OutboxStatement statement = {
-		.sql = "SELECT id, next_id, last_id, rate::bigint"
-			   " FROM outbox.replay_job WHERE state = 'running'"
-			   "  AND (next_at <= $1 OR next_at > $2)"
-			   " ORDER BY next_at, id LIMIT 1 FOR UPDATE SKIP LOCKED",
-		.nargs = 2,
-		.types = {TIMESTAMPTZOID, TIMESTAMPTZOID}};
-	/* so far ahead only by a clock that has been set back since */
-	Datum values[] = {
-		TimestampTzGetDatum(now),
-		TimestampTzGetDatum(TimestampTzPlusMilliseconds(now, REST_MAX_MS))};
-
-	if (outbox_store_execute(&statement, values, NULL) == 0)
-		return false;
-	job->id = outbox_store_result(0, 1);
-	job->next_id = outbox_store_result(0, 2);
-	job->last_id = outbox_store_result(0, 3);
-	job->rate = outbox_store_result(0, 4);
-	return true;
-}
-
 /* When is the next turn of a job, if there is any? */
 static void
 plan_next(TimestampTz now)
 {
-	static OutboxStatement statement = {
-		.sql = "SELECT min(next_at), count(*) FROM outbox.replay_job"
-			   " WHERE state = 'running'"};
 	TimestampTz next;
 
-	outbox_store_execute(&statement, NULL, NULL);
-	next = outbox_store_result(0, 1);
-	any_running = (outbox_store_result(0, 2) > 0);
+	any_running = outbox_replay_jobs_next(&next);
 	/* due already, but locked by somebody */
 	if (next <= now)
 		next = TimestampTzPlusMilliseconds(now, BUSY_RETRY_MS);
@@ -150,61 +84,15 @@ emit_event(const OutboxEvent *event, void *arg)
 
 /* Emits the events of one slice again. Returns how many they are. */
 static uint64
-emit_slice(const ReplayJob *job, int64 upto, int64 limit, Slice *slice)
+emit_slice(const OutboxReplayJob *job, int64 upto, int64 limit, Slice *slice)
 {
-	static OutboxStatement statement = {
-		.sql = "SELECT e.id, e.event_id,"
-			   "  CASE WHEN j.new_timestamp THEN clock_timestamp()"
-			   "   ELSE e.emitted_at END,"
-			   "  COALESCE(j.to_topic, e.topic), e.key, e.payload,"
-			   "  COALESCE(e.headers, '{}') ||"
-			   "  jsonb_build_object('outbox_replay', j.id::text),"
-			   "  NULL::timestamptz"
-			   " FROM outbox.event e, outbox.replay_job j"
-			   " WHERE j.id = $1 AND e.id >= $2 AND e.id <= $3"
-			   "  AND (j.since IS NULL OR e.emitted_at >= j.since)"
-			   "  AND (j.until IS NULL OR e.emitted_at < j.until)"
-			   "  AND (j.topic IS NULL OR e.topic = j.topic)"
-			   "  AND (j.key IS NULL OR e.key = j.key)"
-			   "  AND (e.headers IS NULL OR NOT e.headers ? 'outbox_replay')"
-			   "  AND NOT EXISTS (SELECT FROM outbox.parked p"
-			   "   WHERE p.id = e.id)"
-			   "  AND NOT EXISTS (SELECT FROM outbox.discarded d"
-			   "   WHERE d.id = e.id)"
-			   " ORDER BY e.id LIMIT $4",
-		.nargs = 4,
-		.types = {INT8OID, INT8OID, INT8OID, INT8OID}};
-	Datum values[] = {Int64GetDatum(job->id), Int64GetDatum(job->next_id),
-					  Int64GetDatum(upto), Int64GetDatum(limit)};
 	uint64 count;
 
 	slice->columns = outbox_xact_join(true);
-	count = outbox_store_stream(&statement, values, NULL, emit_event, slice);
+	count = outbox_replay_jobs_events(job, upto, limit, emit_event, slice);
 	if (count == (uint64) limit)
 		slice->full = true;
 	return count;
-}
-
-/* Writes how far the job is, and until when it rests. */
-static void
-write_progress(const ReplayJob *job, int64 next_id, uint64 count,
-			   TimestampTz rest_until)
-{
-	static OutboxStatement statement = {
-		.sql = "UPDATE outbox.replay_job SET next_id = $2,"
-			   "  replayed = replayed + $3, next_at = $4,"
-			   "  state = CASE WHEN $2 > last_id THEN 'done'"
-			   "   ELSE 'running' END,"
-			   "  finished_at = CASE WHEN $2 > last_id"
-			   "   THEN clock_timestamp() END"
-			   " WHERE id = $1",
-		.nargs = 4,
-		.types = {INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID}};
-	Datum values[] = {Int64GetDatum(job->id), Int64GetDatum(next_id),
-					  Int64GetDatum((int64) count),
-					  TimestampTzGetDatum(rest_until)};
-
-	outbox_store_execute(&statement, values, NULL);
 }
 
 /*
@@ -212,7 +100,7 @@ write_progress(const ReplayJob *job, int64 next_id, uint64 count,
  * again and again, it is passed over. Returns whether the next one is to be.
  */
 static bool
-narrow(const ReplayJob *job)
+narrow(const OutboxReplayJob *job)
 {
 	const char *error;
 
@@ -236,7 +124,7 @@ narrow(const ReplayJob *job)
 
 /* Emits one slice of a job. */
 static void
-run_slice(const ReplayJob *job, TimestampTz now)
+run_slice(const OutboxReplayJob *job, TimestampTz now)
 {
 	int64 limit = job->rate / SLICES_A_SECOND;
 	int64 upto = job->last_id;
@@ -257,7 +145,7 @@ run_slice(const ReplayJob *job, TimestampTz now)
 		if (slice.full)
 			upto = (int64) slice.last_id;
 	}
-	write_progress(
+	outbox_replay_jobs_progress(
 		job, Max(upto + 1, job->next_id), count,
 		TimestampTzPlusMilliseconds(now, (int64) (count * 1000 / job->rate)));
 }
@@ -282,13 +170,13 @@ OutboxTaskResult
 outbox_replay_run(OutboxDatabase *db)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	/* beyond that only by a clock that has been set back since */
+	TimestampTz latest = TimestampTzPlusMilliseconds(now, REST_MAX_MS);
 	OutboxStoreStatus status;
 	bool worked = false;
-	ReplayJob job;
+	OutboxReplayJob job;
 
-	if (!is_time(db) ||
-		(now < next_at &&
-		 next_at <= TimestampTzPlusMilliseconds(now, REST_MAX_MS)))
+	if (!is_time(db) || (now < next_at && next_at <= latest))
 		return OUTBOX_TASK_IDLE;
 	next_at = TimestampTzPlusMilliseconds(now, SLICE_EVERY_MS);
 	status = outbox_store_begin_emit("outbox: replaying events",
@@ -298,7 +186,7 @@ outbox_replay_run(OutboxDatabase *db)
 	status = outbox_store_lock_ring(OUTBOX_EVENT_TABLE, OUTBOX_SEGMENT_PREFIX);
 	if (status == OUTBOX_STORE_OK)
 	{
-		worked = read_job(&job, now);
+		worked = outbox_replay_jobs_due(now, latest, &job);
 		if (worked)
 			run_slice(&job, now);
 		else

@@ -14,7 +14,6 @@
 #include "store/store.h"
 
 extern OutboxTaskResult outbox_replay_run(OutboxDatabase *db);
-extern OutboxStoreStatus outbox_replay_first_id(uint64 *first_id);
 extern long outbox_replay_timeout_ms(OutboxDatabase *db);
 
 #endif /* OUTBOX_REPLAY_H */

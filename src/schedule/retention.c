@@ -28,12 +28,12 @@
 #include "utils/timestamp.h"
 
 #include "guc.h"
-#include "schedule/replay.h"
 #include "schedule/retention.h"
 #include "shared/segment.h"
 #include "store/position.h"
+#include "store/replay_jobs.h"
+#include "store/segment_emptier.h"
 #include "store/segment_reader.h"
-#include "store/statement.h"
 
 /* of a ring of n segments, one is being filled, and one may be half empty */
 #define SEGMENTS_SPARE 2
@@ -111,27 +111,13 @@ notify_behind(bool behind)
 	behind_reported = behind;
 }
 
-/* Locks what TRUNCATE will lock, if it is free at once. */
-static OutboxStoreStatus
-lock_segment(int segment, Oid *event, Oid *position)
-{
-	*event = outbox_segment_relation(OUTBOX_SEGMENT_PREFIX, segment);
-	*position = outbox_segment_relation(OUTBOX_POSITION_PREFIX, segment);
-	if (!OidIsValid(*event) || !OidIsValid(*position))
-		return OUTBOX_STORE_ABSENT;
-	if (!outbox_store_lock_whole(*event) ||
-		!outbox_store_lock_whole(*position))
-		return OUTBOX_STORE_BUSY;
-	return OUTBOX_STORE_OK;
-}
-
 /* Is there anybody who still needs events up to that id? The positions that
  * tell it must be in another table, which stays. */
 static OutboxStoreStatus
 is_needed(Oid position_table, uint64 last_id, bool *needed)
 {
 	uint64 replay;
-	OutboxStoreStatus status = outbox_replay_first_id(&replay);
+	OutboxStoreStatus status = outbox_replay_jobs_first_id(&replay);
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
@@ -146,35 +132,22 @@ empty_segment(int segment)
 {
 	OutboxSegmentBounds bounds;
 	OutboxStoreStatus status;
-	Oid event;
-	Oid position;
+	Oid position_table;
 	bool needed;
 
-	status = lock_segment(segment, &event, &position);
+	status = outbox_segment_emptier_lock(segment, &position_table);
 	if (status != OUTBOX_STORE_OK)
 		return status;
 	if (!outbox_segment_bounds(segment, &bounds))
 		return OUTBOX_STORE_BUSY;
 	/* a replay may have been asked for before we had the lock */
 	outbox_store_new_snapshot();
-	status = is_needed(position, bounds.last_id, &needed);
-	if (status == OUTBOX_STORE_OK && !needed)
-		status = outbox_store_lock(OUTBOX_DISCARDED_TABLE, RowExclusiveLock);
+	status = is_needed(position_table, bounds.last_id, &needed);
 	if (status != OUTBOX_STORE_OK || needed)
 		return status;
-	/* both or none; other segments may hold lower ids still. Summaries of an
-	 * empty table would make the first events expensive: see the script. */
-	if (!outbox_store_try(
-			psprintf("TRUNCATE ONLY outbox.%s%d, outbox.%s%d;"
-					 " SELECT brin_desummarize_range(i.indexrelid, 0)"
-					 " FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
-					 " JOIN pg_am a ON a.oid = c.relam"
-					 " WHERE i.indrelid = %u AND a.amname = 'brin';"
-					 " DELETE FROM outbox.discarded"
-					 " WHERE id BETWEEN " UINT64_FORMAT " AND " UINT64_FORMAT,
-					 OUTBOX_SEGMENT_PREFIX, segment, OUTBOX_POSITION_PREFIX,
-					 segment, event, bounds.first_id, bounds.last_id)))
-		return OUTBOX_STORE_BUSY;
+	status = outbox_segment_emptier_run(segment, &bounds);
+	if (status != OUTBOX_STORE_OK)
+		return status;
 	passed_at[segment] = 0;
 	return OUTBOX_STORE_OK;
 }
@@ -194,27 +167,16 @@ kept_until(int segment, const OutboxSegmentBounds *bounds,
 		(int64) outbox_retention_s * 1000);
 }
 
-/*
- * Tries to empty a segment that is not current. behind becomes true if it
- * should have been emptied long ago, and has events that are not published.
- */
+/* Empties a segment in the current transaction, if it is time; behind: see
+ * retire(). */
 static OutboxStoreStatus
-retire(int segment, const OutboxSegmentBounds *bounds, bool *behind)
+empty_if_over(int segment, const OutboxSegmentBounds *bounds, bool *behind)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz published_at = 0;
-	OutboxStoreStatus status;
+	OutboxStoreStatus status = OUTBOX_STORE_OK;
 	TimestampTz over;
 
-	status = outbox_store_begin("outbox: emptying a segment");
-	if (status != OUTBOX_STORE_OK)
-		return status;
-	status = outbox_position_lock();
-	if (status != OUTBOX_STORE_OK)
-	{
-		outbox_store_end();
-		return status;
-	}
 	if (outbox_position_has_passed(bounds->last_id, InvalidOid, &published_at))
 	{
 		over = kept_until(segment, bounds, published_at, now);
@@ -230,6 +192,24 @@ retire(int segment, const OutboxSegmentBounds *bounds, bool *behind)
 			*behind = true;
 	}
 	check_not_after(over > now ? over : soon(now));
+	return status;
+}
+
+/*
+ * Tries to empty a segment that is not current. behind becomes true if it
+ * should have been emptied long ago, and has events that are not published.
+ */
+static OutboxStoreStatus
+retire(int segment, const OutboxSegmentBounds *bounds, bool *behind)
+{
+	OutboxStoreStatus status =
+		outbox_store_begin("outbox: emptying a segment");
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	status = outbox_position_lock();
+	if (status == OUTBOX_STORE_OK)
+		status = empty_if_over(segment, bounds, behind);
 	outbox_store_end();
 	return status;
 }

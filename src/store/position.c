@@ -66,7 +66,7 @@ outbox_position_open(const char *relay, uint64 *position, uint64 *last_id,
 		.read_only = true,
 		.nargs = 1,
 		.types = {TEXTOID}};
-	Datum values[1];
+	Datum values[] = {outbox_store_text(relay)};
 	OutboxStoreStatus status =
 		outbox_store_begin("outbox: reading the position");
 
@@ -75,7 +75,6 @@ outbox_position_open(const char *relay, uint64 *position, uint64 *last_id,
 	status = outbox_position_lock();
 	if (status == OUTBOX_STORE_OK)
 	{
-		values[0] = CStringGetTextDatum(relay);
 		if (outbox_store_execute(&statement, values, NULL) != 1)
 			report_missing(relay);
 		*position = (uint64) outbox_store_result(0, 1);
@@ -116,7 +115,7 @@ OutboxStoreStatus
 outbox_position_set(const char *relay, uint64 position)
 {
 	int segment = outbox_segment_current(outbox_shmem_my_database());
-	Datum values[] = {CStringGetTextDatum(relay),
+	Datum values[] = {outbox_store_text(relay),
 					  Int64GetDatum((int64) position)};
 	OutboxStoreStatus status;
 
