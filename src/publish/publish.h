@@ -11,7 +11,7 @@
 #include "publish/window.h"
 #include "shared/shmem.h"
 #include "sink/sink.h"
-#include "store/store.h"
+#include "store/transaction.h"
 
 /* What ends with the sink; see recovery.c */
 typedef struct OutboxSinkLife

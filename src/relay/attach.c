@@ -17,8 +17,10 @@
 #include "shared/horizon.h"
 #include "shared/relay_state.h"
 #include "shared/wait.h"
+#include "store/extension.h"
 #include "store/parked.h"
 #include "store/position.h"
+#include "store/subscription.h"
 
 #define BUSY_RETRY_MS    50
 #define SAFETY_TICK_MS   60000
@@ -135,7 +137,7 @@ outbox_attach(OutboxStream *stream, const OutboxRelayArgs *args)
 	if (status == OUTBOX_STORE_ABSENT)
 		return OUTBOX_LAUNCH_ABSENT;
 
-	outbox_store_leave_subscriptions();
+	outbox_subscription_leave_all();
 	stream->has_more = true;
 	/* if the sequence was set back, nobody may use ids up to the position */
 	outbox_horizon_raise(stream->db, Max(last_id, stream->read_upto));

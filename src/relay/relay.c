@@ -53,6 +53,7 @@
 #include "shared/shutdown.h"
 #include "shared/wait.h"
 #include "sink/client_log.h"
+#include "store/extension.h"
 #include "store/position.h"
 
 typedef struct Relay

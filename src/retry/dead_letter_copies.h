@@ -9,7 +9,7 @@
 #define OUTBOX_DEAD_LETTER_COPIES_H
 
 #include "sink/sink.h"
-#include "store/store.h"
+#include "store/transaction.h"
 
 extern void outbox_dead_letter_copies_init(const char *relay,
 										   const OutboxSinkApi *api);

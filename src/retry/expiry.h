@@ -12,7 +12,7 @@
 
 #include "datatype/timestamp.h"
 
-#include "store/store.h"
+#include "store/transaction.h"
 
 extern void outbox_expiry_check(void);
 extern void outbox_expiry_note(TimestampTz expires_at);

@@ -8,7 +8,7 @@
 #ifndef OUTBOX_TO_DEAD_LETTER_H
 #define OUTBOX_TO_DEAD_LETTER_H
 
-#include "store/store.h"
+#include "store/transaction.h"
 
 extern OutboxStoreStatus outbox_to_dead_letter(const char *relay,
 											   const char *table, uint64 id,

@@ -13,7 +13,7 @@
 #include "datatype/timestamp.h"
 
 #include "shared/shmem.h"
-#include "store/store.h"
+#include "store/transaction.h"
 
 extern OutboxStoreStatus outbox_delayed_open(OutboxDatabase *db);
 extern void outbox_delayed_undone(OutboxDatabase *db);

@@ -11,7 +11,7 @@
 #include "outbox.h"
 
 #include "shared/shmem.h"
-#include "store/store.h"
+#include "store/transaction.h"
 
 extern OutboxTaskResult outbox_replay_run(OutboxDatabase *db);
 extern long outbox_replay_timeout_ms(OutboxDatabase *db);

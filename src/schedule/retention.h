@@ -11,7 +11,7 @@
 #include "outbox.h"
 
 #include "shared/shmem.h"
-#include "store/store.h"
+#include "store/transaction.h"
 
 extern void outbox_retention_used(void);
 extern void outbox_retention_reload(void);

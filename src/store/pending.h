@@ -9,7 +9,7 @@
 #define OUTBOX_PENDING_H
 
 #include "shared/shmem.h"
-#include "store/store.h"
+#include "store/transaction.h"
 
 /* sessions */
 extern void outbox_pending_check(OutboxDatabase *db, int64 own_events,

@@ -13,7 +13,7 @@
 #include "datatype/timestamp.h"
 
 #include "shared/shmem.h"
-#include "store/store.h"
+#include "store/transaction.h"
 
 extern OutboxStoreStatus outbox_position_lock(void);
 extern OutboxStoreStatus outbox_position_open(const char *relay,

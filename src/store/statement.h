@@ -13,7 +13,7 @@
 #include "executor/spi.h"
 
 #include "event.h"
-#include "store/store.h"
+#include "store/transaction.h"
 
 #define OUTBOX_STATEMENT_ARGS 8
 

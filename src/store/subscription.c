@@ -45,6 +45,7 @@
 #include "utils/rel.h"
 
 #include "store/subscription.h"
+#include "store/transaction.h"
 
 PG_FUNCTION_INFO_V1(outbox_skip_replicated_1_1);
 
@@ -116,17 +117,19 @@ outbox_subscription_altered(const char *name)
 
 /*
  * Takes our tables out of the subscriptions that have been there before this
- * library. In the current transaction, of the relay when it starts. An apply
- * worker that is at work may not notice; then it meets the triggers.
+ * library, in a transaction of its own, when the relay starts. An apply worker
+ * that is at work may not notice; then it meets the triggers.
  */
 void
 outbox_subscription_leave_all(void)
 {
+	outbox_store_begin_unlocked("outbox: looking at subscriptions");
 	if (leave(InvalidOid) > 0)
 		ereport(LOG, (errmsg("outbox has taken its tables out of this "
 							 "database's subscriptions"),
 					  errdetail("Events are published by the database in "
 								"which they were committed.")));
+	outbox_store_end();
 }
 
 /*

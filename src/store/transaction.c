@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
- * store.c
- *	  The relay's transactions, their locks and their statements.
+ * transaction.c
+ *	  The relay's transactions and their locks.
  *
  * A transaction begins by locking the tables that most need, and goes on with
  * those that it alone needs, each only if it is free at once, and the sequence
- * (the gate, see xact.c) first. So the relay never
- * waits for DROP EXTENSION, VACUUM FULL or LOCK TABLE while it holds a lock
- * that they may want; it comes back a little later. Names are looked up each
- * time: the extension may have been dropped, or dropped and created again.
+ * (the gate, see xact.c) first. So the relay never waits for DROP EXTENSION,
+ * VACUUM FULL or LOCK TABLE while it holds a lock that they may want; it comes
+ * back a little later. Names are looked up each time: the extension may have
+ * been dropped, or dropped and created again.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,6 +20,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "executor/spi.h"
 #include "pgstat.h"
 #include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
@@ -32,9 +33,7 @@
 
 #include "shared/load_guard.h"
 #include "shared/segment.h"
-#include "store/statement.h"
-#include "store/store.h"
-#include "store/subscription.h"
+#include "store/transaction.h"
 
 /* the sequence that we have attached to; another one means another life */
 static Oid attached_sequence = InvalidOid;
@@ -142,6 +141,20 @@ lock_relations(void)
 	return status;
 }
 
+/*
+ * Is the outbox the one that this process has attached to, if it has? In the
+ * current transaction.
+ */
+bool
+outbox_store_is_same(void)
+{
+	Oid schema = get_namespace_oid(OUTBOX_SCHEMA, true);
+
+	return !OidIsValid(attached_sequence) ||
+		   (OidIsValid(schema) &&
+			get_relname_relid(OUTBOX_SEQUENCE, schema) == attached_sequence);
+}
+
 /* Ends the transaction. */
 void
 outbox_store_end(void)
@@ -154,8 +167,9 @@ outbox_store_end(void)
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
-static void
-begin(const char *activity)
+/* Begins a transaction that has none of our locks. */
+void
+outbox_store_begin_unlocked(const char *activity)
 {
 	pgstat_report_activity(STATE_RUNNING, activity);
 	SetCurrentStatementStartTimestamp();
@@ -174,7 +188,7 @@ outbox_store_begin(const char *activity)
 {
 	OutboxStoreStatus status;
 
-	begin(activity);
+	outbox_store_begin_unlocked(activity);
 	status = lock_relations();
 	if (status != OUTBOX_STORE_OK)
 		outbox_store_end();
@@ -268,43 +282,4 @@ outbox_store_new_snapshot(void)
 {
 	PopActiveSnapshot();
 	PushActiveSnapshot(GetTransactionSnapshot());
-}
-
-/*
- * The version of the extension, if it is still the outbox that was opened. It
- * locks nothing of ours: another version may have other tables.
- */
-OutboxStoreStatus
-outbox_store_version(char *version, int size)
-{
-	static OutboxStatement statement = {
-		.sql = "SELECT extversion FROM pg_catalog.pg_extension"
-			   " WHERE extname = '" OUTBOX_EXTENSION "'",
-		.read_only = true};
-	OutboxStoreStatus status = OUTBOX_STORE_ABSENT;
-	Oid schema;
-
-	begin("outbox: looking for the extension");
-	schema = get_namespace_oid(OUTBOX_SCHEMA, true);
-	if (outbox_store_execute(&statement, NULL, NULL) == 1 &&
-		(!OidIsValid(attached_sequence) ||
-		 (OidIsValid(schema) &&
-		  get_relname_relid(OUTBOX_SEQUENCE, schema) == attached_sequence)))
-	{
-		strlcpy(version,
-				SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1),
-				size);
-		status = OUTBOX_STORE_OK;
-	}
-	outbox_store_end();
-	return status;
-}
-
-/* Takes our tables out of subscriptions that are older than this library. */
-void
-outbox_store_leave_subscriptions(void)
-{
-	begin("outbox: looking at subscriptions");
-	outbox_subscription_leave_all();
-	outbox_store_end();
 }

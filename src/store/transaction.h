@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * store.h
- *	  The outbox as the relay reads and writes it.
+ * transaction.h
+ *	  The relay's transactions and their locks.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef OUTBOX_STORE_H
-#define OUTBOX_STORE_H
+#ifndef OUTBOX_TRANSACTION_H
+#define OUTBOX_TRANSACTION_H
 
 #include "outbox.h"
 
@@ -38,14 +38,13 @@ outbox_store_task_result(OutboxStoreStatus status, bool worked)
 	return OUTBOX_TASK_ABSENT;
 }
 
-extern OutboxStoreStatus outbox_store_version(char *version, int size);
-extern void outbox_store_leave_subscriptions(void);
-
-/* for other files with SQL of the relay */
 extern OutboxStoreStatus outbox_store_begin(const char *activity);
 extern OutboxStoreStatus outbox_store_begin_emit(const char *activity,
 												 const char *table);
+extern void outbox_store_begin_unlocked(const char *activity);
 extern void outbox_store_end(void);
+
+/* in the current transaction */
 extern OutboxStoreStatus outbox_store_lock(const char *name, LOCKMODE mode);
 extern Oid outbox_store_relation(const char *name);
 extern OutboxStoreStatus outbox_store_lock_segment(const char *prefix,
@@ -53,10 +52,12 @@ extern OutboxStoreStatus outbox_store_lock_segment(const char *prefix,
 extern OutboxStoreStatus outbox_store_lock_ring(const char *name,
 												const char *prefix);
 extern bool outbox_store_lock_whole(Oid table);
+extern bool outbox_store_is_same(void);
 extern ErrorData *outbox_store_subtransaction(void (*body)(void *arg),
 											  void *arg);
-extern MemoryContext outbox_store_argument_context(void);
-extern void outbox_store_limit_waits(int limit_ms);
 extern void outbox_store_new_snapshot(void);
+extern void outbox_store_limit_waits(int limit_ms);
 
-#endif /* OUTBOX_STORE_H */
+extern MemoryContext outbox_store_argument_context(void);
+
+#endif /* OUTBOX_TRANSACTION_H */
