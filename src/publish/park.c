@@ -13,8 +13,6 @@
  */
 #include "outbox.h"
 
-#include "miscadmin.h"
-
 #include "guc.h"
 #include "poison/guard.h"
 #include "retry/to_dead_letter.h"
@@ -23,7 +21,6 @@
 #include "retry/blocked_keys.h"
 #include "shared/relay_state.h"
 #include "sink/client_log.h"
-#include "store/segment_reader.h"
 
 /* how many are parked before the relay does something else */
 #define PARK_EVENTS 500
@@ -233,16 +230,11 @@ park_run(OutboxStream *stream, const Candidate *candidates, int count,
 	undone = true;
 	runs++;
 	run.count = run_length(candidates, count, condemned);
-	status = outbox_segment_read(candidates[0].id - 1,
-								 candidates[run.count - 1].id + 1, INT_MAX,
-								 take, is_other, &run, &rows);
+	status = outbox_parked_writer_read(&run.aside, candidates[0].id - 1,
+									   candidates[run.count - 1].id + 1,
+									   INT_MAX, take, is_other, &run, &rows);
 	if (status == OUTBOX_STORE_OK)
 	{
-		HOLD_INTERRUPTS();
-		outbox_parked_writer_write(&run.aside);
-		outbox_store_end();
-		RESUME_INTERRUPTS();
-		outbox_parked_writer_report(&run.aside);
 		*done = Max(run.next, 1);
 		note_done(stream, candidates, *done);
 	}

@@ -40,7 +40,6 @@
 #include "shared/wait.h"
 #include "sink/client_log.h"
 #include "store/pending.h"
-#include "store/segment_reader.h"
 
 /* rows that one transaction reads at most */
 #define PAGE_ROWS 2000
@@ -411,17 +410,12 @@ outbox_publish_page(OutboxStream *stream)
 		return OUTBOX_TASK_WORKED;
 
 	XLogFlush(commit_lsn);
-	status = outbox_segment_read(stream->read_upto, horizon, limit,
-								 publish_event, pass_done, &page, &rows);
+	status = outbox_parked_writer_read(&page.aside, stream->read_upto, horizon,
+									   limit, publish_event, pass_done, &page,
+									   &rows);
 	if (status != OUTBOX_STORE_OK)
 		return outbox_store_task_result(status, false);
-	/* as for the page itself: a request to end waits for what belongs to it */
-	HOLD_INTERRUPTS();
-	outbox_parked_writer_write(&page.aside);
-	outbox_store_end();
 	outbox_window_aside_done(stream->window);
-	RESUME_INTERRUPTS();
-	outbox_parked_writer_report(&page.aside);
 
 	/* a sink that is full goes on with its next answer */
 	worked = page.last_id != 0 || stream->life.ending ||

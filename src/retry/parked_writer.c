@@ -17,6 +17,7 @@
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -228,9 +229,9 @@ outbox_parked_writer_is_full(const OutboxParkedWriter *aside)
 	return aside->bytes >= PAGE_BYTES;
 }
 
-/* Writes what is left; the transaction must end next. */
-void
-outbox_parked_writer_write(OutboxParkedWriter *aside)
+/* Writes what is left. */
+static void
+write_rest(OutboxParkedWriter *aside)
 {
 	if (aside->writer != NULL)
 		outbox_table_writer_end(aside->writer);
@@ -238,11 +239,39 @@ outbox_parked_writer_write(OutboxParkedWriter *aside)
 }
 
 /* The transaction has been committed. */
-void
-outbox_parked_writer_report(const OutboxParkedWriter *aside)
+static void
+report(const OutboxParkedWriter *aside)
 {
 	if (aside->waiting > 0)
 		outbox_blocked_keys_count(aside->waiting);
 	if (aside->dead > 0)
 		outbox_dead_letter_copies_added();
+}
+
+/*
+ * Reads events, as outbox_segment_read() does, in a transaction that also
+ * writes what the consumer parks of them. The caller takes note of it before
+ * it checks for interrupts.
+ */
+OutboxStoreStatus
+outbox_parked_writer_read(OutboxParkedWriter *aside, uint64 position,
+						  uint64 horizon, int limit,
+						  OutboxEventConsumer consumer, OutboxIdConsumer pass,
+						  void *arg, uint64 *rows)
+{
+	OutboxStoreStatus status = outbox_store_begin("outbox: reading events");
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	status = outbox_segment_read(position, horizon, limit, consumer, pass, arg,
+								 rows);
+	/* as for the page itself: a request to end waits for what belongs to it */
+	HOLD_INTERRUPTS();
+	if (status == OUTBOX_STORE_OK)
+		write_rest(aside);
+	outbox_store_end();
+	RESUME_INTERRUPTS();
+	if (status == OUTBOX_STORE_OK)
+		report(aside);
+	return status;
 }

@@ -9,6 +9,7 @@
 #define OUTBOX_PARKED_WRITER_H
 
 #include "store/parked.h"
+#include "store/segment_reader.h"
 #include "store/table_writer.h"
 
 /* Those of one page; it begins as zeros, but for the relay */
@@ -31,7 +32,10 @@ extern void outbox_parked_writer_failed(OutboxParkedWriter *aside,
 extern void outbox_parked_writer_expired(OutboxParkedWriter *aside,
 										 const OutboxEvent *event);
 extern bool outbox_parked_writer_is_full(const OutboxParkedWriter *aside);
-extern void outbox_parked_writer_write(OutboxParkedWriter *aside);
-extern void outbox_parked_writer_report(const OutboxParkedWriter *aside);
+extern OutboxStoreStatus
+outbox_parked_writer_read(OutboxParkedWriter *aside, uint64 position,
+						  uint64 horizon, int limit,
+						  OutboxEventConsumer consumer, OutboxIdConsumer pass,
+						  void *arg, uint64 *rows);
 
 #endif /* OUTBOX_PARKED_WRITER_H */

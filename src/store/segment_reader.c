@@ -171,22 +171,20 @@ give(EventPage *page, const SegmentScan *scan, OutboxEventConsumer consumer,
 /*
  * Gives the events with position < id < horizon, in order and at most limit
  * of them, to the consumer; but those that pass, unless it is NULL, takes by
- * their id are not looked at: one may be unreadable. rows becomes how many it has taken. The horizon
- * must have been read before, and the WAL flushed. If the answer is OK, the
- * transaction goes on: the caller may write, and ends it.
+ * their id are not looked at: one may be unreadable. rows becomes how many it
+ * has taken. In the current transaction, before which the horizon must have
+ * been read, and the WAL flushed.
  */
 OutboxStoreStatus
 outbox_segment_read(uint64 position, uint64 horizon, int limit,
 					OutboxEventConsumer consumer, OutboxIdConsumer pass,
 					void *arg, uint64 *rows)
 {
-	OutboxStoreStatus status = outbox_store_begin("outbox: reading events");
+	OutboxStoreStatus status = OUTBOX_STORE_OK;
 	EventPage page = {0};
 	SegmentScan *scan;
 
 	*rows = 0;
-	if (status != OUTBOX_STORE_OK)
-		return status;
 	check_drained();
 	for (int i = 0; status == OUTBOX_STORE_OK && i < OUTBOX_SEGMENTS; i++)
 	{
@@ -211,7 +209,5 @@ outbox_segment_read(uint64 position, uint64 horizon, int limit,
 		RESUME_INTERRUPTS();
 	}
 	close_scans(&page);
-	if (status != OUTBOX_STORE_OK)
-		outbox_store_end();
 	return status;
 }
