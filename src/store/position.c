@@ -191,15 +191,12 @@ TimestampTz
 outbox_position_first_at(Oid table, const char *relay)
 {
 	char *name = get_rel_name(table);
-	bool is_null;
 
 	if (name == NULL)
 		return GetCurrentTimestamp();
 	outbox_store_run(psprintf("SELECT written_at FROM outbox.%s"
 							  " WHERE relay = %s ORDER BY position LIMIT 1",
 							  name, quote_literal_cstr(relay)));
-	if (SPI_processed == 0)
-		return GetCurrentTimestamp();
-	return DatumGetTimestampTz(SPI_getbinval(
-		SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
+	return SPI_processed == 0 ? GetCurrentTimestamp()
+							  : outbox_store_result(0, 1);
 }

@@ -38,18 +38,30 @@ begin(const char *activity, const OutboxStatement *statement)
 	return status;
 }
 
+/* Runs a statement in a transaction of its own. Gives the result to the
+ * consumer, unless that is NULL. */
+static OutboxStoreStatus
+run_alone(const char *activity, OutboxStatement *statement, Datum *values,
+		  const char *nulls, OutboxResultConsumer consumer, void *arg)
+{
+	OutboxStoreStatus status = begin(activity, statement);
+	uint64 rows;
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	rows = outbox_store_execute(statement, values, nulls);
+	if (consumer != NULL)
+		consumer(rows, arg);
+	outbox_store_end();
+	return OUTBOX_STORE_OK;
+}
+
 /* Runs a statement in a transaction of its own. nulls may be NULL, as SPI's. */
 OutboxStoreStatus
 outbox_store_call(const char *activity, OutboxStatement *statement,
 				  Datum *values, const char *nulls)
 {
-	OutboxStoreStatus status = begin(activity, statement);
-
-	if (status != OUTBOX_STORE_OK)
-		return status;
-	outbox_store_execute(statement, values, nulls);
-	outbox_store_end();
-	return OUTBOX_STORE_OK;
+	return run_alone(activity, statement, values, nulls, NULL, NULL);
 }
 
 /* The same; gives the result to the consumer. */
@@ -57,13 +69,7 @@ OutboxStoreStatus
 outbox_store_query(const char *activity, OutboxStatement *statement,
 				   Datum *values, OutboxResultConsumer consumer, void *arg)
 {
-	OutboxStoreStatus status = begin(activity, statement);
-
-	if (status != OUTBOX_STORE_OK)
-		return status;
-	consumer(outbox_store_execute(statement, values, NULL), arg);
-	outbox_store_end();
-	return OUTBOX_STORE_OK;
+	return run_alone(activity, statement, values, NULL, consumer, arg);
 }
 
 /* The same; gives the rows, which are events, to the consumer one by one. rows
