@@ -23,15 +23,13 @@
 #include "store/parked_held.h"
 #include "store/parked_sql.h"
 
-/* Makes dead letters of parked events, whose class and error are expressions;
- * goes on with what else is set. */
-#define MAKE_DEAD(class, error)                                        \
-	"UPDATE outbox.parked SET state = 'dead', next_attempt_at = NULL," \
-	" class = " class ", error = " error "," OUTBOX_SET_FAILED_NOW
+/* Makes dead letters of parked events; goes on with what else is set. */
+#define MAKE_DEAD                              \
+	"UPDATE outbox.parked SET state = 'dead'," \
+	" next_attempt_at = NULL," OUTBOX_SET_FAILED_NOW
 
-/* announced_at of a dead letter of which no copy must be published, if so */
-#define NO_COPY(argument) \
-	"CASE WHEN " argument " THEN 'infinity'::timestamptz END"
+/* announced_at of a dead letter, of which no copy must be published if $4 */
+#define NO_COPY_IF "CASE WHEN $4 THEN 'infinity'::timestamptz END"
 
 /* How much of a row is taken over, from all on */
 typedef enum Extent
@@ -47,7 +45,7 @@ static OutboxStatement *
 copy_statement(bool delayed, Extent extent)
 {
 	static const char *const columns[EXTENTS] = {
-		[EXTENT_WHOLE] = "key, payload, headers, $3, " NO_COPY("$4") ", true",
+		[EXTENT_WHOLE] = "key, payload, headers, $3, " NO_COPY_IF ", true",
 		[EXTENT_KEY] = "key, NULL, NULL, $3 || ' (payload and headers cannot "
 					   "be read)', 'infinity', false",
 		[EXTENT_NAME] = "NULL, NULL, NULL, $3 || ' (key, payload and headers "
@@ -154,9 +152,10 @@ outbox_dead_letters_from_parked(const char *relay, uint64 id,
 								const char *error, bool no_copy)
 {
 	static OutboxStatement statement = {
-		.sql = MAKE_DEAD("'invalid'", "$3") ", attempts = attempts + 1,"
-											" announced_at = " NO_COPY("$4")
-												OUTBOX_FREE_PARKED("id = $2"),
+		.sql = MAKE_DEAD
+		", class = 'invalid', error = $3, attempts = attempts + 1,"
+		" announced_at = " NO_COPY_IF OUTBOX_WHERE_FREE
+		"id = $2" OUTBOX_SKIP_LOCKED,
 		.nargs = 4,
 		.types = {TEXTOID, INT8OID, TEXTOID, BOOLOID}};
 	Datum values[] = {outbox_store_text(relay), Int64GetDatum((int64) id),
@@ -172,12 +171,11 @@ outbox_dead_letters_from_topic(const char *relay, const char *topic,
 							   const char *error)
 {
 	static OutboxStatement statement = {
-		.sql = MAKE_DEAD("'topic'",
-						 "$3") ","
-							   " attempts = attempts + (state = "
-							   "'retrying')::integer" OUTBOX_FREE_PARKED(
-								   "topic = $2 AND state <> 'dead'"
-								   " AND id <> ALL ($4)"),
+		.sql = MAKE_DEAD
+		", class = 'topic', error = $3, attempts ="
+		" attempts + (state = 'retrying')::integer" OUTBOX_WHERE_FREE
+		"topic = $2 AND state <> 'dead'"
+		" AND id <> ALL ($4)" OUTBOX_SKIP_LOCKED,
 		.nargs = 4,
 		.types = {TEXTOID, TEXTOID, TEXTOID, INT8ARRAYOID}};
 	Datum values[] = {outbox_store_text(relay), outbox_store_text(topic),
@@ -197,16 +195,12 @@ outbox_dead_letters_from_expired(const char *relay, TimestampTz upto,
 								 uint64 *made, TimestampTz *next)
 {
 	static OutboxStatement make = {
-		.sql = MAKE_DEAD(
-			"'" OUTBOX_EXPIRED_CLASS "'",
-			"'" OUTBOX_EXPIRED_ERROR
-			"'") ", blocking = false" OUTBOX_FREE_PARKED("state <> 'dead' AND "
-														 "expires_at IS NOT "
-														 "NULL"
-														 " AND expires_at <= "
-														 "$2"
-														 " AND id <> ALL "
-														 "($3)"),
+		.sql = MAKE_DEAD ", class = '" OUTBOX_EXPIRED_CLASS "',"
+						 " error = '" OUTBOX_EXPIRED_ERROR "',"
+						 " blocking = false" OUTBOX_WHERE_FREE
+						 "state <> 'dead' AND expires_at IS NOT NULL"
+						 " AND expires_at <= $2"
+						 " AND id <> ALL ($3)" OUTBOX_SKIP_LOCKED,
 		.nargs = 3,
 		.types = {TEXTOID, TIMESTAMPTZOID, INT8ARRAYOID}};
 	static OutboxStatement look = {
@@ -269,11 +263,12 @@ OutboxStoreStatus
 outbox_dead_letters_skip_copy(const char *relay, uint64 *id)
 {
 	static OutboxStatement statement = {
-		.sql = "UPDATE outbox.parked SET announced_at = "
-			   "'infinity'" OUTBOX_FREE_PARKED(
-				   "id = (SELECT min(id) FROM outbox.parked"
-				   "  WHERE relay = $1 AND state = 'dead'"
-				   "  AND announced_at IS NULL)") " RETURNING id",
+		.sql =
+			"UPDATE outbox.parked"
+			" SET announced_at = 'infinity'" OUTBOX_WHERE_FREE
+			"id = (SELECT min(id) FROM outbox.parked WHERE relay = $1"
+			"  AND state = 'dead' AND announced_at IS NULL)" OUTBOX_SKIP_LOCKED
+			" RETURNING id",
 		.nargs = 1,
 		.types = {TEXTOID}};
 	Datum values[] = {outbox_store_text(relay)};
@@ -288,13 +283,13 @@ OutboxStoreStatus
 outbox_dead_letters_remove_old(const char *relay, int retention_s)
 {
 	static OutboxStatement statement = {
-		.sql = "WITH gone AS (DELETE FROM outbox.parked" OUTBOX_FREE_PARKED(
-			"state = 'dead' AND"
-			" last_failed_at < now() - $2 * interval '1 second'"
-			" LIMIT 100000") " RETURNING relay, id)"
-							 " INSERT INTO outbox.discarded (relay, id)"
-							 " SELECT relay, id FROM gone ON CONFLICT DO "
-							 "NOTHING",
+		.sql = "WITH gone AS"
+			   " (DELETE FROM outbox.parked" OUTBOX_WHERE_FREE
+			   "state = 'dead' AND"
+			   " last_failed_at < now() - $2 * interval '1 second'"
+			   " LIMIT 100000" OUTBOX_SKIP_LOCKED " RETURNING relay, id)"
+			   " INSERT INTO outbox.discarded (relay, id)"
+			   " SELECT relay, id FROM gone ON CONFLICT DO NOTHING",
 		.table = OUTBOX_DISCARDED_TABLE,
 		.table_lock = RowExclusiveLock,
 		.nargs = 2,
@@ -332,8 +327,9 @@ OutboxStoreStatus
 outbox_dead_letters_forget_discarded(const char *relay)
 {
 	static OutboxStatement statement = {
-		.sql = "DELETE FROM outbox.discarded" OUTBOX_FREE_ROWS(
-			"outbox.discarded", "id < $2 LIMIT 100000"),
+		.sql = "DELETE FROM outbox.discarded WHERE relay = $1 AND id = ANY"
+			   " (ARRAY(SELECT id FROM outbox.discarded WHERE relay = $1"
+			   "  AND id < $2 LIMIT 100000 FOR UPDATE SKIP LOCKED))",
 		.nargs = 2,
 		.types = {TEXTOID, INT8OID}};
 	Datum values[2] = {outbox_store_text(relay)};

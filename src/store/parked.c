@@ -249,9 +249,9 @@ outbox_parked_unblock_topic(const char *relay, const char *topic)
 {
 	static OutboxStatement statement = {
 		.sql = "UPDATE outbox.parked SET state = 'queued',"
-			   " next_attempt_at = NULL" OUTBOX_FREE_PARKED(
-				   "topic = $2 AND state = 'retrying'"
-				   " AND class = 'topic'"),
+			   " next_attempt_at = NULL" OUTBOX_WHERE_FREE
+			   "topic = $2 AND state = 'retrying'"
+			   " AND class = 'topic'" OUTBOX_SKIP_LOCKED,
 		.nargs = 2,
 		.types = {TEXTOID, TEXTOID}};
 	Datum values[] = {outbox_store_text(relay), outbox_store_text(topic)};
@@ -266,11 +266,10 @@ outbox_parked_failed(const char *relay, uint64 id,
 					 const OutboxParkReason *reason)
 {
 	static OutboxStatement statement = {
-		.sql =
-			"UPDATE outbox.parked SET state = $3, blocking = $4,"
-			" class = $5, error = $6, attempts = $7,"
-			" next_attempt_at = $8," OUTBOX_SET_FAILED_NOW OUTBOX_FREE_PARKED(
-				"id = $2"),
+		.sql = "UPDATE outbox.parked SET state = $3, blocking = $4,"
+			   " class = $5, error = $6, attempts = $7,"
+			   " next_attempt_at = $8," OUTBOX_SET_FAILED_NOW OUTBOX_WHERE_FREE
+			   "id = $2" OUTBOX_SKIP_LOCKED,
 		.nargs = 8,
 		.types = {TEXTOID, INT8OID, TEXTOID, BOOLOID, TEXTOID, TEXTOID,
 				  INT4OID, TIMESTAMPTZOID}};

@@ -79,11 +79,12 @@ outbox_held_by_others(const OutboxEvent *event)
 /* What notes it in the rows, unless they are locked */
 static OutboxStatement changes[] = {
 	[OUTBOX_HELD_DELIVERED] =
-		{.sql =
-			 "DELETE FROM outbox.parked" OUTBOX_FREE_PARKED("id = ANY ($2)")},
-	[OUTBOX_HELD_ANNOUNCED] = {.sql = "UPDATE outbox.parked SET announced_at "
-									  "= now()" OUTBOX_FREE_PARKED(
-										  "id = ANY ($2) AND state = 'dead'")},
+		{.sql = "DELETE FROM outbox.parked" OUTBOX_WHERE_FREE
+				"id = ANY ($2)" OUTBOX_SKIP_LOCKED},
+	[OUTBOX_HELD_ANNOUNCED] =
+		{.sql = "UPDATE outbox.parked"
+				" SET announced_at = now()" OUTBOX_WHERE_FREE
+				"id = ANY ($2) AND state = 'dead'" OUTBOX_SKIP_LOCKED},
 };
 
 /* What has not been noted */

@@ -9,19 +9,15 @@
 #define OUTBOX_PARKED_SQL_H
 
 /*
- * Of a table's rows of relay $1, those that a condition tells, but for those
- * that others have locked. They are locked first, by a query in ARRAY(), which
- * runs once. As IN, it may be run again for each row: a plan is made when next
- * to nothing is parked, and lasts.
+ * Of the rows of relay $1, those that a condition tells which stands between
+ * these two, but for those that others have locked. They are locked first, by
+ * a query in ARRAY(), which runs once. As IN, it may be run again for each
+ * row: a plan is made when next to nothing is parked, and lasts.
  */
-#define OUTBOX_FREE_ROWS(table, condition)              \
-	" WHERE relay = $1 AND id = ANY"                    \
-	" (ARRAY(SELECT id FROM " table " WHERE relay = $1" \
-	"  AND " condition " FOR UPDATE SKIP LOCKED))"
-
-/* The rows of outbox.parked among them */
-#define OUTBOX_FREE_PARKED(condition) \
-	OUTBOX_FREE_ROWS("outbox.parked", condition)
+#define OUTBOX_WHERE_FREE            \
+	" WHERE relay = $1 AND id = ANY" \
+	" (ARRAY(SELECT id FROM outbox.parked WHERE relay = $1 AND "
+#define OUTBOX_SKIP_LOCKED " FOR UPDATE SKIP LOCKED))"
 
 /* What each failure writes */
 #define OUTBOX_SET_FAILED_NOW                              \
