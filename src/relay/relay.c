@@ -9,8 +9,8 @@
  * round has done nothing, the process waits for its latch, which a committing
  * backend sets, and for the sink's pipe, both at once; there is no polling.
  *
- * No transaction, snapshot or lock is held while waiting: each function of
- * store.c ends its own.
+ * No transaction, snapshot or lock is held while waiting: whatever function
+ * begins one ends it (transaction.c).
  *
  * An error in one of the tasks of a round is undone, and tried again (guard.c);
  * any other ends the process, and the launcher starts another one, which goes
