@@ -45,7 +45,7 @@ sub healthy_arrives
 	my $start = time;
 
 	query(q{SELECT outbox_emit('healthy', 'k' || n % 9, n::text) FROM generate_series(1, 100) n});
-	wait_until(60, sub { arrived('healthy') == $before + 100 }, $name);
+	wait_until(undef, sub { arrived('healthy') == $before + 100 }, $name);
 	my $took = time - $start;
 	cmp_ok($took, '<', $prompt, sprintf('%s: %.1f s', $name, $took));
 	return;

@@ -115,7 +115,7 @@ is_in_order('a topic is back');
 note 'a queue that grows meanwhile';
 $mock->command('rtt 1');
 my $load = pgbench($node, "SELECT outbox_emit('hot', 'k', 'x');\n",
-	rate => 500, duration => 60, background => 1);
+	rate => 500, duration => 600, background => 1);
 refuse_until('POLICY_VIOLATION',
 	q{count(*) > 100 FROM outbox.parked WHERE state = 'queued'},
 	'events queue');

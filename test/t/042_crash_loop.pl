@@ -85,7 +85,7 @@ query_again(<<~'END');
 		CASE n WHEN 250 THEN 'crash-the-sink' ELSE 'stream ' || n END))
 	FROM generate_series(1, 500) n
 	END
-wait_until(60,
+wait_until(undef,
 	sub { query_again('SELECT count(*) FROM outbox.dead_letter') == 1 },
 	'a dead letter');
 is( query_again("SELECT class, convert_from(payload, 'UTF8'), error, whole FROM outbox.parked"),
@@ -111,7 +111,7 @@ $from = log_end($node);
 query_again('SELECT count(*) FROM outbox.requeue()');
 wait_until(undef, sub { crashes($from) > 0 }, 'it crashes again');
 wait_until(
-	60,
+	undef,
 	sub {
 		query_again("SELECT count(*) FROM outbox.parked WHERE state = 'dead'") == 1;
 	},

@@ -52,7 +52,7 @@ sub arrives
 	my ($what, $name, @where) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
-	eval { wait_until(20, sub { arrived(@where) eq $what }, $name) };
+	eval { wait_until(undef, sub { arrived(@where) eq $what }, $name) };
 	return is(arrived(@where), $what, $name);
 }
 
@@ -116,7 +116,7 @@ $mock->command('refuse many UNKNOWN_TOPIC_OR_PART');
 query(q{SELECT outbox_emit('many', (n % 50)::text, n::text) FROM generate_series(1, 600) n ORDER BY n});
 wait_rows(600, "topic = 'many'");
 $mock->command('rtt 40');
-my $locks = pgbench($node, <<~'END', duration => 60, background => 1);
+my $locks = pgbench($node, <<~'END', duration => 600, background => 1);
 	BEGIN;
 	SELECT count(*) FROM (SELECT FROM outbox.parked FOR UPDATE SKIP LOCKED) p;
 	\sleep 20 ms

@@ -111,7 +111,7 @@ bury(map { "key $_" } 1 .. $keys);
 my @calls = map {
 	pgbench($node, "CALL requeue($_, $sessions, $keys);", background => 1)
 } 1 .. $sessions;
-is($_->wait(60), 0, 'requeued') or diag $_->log_tail for @calls;
+is($_->wait, 0, 'requeued') or diag $_->log_tail for @calls;
 ok(wait_published($node), 'published');
 $node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM outbox.parked')
   or die 'something is still parked';

@@ -164,7 +164,7 @@ is(arrived('only'), 'next', 'none of them arrives');
 query(q{SELECT count(*) FROM outbox.discard(key => 'only')});
 
 note 'parked';
-expiry_in(5);
+expiry_in(8);
 $mock->command('refuse parked UNKNOWN_TOPIC_OR_PART');
 query(<<~'END');
 	SELECT outbox_emit('parked', 'p', '1', expires_at => t),

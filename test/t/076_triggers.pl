@@ -137,7 +137,7 @@ query('DROP TRIGGER ' . $_ . ' ON outbox.event_0')
 
 note 'indexes that are built while rows are written';
 my $load = pgbench($node, "SELECT outbox_emit('t', 'k' || :client_id, 'x') FROM generate_series(1, 3);",
-	clients => 3, duration => 30, background => 1);
+	clients => 3, duration => 600, background => 1);
 for my $round (1 .. 2)
 {
 	query('CREATE INDEX CONCURRENTLY of_others ON outbox.event_0 (id)');

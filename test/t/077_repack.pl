@@ -53,7 +53,7 @@ sub repack_during
 	$work->();
 	$holder->query_safe('COMMIT');
 	$holder->quit;
-	is($repack->wait(60), 0, "$table is repacked") or diag $repack->log_tail;
+	is($repack->wait, 0, "$table is repacked") or diag $repack->log_tail;
 	return;
 }
 
@@ -81,14 +81,14 @@ is(query('SELECT count(*) FROM outbox.delayed'), 50, 'none of those that are del
 
 note 'all tables, under load';
 conf_reload($node, 'outbox.enabled = on');
-my $load = pgbench($node, <<~'END', clients => 3, duration => 60, background => 1);
+my $load = pgbench($node, <<~'END', clients => 3, duration => 600, background => 1);
 	BEGIN;
 	SELECT outbox_emit('t', 'k' || :client_id, 'x') FROM generate_series(1, 3);
 	SELECT outbox_emit('t', 'd' || :client_id, 'x', deliver_after => '100 ms');
 	COMMIT;
 	END
 my $repack = repack('all', '-c', 'outbox');
-is($repack->wait(60), 0, 'all are repacked') or diag $repack->log_tail;
+is($repack->wait, 0, 'all are repacked') or diag $repack->log_tail;
 stop_load($node, $load);
 like($repack->log_tail(100), qr/outbox\.$_"/, "... $_")
   for qw(event_7 delayed parked discarded relay replay_job);

@@ -11,6 +11,7 @@ use Carp;
 use Errno qw(EINTR);
 use IO::Handle;
 use POSIX qw(WNOHANG);
+use PostgreSQL::Test::Utils ();
 use Scalar::Util qw(weaken);
 use Time::HiRes qw(time usleep);
 
@@ -95,11 +96,13 @@ sub status
 
 sub is_running { return !defined $_[0]->status; }
 
-# Waits for the end and returns the status, or undef after the timeout.
+# Waits for the end and returns the status, or undef after the timeout (that of
+# PostgreSQL's tests).
 sub wait
 {
 	my ($self, $timeout) = @_;
-	my $deadline = time + $timeout;
+	my $deadline =
+	  time + ($timeout // $PostgreSQL::Test::Utils::timeout_default);
 
 	while ($self->is_running)
 	{
