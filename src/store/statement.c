@@ -26,7 +26,7 @@
 /* Begins a transaction with what a statement needs; it has ended already
  * unless the answer is OK. */
 static OutboxStoreStatus
-begin(const char *activity, const OutboxStatement *statement)
+store_begin_for(const char *activity, const OutboxStatement *statement)
 {
 	OutboxStoreStatus status = outbox_store_begin(activity);
 
@@ -44,7 +44,7 @@ static OutboxStoreStatus
 run_alone(const char *activity, OutboxStatement *statement, Datum *values,
 		  const char *nulls, OutboxResultConsumer consumer, void *arg)
 {
-	OutboxStoreStatus status = begin(activity, statement);
+	OutboxStoreStatus status = store_begin_for(activity, statement);
 	uint64 rows;
 
 	if (status != OUTBOX_STORE_OK)
@@ -79,7 +79,7 @@ outbox_store_read(const char *activity, OutboxStatement *statement,
 				  Datum *values, OutboxEventConsumer consumer, void *arg,
 				  uint64 *rows)
 {
-	OutboxStoreStatus status = begin(activity, statement);
+	OutboxStoreStatus status = store_begin_for(activity, statement);
 
 	*rows = 0;
 	if (status != OUTBOX_STORE_OK)
