@@ -22,7 +22,6 @@
 #include "poison/guard.h"
 #include "retry/backoff.h"
 #include "retry/dead_letter_copies.h"
-#include "sink/client_log.h"
 #include "store/dead_letters.h"
 #include "store/parked_held.h"
 
@@ -36,16 +35,13 @@
 #define HELD_RETRY_MS   1000 /* for rows that others have locked */
 
 static const char *relay;
-static const OutboxSinkApi *api;
-static OutboxSink *sink = NULL;
-static bool added = true; /* at the start, nobody knows */
+static OutboxSender sender; /* open while there are any to publish */
+static bool added = true;   /* at the start, nobody knows */
 static uint64 ids[BATCH_EVENTS];
 static bool delivered[BATCH_EVENTS];
 static int batch_limit = BATCH_EVENTS; /* less after an error */
 static int count = 0;                  /* 0 = no batch under way */
-static int in_flight = 0;
 static int64 bytes_left = 0; /* of memory for the copies of the batch */
-static uint64 first_tag = 0;
 static bool failed = false;
 static int failures = 0;  /* one after another */
 static bool held = false; /* others have locked some rows */
@@ -59,7 +55,7 @@ outbox_dead_letter_copies_init(const char *relay_name,
 							   const OutboxSinkApi *sink_api)
 {
 	relay = relay_name;
-	api = sink_api;
+	outbox_sender_init(&sender, sink_api, "copies of dead letters");
 }
 
 /* There is a new dead letter. */
@@ -101,7 +97,6 @@ add(const OutboxEvent *event, bool is_done)
 	ids[count] = event->id;
 	delivered[count] = is_done;
 	count++;
-	in_flight += !is_done;
 }
 
 /* Hands one copy to the sink. */
@@ -118,7 +113,7 @@ send(const OutboxEvent *event, void *arg)
 		held = true;
 		return true;
 	}
-	record.tag = first_tag + count;
+	record.tag = sender.first_tag + count;
 	if (!outbox_record_from_event(&record, event, error))
 	{
 		/* nor will it ever be possible */
@@ -129,23 +124,24 @@ send(const OutboxEvent *event, void *arg)
 		add(event, true);
 		return true;
 	}
-	if (record.bytes > bytes_left && in_flight > 0)
+	if (record.bytes > bytes_left && sender.in_flight > 0)
 		return false;
 	bytes_left -= record.bytes;
-	switch (api->publish(sink, &record, &failure, error))
+	add(event, false);
+	switch (outbox_sender_hand_over(&sender, &record, &failure, error))
 	{
 		case OUTBOX_SINK_ACCEPTED:
-			add(event, false);
 			return true;
 		case OUTBOX_SINK_REFUSED:
 			report_failure(error);
-			return false;
+			break;
 		case OUTBOX_SINK_ENDED:
 			report_failure("the producer has failed");
-			return false;
+			break;
 		case OUTBOX_SINK_FULL:
-			return false;
+			break;
 	}
+	count--;
 	return false;
 }
 
@@ -154,25 +150,19 @@ poll(void)
 {
 	OutboxSinkEvent event;
 
-	while (sink != NULL && api->poll(sink, &event))
+	while (outbox_sender_poll(&sender, &event))
 	{
 		switch (event.type)
 		{
 			case OUTBOX_SINK_DELIVERED:
-			case OUTBOX_SINK_PURGED:
+				delivered[event.tag - sender.first_tag] = true;
+				break;
 			case OUTBOX_SINK_FAILED:
-				in_flight--;
-				delivered[event.tag - first_tag] =
-					(event.type == OUTBOX_SINK_DELIVERED);
-				if (event.type == OUTBOX_SINK_FAILED)
-					report_failure(event.message);
-				break;
-			case OUTBOX_SINK_LOG:
-				outbox_client_log(event.log_level, event.message);
-				break;
 			case OUTBOX_SINK_FATAL:
 				report_failure(event.message);
 				break;
+			case OUTBOX_SINK_PURGED:
+			case OUTBOX_SINK_LOG:
 			case OUTBOX_SINK_TOPIC:
 			case OUTBOX_SINK_LOST:
 			case OUTBOX_SINK_UNREACHABLE:
@@ -200,9 +190,8 @@ end_batch(void)
 	if (status != OUTBOX_STORE_OK)
 		return status;
 
-	first_tag += count;
 	count = 0;
-	if (failed)
+	if (failed || sender.state == OUTBOX_SENDER_ENDING)
 	{
 		outbox_dead_letter_copies_close();
 		not_before = outbox_backoff_next(++failures);
@@ -231,21 +220,13 @@ static OutboxStoreStatus
 begin_batch(const OutboxSinkConfig *config)
 {
 	OutboxSinkConfig alone = *config;
-	char error[OUTBOX_SINK_ERROR_MAX];
 	OutboxStoreStatus status;
 	int limit;
 	const char *raised;
 	uint64 rows;
 
-	if (sink == NULL)
-	{
-		alone.batch_bytes = 1;
-		sink = api->open(&alone, error);
-		if (sink == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_CONNECTION_FAILURE),
-					 errmsg("could not open a Kafka producer: %s", error)));
-	}
+	alone.batch_bytes = 1;
+	outbox_sender_begin_batch(&sender, &alone);
 	if (outbox_guard_condemned(OUTBOX_TASK_DEAD_LETTERS, &raised) != 0)
 	{
 		status = skip_copy(raised);
@@ -258,7 +239,6 @@ begin_batch(const OutboxSinkConfig *config)
 	limit = Min(batch_limit, outbox_held_room(OUTBOX_HELD_ANNOUNCED));
 	failed = false;
 	held = (limit == 0);
-	in_flight = 0;
 	bytes_left = (int64) config->window_size_kb * 1024 / BATCH_SHARE;
 	outbox_event_in_hand = OUTBOX_EVENT_UNKNOWN;
 	status = outbox_dead_letters_to_copy(relay, outbox_dead_letter_topic,
@@ -299,6 +279,15 @@ expire(void)
 	return status;
 }
 
+/* Has each of the batch its answer, or are there no more to be expected? */
+static bool
+is_answered(void)
+{
+	return sender.state == OUTBOX_SENDER_ENDING
+			   ? outbox_sender_take_back(&sender, OUTBOX_SENDER_ENDING_MS)
+			   : sender.in_flight == 0;
+}
+
 /* Goes on; does not wait. */
 OutboxTaskResult
 outbox_dead_letter_copies_run(const OutboxSinkConfig *config)
@@ -312,7 +301,7 @@ outbox_dead_letter_copies_run(const OutboxSinkConfig *config)
 		status = outbox_held_note_again(OUTBOX_HELD_ANNOUNCED, relay, 0);
 	if (status != OUTBOX_STORE_OK || GetCurrentTimestamp() < not_before)
 		return outbox_store_task_result(status, false);
-	if (count > 0 && in_flight == 0)
+	if (count > 0 && is_answered())
 	{
 		worked = true;
 		status = end_batch();
@@ -335,7 +324,7 @@ outbox_dead_letter_copies_timeout_ms(void)
 	TimestampTz next = outbox_held_next(OUTBOX_HELD_ANNOUNCED);
 
 	if (count > 0)
-		return -1;
+		return outbox_sender_timeout_ms(&sender);
 	if (added && outbox_dead_letter_topic[0] != '\0')
 		next = Min(next, not_before);
 	if (next == DT_NOEND)
@@ -347,12 +336,6 @@ outbox_dead_letter_copies_timeout_ms(void)
 void
 outbox_dead_letter_copies_close(void)
 {
-	OutboxSink *old = sink;
-
-	sink = NULL;
-	first_tag += count;
 	count = 0;
-	in_flight = 0;
-	if (old != NULL)
-		api->close(old);
+	outbox_sender_close(&sender);
 }

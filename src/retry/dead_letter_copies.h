@@ -8,7 +8,7 @@
 #ifndef OUTBOX_DEAD_LETTER_COPIES_H
 #define OUTBOX_DEAD_LETTER_COPIES_H
 
-#include "sink/sink.h"
+#include "sink/sender.h"
 #include "store/transaction.h"
 
 extern void outbox_dead_letter_copies_init(const char *relay,

@@ -22,38 +22,27 @@
 #include "poison/crash_note.h"
 #include "retry/expiry.h"
 #include "retry/retry_batch.h"
-#include "sink/client_log.h"
 #include "store/parked_held.h"
 
-#define ROUND_EVENTS   2000
+#define ROUND_EVENTS 2000
 
 /* what part of outbox.window_size the events of a round may take; one may
  * always be on its way */
-#define ROUND_SHARE    4
+#define ROUND_SHARE  4
 
-/* after so long without an answer, topics are asked about */
-#define STUCK_MS       4000
-/* after so long, an event is taken back though nothing seems to be wrong */
-#define SILENT_MS      8000
-
-#define ANSWERS_MS     10000 /* of a sink that has ended */
-#define PURGE_EVERY_MS 100   /* meanwhile; see recovery.c */
+/* how soon a round that has its answers is ended, if that was not possible */
+#define END_RETRY_MS 100
 
 static OutboxDatabase *db;
 static const char *relay;
-static const OutboxSinkApi *api;
-static OutboxSink *sinks[OUTBOX_RETRY_BATCH_KINDS];
-static OutboxRetryBatchKind kind; /* of the round under way */
-static bool sink_ended = false;
-static TimestampTz ended_at = 0;
-static TimestampTz purged_at = 0;
+static OutboxSender senders[OUTBOX_RETRY_BATCH_KINDS];
+static OutboxRetryBatchKind kind;      /* of the round under way */
+static OutboxSender *sender = senders; /* of that kind */
 static MemoryContext round_context = NULL;
 static OutboxAttempt *attempts_made = NULL; /* NULL = no round under way */
 static int attempt_count = 0;
 static int attempt_limit = 0;
 static int64 bytes_left = 0; /* of memory for the events of the round */
-static int in_flight = 0;
-static uint64 first_tag = 0; /* tag of attempts_made[0] */
 static uint32 rounds = 0;
 static TimestampTz began_at = 0;
 static TimestampTz last_result_at = 0; /* the last answer of this round */
@@ -66,7 +55,8 @@ outbox_retry_batch_init(OutboxDatabase *database, const char *relay_name,
 {
 	db = database;
 	relay = relay_name;
-	api = sink_api;
+	for (int i = 0; i < OUTBOX_RETRY_BATCH_KINDS; i++)
+		outbox_sender_init(&senders[i], sink_api, "parked events");
 	round_context = AllocSetContextCreate(TopMemoryContext, "outbox retry",
 										  ALLOCSET_DEFAULT_SIZES);
 }
@@ -77,21 +67,15 @@ outbox_retry_batch_begin(OutboxRetryBatchKind round_kind,
 						 const OutboxSinkConfig *config)
 {
 	OutboxSinkConfig mine = *config;
-	char error[OUTBOX_SINK_ERROR_MAX];
 
 	kind = round_kind;
+	sender = &senders[kind];
 	rounds++;
 	mine.batch_bytes = (kind == OUTBOX_RETRY_BATCH_ALONE) ? 1 : 0;
 	mine.keys_once = (kind == OUTBOX_RETRY_BATCH_ALONE);
-	if (sinks[kind] == NULL)
-		sinks[kind] = api->open(&mine, error);
-	if (sinks[kind] == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONNECTION_FAILURE),
-				 errmsg("could not open another Kafka producer: %s", error)));
+	outbox_sender_begin_batch(sender, &mine);
 
 	MemoryContextReset(round_context);
-	first_tag += attempt_count;
 	attempts_made = MemoryContextAllocZero(
 		round_context, ROUND_EVENTS * sizeof(OutboxAttempt));
 	attempt_count = 0;
@@ -101,8 +85,6 @@ outbox_retry_batch_begin(OutboxRetryBatchKind round_kind,
 	attempt_limit =
 		Min(attempt_limit, outbox_held_room(OUTBOX_HELD_DELIVERED));
 	bytes_left = (int64) config->window_size_kb * 1024 / ROUND_SHARE;
-	in_flight = 0;
-	sink_ended = false;
 	began_at = last_result_at = asked_at = GetCurrentTimestamp();
 }
 
@@ -121,32 +103,25 @@ outbox_retry_batch_room(void)
 	return attempt_limit - attempt_count;
 }
 
-/* Nothing more must be sent by this sink: asks back what it has not sent. */
-static void
-end_sink(void)
-{
-	if (sink_ended)
-		return;
-	sink_ended = true;
-	ended_at = purged_at = GetCurrentTimestamp();
-	api->purge(sinks[kind]);
-}
-
 /* Events that must not be sent are refused here, others by the sink. */
 static OutboxSinkAnswer
-send(OutboxRecord *record, const OutboxEvent *event, OutboxFailure *failure,
+send(OutboxAttempt *attempt, OutboxRecord *record, const OutboxEvent *event,
 	 char *error)
 {
-	if (!outbox_record_from_event(record, event, error))
+	bool fine = outbox_record_from_event(record, event, error);
+
+	attempt->topic = MemoryContextStrdup(round_context, record->topic);
+	if (!fine)
 	{
-		*failure = OUTBOX_FAILURE_INVALID;
+		attempt->failure = OUTBOX_FAILURE_INVALID;
 		return OUTBOX_SINK_REFUSED;
 	}
-	if (record->bytes > bytes_left && in_flight > 0)
+	if (record->bytes > bytes_left && sender->in_flight > 0)
 		return OUTBOX_SINK_FULL;
 	bytes_left -= record->bytes;
 	outbox_crash_note_note(OUTBOX_LANE_PARKED, event->id);
-	return api->publish(sinks[kind], record, failure, error);
+	attempt->state = OUTBOX_ATTEMPT_SENT;
+	return outbox_sender_hand_over(sender, record, &attempt->failure, error);
 }
 
 /*
@@ -158,29 +133,22 @@ outbox_retry_batch_send(const OutboxEvent *event, OutboxBlockedKey *entry)
 {
 	OutboxAttempt *attempt = &attempts_made[attempt_count];
 	OutboxRecord record;
-	OutboxSinkAnswer answer;
 	char error[OUTBOX_SINK_ERROR_MAX];
 
-	record.tag = first_tag + attempt_count++;
+	record.tag = sender->first_tag + attempt_count++;
 	attempt->id = event->id;
 	attempt->entry = entry;
 	attempt->attempts = event->attempts;
-	answer = send(&record, event, &attempt->failure, error);
-	attempt->topic = MemoryContextStrdup(round_context, record.topic);
-	switch (answer)
+	attempt->state = OUTBOX_ATTEMPT_RETURNED;
+	switch (send(attempt, &record, event, error))
 	{
 		case OUTBOX_SINK_ACCEPTED:
-			attempt->state = OUTBOX_ATTEMPT_SENT;
-			in_flight++;
 			break;
 		case OUTBOX_SINK_REFUSED:
 			attempt->state = OUTBOX_ATTEMPT_FAILED;
 			attempt->error = MemoryContextStrdup(round_context, error);
 			break;
 		case OUTBOX_SINK_ENDED:
-			attempt->state = OUTBOX_ATTEMPT_RETURNED;
-			end_sink();
-			break;
 		case OUTBOX_SINK_FULL:
 			attempt->state = OUTBOX_ATTEMPT_RETURNED;
 			break;
@@ -203,23 +171,17 @@ outbox_retry_batch_is_empty(void)
 bool
 outbox_retry_batch_is_answered(void)
 {
-	return in_flight == 0;
+	return sender->in_flight == 0;
 }
 
 /* The fate of one event */
 static void
 take_answer(const OutboxSinkEvent *event)
 {
-	OutboxAttempt *attempt;
+	OutboxAttempt *attempt = &attempts_made[event->tag - sender->first_tag];
 
-	if (attempts_made == NULL || event->tag < first_tag ||
-		event->tag >= first_tag + attempt_count)
-		return;
-	attempt = &attempts_made[event->tag - first_tag];
 	if (attempt->state != OUTBOX_ATTEMPT_SENT)
-		return;
-
-	in_flight--;
+		outbox_sender_bad_answer(sender, event->tag);
 	last_result_at = GetCurrentTimestamp();
 	if (event->type == OUTBOX_SINK_DELIVERED)
 		attempt->state = OUTBOX_ATTEMPT_DELIVERED;
@@ -236,7 +198,7 @@ take_answer(const OutboxSinkEvent *event)
 		 * sink: nothing of that key is, or the sink gives the topic back */
 		if (kind != OUTBOX_RETRY_BATCH_ALONE &&
 			event->failure != OUTBOX_FAILURE_TOPIC)
-			end_sink();
+			outbox_sender_end(sender);
 	}
 }
 
@@ -245,7 +207,7 @@ static bool
 is_silent(void)
 {
 	return TimestampDifferenceExceeds(began_at, GetCurrentTimestamp(),
-									  SILENT_MS);
+									  OUTBOX_SENDER_SILENT_MS);
 }
 
 /* Takes in what the sinks have to tell. Returns whether there was anything. */
@@ -257,7 +219,7 @@ outbox_retry_batch_poll(void)
 
 	for (int i = 0; i < OUTBOX_RETRY_BATCH_KINDS; i++)
 	{
-		while (sinks[i] != NULL && api->poll(sinks[i], &event))
+		while (outbox_sender_poll(&senders[i], &event))
 		{
 			any = true;
 			switch (event.type)
@@ -267,21 +229,17 @@ outbox_retry_batch_poll(void)
 				case OUTBOX_SINK_FAILED:
 					take_answer(&event);
 					break;
-				case OUTBOX_SINK_FATAL:
-					if (attempts_made != NULL && i == (int) kind)
-						end_sink();
-					break;
 				case OUTBOX_SINK_TOPIC:
-					if (attempts_made != NULL && i == (int) kind)
+					if (attempts_made != NULL && &senders[i] == sender)
 						outbox_retry_outcome_blame(
 							attempts_made, attempt_count, &event, is_silent());
 					break;
 				case OUTBOX_SINK_LOST:
 				case OUTBOX_SINK_UNREACHABLE:
 					break; /* the stream's sink tells the same */
+				case OUTBOX_SINK_FATAL:
 				case OUTBOX_SINK_LOG:
-					outbox_client_log(event.log_level, event.message);
-					break;
+					break; /* sender.c has seen to it */
 			}
 		}
 	}
@@ -307,7 +265,7 @@ ask_topics(bool blocked)
 			strcmp(attempt->topic, last) == 0)
 			continue;
 		last = attempt->topic;
-		api->ask_topic(sinks[kind], last);
+		outbox_sender_ask_topic(sender, last);
 	}
 }
 
@@ -331,29 +289,20 @@ outbox_retry_batch_is_waiting(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (in_flight == 0)
+	if (sender->state == OUTBOX_SENDER_ENDING)
+		return !outbox_sender_take_back(sender, OUTBOX_SENDER_ENDING_MS);
+	if (sender->in_flight == 0)
 		return false;
-	if (sink_ended)
-	{
-		if (TimestampDifferenceExceeds(ended_at, now, ANSWERS_MS))
-			return false;
-		if (TimestampDifferenceExceeds(purged_at, now, PURGE_EVERY_MS))
-		{
-			purged_at = now;
-			api->purge(sinks[kind]);
-		}
-		return true;
-	}
 	/* only so can they be taken back, and not while others are under way */
 	if (outbox_retry_outcome_all_blamed(attempts_made, attempt_count))
-		end_sink();
+		outbox_sender_end(sender);
 	if (!TimestampDifferenceExceeds(Max(last_result_at, asked_at), now,
-									STUCK_MS))
+									OUTBOX_SENDER_STUCK_MS))
 		return true;
 	if (outbox_blocked_keys_is_loaded() && outbox_expiry_next() > now)
 		ask_topics(false);
 	else
-		end_sink();
+		outbox_sender_end(sender);
 	return true;
 }
 
@@ -361,18 +310,11 @@ outbox_retry_batch_is_waiting(void)
 long
 outbox_retry_batch_timeout_ms(void)
 {
-	/* after an error, or locked tables, it is to be ended soon */
-	return sink_ended || in_flight == 0 ? PURGE_EVERY_MS : STUCK_MS;
-}
-
-static void
-close_sink(OutboxRetryBatchKind which)
-{
-	OutboxSink *old = sinks[which];
-
-	sinks[which] = NULL;
-	if (old != NULL)
-		api->close(old);
+	if (sender->in_flight == 0)
+		return END_RETRY_MS;
+	return sender->state == OUTBOX_SENDER_ENDING
+			   ? outbox_sender_timeout_ms(sender)
+			   : OUTBOX_SENDER_STUCK_MS;
 }
 
 /*
@@ -407,9 +349,9 @@ outbox_retry_batch_end(uint64 position, bool *ended)
 	if (status != OUTBOX_STORE_OK)
 		return status;
 	attempts_made = NULL;
-	*ended = sink_ended;
-	if (sink_ended)
-		close_sink(kind);
+	*ended = (sender->state == OUTBOX_SENDER_ENDING);
+	if (*ended)
+		outbox_sender_close(sender);
 	return OUTBOX_STORE_OK;
 }
 
@@ -418,7 +360,6 @@ void
 outbox_retry_batch_close(void)
 {
 	attempts_made = NULL;
-	in_flight = 0;
 	for (int i = 0; i < OUTBOX_RETRY_BATCH_KINDS; i++)
-		close_sink(i);
+		outbox_sender_close(&senders[i]);
 }

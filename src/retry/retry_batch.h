@@ -9,7 +9,7 @@
 #define OUTBOX_RETRY_BATCH_H
 
 #include "retry/retry_outcome.h"
-#include "sink/sink.h"
+#include "sink/sender.h"
 
 typedef enum OutboxRetryBatchKind
 {

@@ -1,0 +1,68 @@
+/*-------------------------------------------------------------------------
+ *
+ * sender.h
+ *	  The life of a sink, as its users know it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_SENDER_H
+#define OUTBOX_SENDER_H
+
+#include "datatype/timestamp.h"
+
+#include "sink/sink.h"
+
+/* after so long without an answer, brokers are asked about the topic; ... */
+#define OUTBOX_SENDER_STUCK_MS  4000
+/* ... after so long, the event is taken back though nothing seems wrong */
+#define OUTBOX_SENDER_SILENT_MS 8000
+
+/* how long events are asked back from a sink that ends */
+#define OUTBOX_SENDER_ENDING_MS 10000
+
+/* see sender.c */
+typedef enum OutboxSenderState
+{
+	OUTBOX_SENDER_CLOSED = 0, /* next: OPEN */
+	OUTBOX_SENDER_OPEN,       /* next: ENDING, CLOSED */
+	OUTBOX_SENDER_ENDING,     /* next: CLOSED */
+} OutboxSenderState;
+
+/* Read by others, but written by sender.c only */
+typedef struct OutboxSender
+{
+	const OutboxSinkApi *api;
+	const char *label; /* what it sends, for messages */
+	OutboxSenderState state;
+	OutboxSink *sink;  /* NULL = CLOSED */
+	int in_flight;     /* events that the sink owes an answer for */
+	uint64 first_tag;  /* of the batch under way, for who has batches */
+	uint64 next_tag;   /* all that are in flight have tags between these */
+	bool handing_over; /* an event, just now */
+	TimestampTz ending_since;
+	TimestampTz purged_at;
+	char given_up[OUTBOX_SINK_ERROR_MAX]; /* why it ends, if by itself */
+} OutboxSender;
+
+extern void outbox_sender_init(OutboxSender *sender, const OutboxSinkApi *api,
+							   const char *label);
+extern bool outbox_sender_try_open(OutboxSender *sender,
+								   const OutboxSinkConfig *config,
+								   char *error);
+extern void outbox_sender_open(OutboxSender *sender,
+							   const OutboxSinkConfig *config);
+extern void outbox_sender_begin_batch(OutboxSender *sender,
+									  const OutboxSinkConfig *config);
+extern OutboxSinkAnswer outbox_sender_hand_over(OutboxSender *sender,
+												const OutboxRecord *record,
+												OutboxFailure *failure,
+												char *error);
+extern bool outbox_sender_poll(OutboxSender *sender, OutboxSinkEvent *event);
+extern void outbox_sender_bad_answer(const OutboxSender *sender, uint64 tag);
+extern void outbox_sender_ask_topic(OutboxSender *sender, const char *topic);
+extern void outbox_sender_end(OutboxSender *sender);
+extern bool outbox_sender_take_back(OutboxSender *sender, int patience_ms);
+extern long outbox_sender_timeout_ms(const OutboxSender *sender);
+extern void outbox_sender_close(OutboxSender *sender);
+
+#endif /* OUTBOX_SENDER_H */
