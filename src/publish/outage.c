@@ -21,18 +21,21 @@
 #include "utils/timestamp.h"
 
 #include "publish/outage.h"
-#include "publish/recovery.h"
 #include "shared/relay_state.h"
 #include "sink/client_log.h"
 
 /* how long brokers may be silent until it is called an outage */
-#define SILENCE_MS 5000
+#define SILENCE_MS   5000
 
 /* how long the reason is waited for, once no broker can be reached */
-#define REASON_MS  200
+#define REASON_MS    200
+
+/* delays while our credentials are refused */
+#define LOGIN_MIN_MS 1000
+#define LOGIN_MAX_MS 60000
 
 /* answers so soon after a lost connection do not end an outage */
-#define ECHO_MS    1000
+#define ECHO_MS      1000
 
 /* What is said of each trouble, and what can be done about it */
 typedef struct Words
@@ -72,11 +75,11 @@ static const Words words[] = {
 static void
 begin(OutboxStream *stream, const char *reason)
 {
-	const Words *said = &words[stream->trouble];
+	const Words *said = &words[stream->outage.trouble];
 
-	if (stream->outage_since == 0)
-		stream->outage_since = GetCurrentTimestamp();
-	stream->complaint_untold = false;
+	if (stream->outage.since == 0)
+		stream->outage.since = GetCurrentTimestamp();
+	stream->outage.complaint_untold = false;
 	outbox_relay_state_error(stream->db, reason);
 	outbox_relay_state_set(stream->db, said->state);
 	ereport(LOG, (errmsg("outbox relay for database \"%s\": %s: %s",
@@ -88,8 +91,23 @@ begin(OutboxStream *stream, const char *reason)
 static void
 complain(OutboxStream *stream, OutboxTrouble trouble, const char *reason)
 {
-	stream->trouble = trouble;
-	strlcpy(stream->complaint, reason, sizeof(stream->complaint));
+	stream->outage.trouble = trouble;
+	strlcpy(stream->outage.complaint, reason,
+			sizeof(stream->outage.complaint));
+}
+
+/* Our credentials are refused: slowly, so that no account gets locked. */
+static void
+retry_login(OutboxStream *stream)
+{
+	int delay_ms = LOGIN_MIN_MS << Min(stream->outage.login_failures, 16);
+
+	if (stream->state != OUTBOX_STREAM_OPEN)
+		return;
+	stream->outage.login_failures++;
+	outbox_stream_end(stream);
+	stream->open_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												  Min(delay_ms, LOGIN_MAX_MS));
 }
 
 /* No broker can be reached, or they refuse our credentials. */
@@ -99,17 +117,18 @@ outbox_outage_unreachable(OutboxStream *stream, OutboxFailure failure,
 {
 	if (failure == OUTBOX_FAILURE_LOGIN)
 	{
-		bool news = stream->outage_since == 0 || stream->trouble != trouble;
+		bool news =
+			stream->outage.since == 0 || stream->outage.trouble != trouble;
 
 		complain(stream, trouble, reason);
-		outbox_recovery_login(stream);
+		retry_login(stream);
 		if (news)
 			begin(stream, reason);
 	}
 	/* a connection lost while there is nothing to send is no outage */
-	else if (outbox_publish_is_pending(stream) &&
-			 stream->unreachable_since == 0)
-		stream->unreachable_since = GetCurrentTimestamp();
+	else if (outbox_stream_is_pending(stream) &&
+			 stream->outage.unreachable_since == 0)
+		stream->outage.unreachable_since = GetCurrentTimestamp();
 }
 
 /* Are they the same, but for the time that librdkafka adds in parentheses? */
@@ -130,7 +149,7 @@ outbox_outage_lost(OutboxStream *stream, OutboxTrouble trouble,
 				   const char *reason)
 {
 	/* in an outage that has been told: only if that explains it better */
-	if (stream->outage_since != 0 && stream->trouble != trouble)
+	if (stream->outage.since != 0 && stream->outage.trouble != trouble)
 	{
 		if (trouble == OUTBOX_TROUBLE_AWAY)
 			return;
@@ -138,9 +157,9 @@ outbox_outage_lost(OutboxStream *stream, OutboxTrouble trouble,
 		begin(stream, reason);
 		return;
 	}
-	if (stream->outage_since == 0 && outbox_publish_is_pending(stream) &&
-		!same_reason(stream->complaint, reason))
-		stream->complaint_untold = true;
+	if (stream->outage.since == 0 && outbox_stream_is_pending(stream) &&
+		!same_reason(stream->outage.complaint, reason))
+		stream->outage.complaint_untold = true;
 	complain(stream, trouble, reason);
 	outbox_client_log(LOG_INFO, reason);
 }
@@ -150,7 +169,8 @@ void
 outbox_outage_complaint(OutboxStream *stream, int log_level,
 						const char *message)
 {
-	if (log_level <= LOG_WARNING && stream->trouble == OUTBOX_TROUBLE_AWAY)
+	if (log_level <= LOG_WARNING &&
+		stream->outage.trouble == OUTBOX_TROUBLE_AWAY)
 		complain(stream, OUTBOX_TROUBLE_AWAY, message);
 }
 
@@ -161,15 +181,15 @@ outbox_outage_complaint(OutboxStream *stream, int log_level,
 long
 outbox_outage_timeout_ms(const OutboxStream *stream)
 {
-	TimestampTz since = stream->last_result_at;
+	TimestampTz since = stream->outage.last_result_at;
 	int patience_ms = SILENCE_MS;
 
-	if (!outbox_publish_is_pending(stream) || stream->outage_since != 0)
+	if (!outbox_stream_is_pending(stream) || stream->outage.since != 0)
 		return -1;
-	if (stream->unreachable_since != 0)
+	if (stream->outage.unreachable_since != 0)
 	{
-		since = stream->unreachable_since;
-		patience_ms = stream->complaint[0] ? 0 : REASON_MS;
+		since = stream->outage.unreachable_since;
+		patience_ms = stream->outage.complaint[0] ? 0 : REASON_MS;
 	}
 	return TimestampDifferenceMilliseconds(
 		GetCurrentTimestamp(),
@@ -181,8 +201,8 @@ void
 outbox_outage_check(OutboxStream *stream)
 {
 	if (outbox_outage_timeout_ms(stream) == 0)
-		begin(stream,
-			  stream->complaint[0] ? stream->complaint : "no broker answers");
+		begin(stream, stream->outage.complaint[0] ? stream->outage.complaint
+												  : "no broker answers");
 }
 
 /* An event has been acknowledged. */
@@ -190,28 +210,29 @@ void
 outbox_outage_over(OutboxStream *stream)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz since = Max(stream->outage_since, stream->unreachable_since);
+	TimestampTz since =
+		Max(stream->outage.since, stream->outage.unreachable_since);
 
-	stream->last_result_at = now;
+	stream->outage.last_result_at = now;
 	/* it may be an answer from before, that was still under way */
-	if (outbox_publish_is_pending(stream) &&
+	if (outbox_stream_is_pending(stream) &&
 		!TimestampDifferenceExceeds(since, now, ECHO_MS))
 		return;
-	if (stream->complaint_untold)
-		outbox_client_log(LOG_WARNING, stream->complaint);
-	stream->complaint_untold = false;
-	stream->complaint[0] = '\0';
-	stream->trouble = OUTBOX_TROUBLE_AWAY;
+	if (stream->outage.complaint_untold)
+		outbox_client_log(LOG_WARNING, stream->outage.complaint);
+	stream->outage.complaint_untold = false;
+	stream->outage.complaint[0] = '\0';
+	stream->outage.trouble = OUTBOX_TROUBLE_AWAY;
 	if (since != 0)
-		stream->back_at = now;
-	stream->unreachable_since = 0;
-	if (stream->outage_since == 0)
+		stream->outage.back_at = now;
+	stream->outage.unreachable_since = 0;
+	if (stream->outage.since == 0)
 		return;
 	outbox_relay_state_set(stream->db, OUTBOX_RELAY_PUBLISHING);
 	ereport(LOG,
 			(errmsg("outbox relay for database \"%s\": Kafka is available "
 					"again after %ld s",
 					stream->database,
-					(long) ((now - stream->outage_since) / USECS_PER_SEC))));
-	stream->outage_since = 0;
+					(long) ((now - stream->outage.since) / USECS_PER_SEC))));
+	stream->outage.since = 0;
 }

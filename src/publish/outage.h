@@ -8,7 +8,7 @@
 #ifndef OUTBOX_OUTAGE_H
 #define OUTBOX_OUTAGE_H
 
-#include "publish/publish.h"
+#include "publish/stream.h"
 
 extern void outbox_outage_unreachable(OutboxStream *stream,
 									  OutboxFailure failure,

@@ -15,10 +15,10 @@
 
 #include "guc.h"
 #include "poison/guard.h"
-#include "retry/to_dead_letter.h"
 #include "publish/park.h"
 #include "retry/backoff.h"
 #include "retry/blocked_keys.h"
+#include "retry/to_dead_letter.h"
 #include "shared/relay_state.h"
 #include "sink/client_log.h"
 
@@ -68,7 +68,7 @@ find_candidates(OutboxStream *stream, bool faults, Candidate *candidates,
 		if (topic == NULL)
 			continue;
 		if (outbox_topic_is_back(topic) ||
-			(topic->error != NULL && stream->life.ending))
+			(topic->error != NULL && stream->state == OUTBOX_STREAM_PARKING))
 			candidate.topic = topic;
 		else if (faults)
 			candidate.fault = outbox_window_fault(window, tag);

@@ -8,7 +8,7 @@
 #ifndef OUTBOX_PARK_H
 #define OUTBOX_PARK_H
 
-#include "publish/publish.h"
+#include "publish/stream.h"
 #include "retry/parked_writer.h"
 
 extern bool outbox_park_is_final(OutboxFailure failure);

@@ -1,12 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * publish.c
- *	  The stream of events from the store through the window to the sink: the
- *	  only place that knows all three.
- *
- *	  read_upto	every id up to here has been read or does not exist
- *	  position	every event up to here is acknowledged: the oldest one in the
- *				window less one, or read_upto if the window is empty
+ *	  Events on their way from the store through the window to the sink, and
+ *	  the sink's answers: the only place that knows all three.
  *
  * Reading goes on while earlier pages are in flight, until the window is
  * full. The functions do not wait, but for outbox_publish_drain(). After an
@@ -24,9 +20,7 @@
 
 #include "format/record.h"
 #include "guc.h"
-#include "poison/crash_note.h"
-#include "poison/guard.h"
-#include "retry/to_dead_letter.h"
+#include "poison/condemned.h"
 #include "publish/outage.h"
 #include "publish/park.h"
 #include "publish/publish.h"
@@ -34,52 +28,20 @@
 #include "publish/stuck.h"
 #include "retry/blocked_keys.h"
 #include "retry/parked_writer.h"
+#include "retry/to_dead_letter.h"
 #include "shared/horizon.h"
 #include "shared/relay_state.h"
 #include "shared/shutdown.h"
 #include "shared/wait.h"
-#include "sink/client_log.h"
-#include "store/pending.h"
 
 /* rows that one transaction reads at most */
 #define PAGE_ROWS 2000
-
-/* The position, which only grows. */
-uint64
-outbox_publish_position(const OutboxStream *stream)
-{
-	uint64 position = stream->read_upto;
-
-	if (stream->window != NULL && !outbox_window_is_empty(stream->window))
-		position = outbox_window_oldest(stream->window) - 1;
-	return position;
-}
-
-/* Does the sink owe us answers? */
-bool
-outbox_publish_is_pending(const OutboxStream *stream)
-{
-	return stream->sink != NULL && outbox_window_in_flight(stream->window) > 0;
-}
-
-/* Shows others how far we are. */
-void
-outbox_publish_show_position(OutboxStream *stream)
-{
-	uint64 position = outbox_publish_position(stream);
-
-	if (pg_atomic_read_u64(&stream->db->position) == position)
-		return;
-	pg_atomic_write_u64(&stream->db->position, position);
-	outbox_pending_passed(stream->db, position);
-	ConditionVariableBroadcast(&stream->db->position_moved);
-}
 
 static void
 take_delivered(OutboxStream *stream, uint64 count)
 {
 	pg_atomic_fetch_add_u64(&stream->db->published, count);
-	stream->login_failures = 0;
+	stream->outage.login_failures = 0;
 	stream->life.delivered_at = GetCurrentTimestamp();
 	outbox_outage_over(stream);
 }
@@ -92,7 +54,7 @@ outbox_publish_poll(OutboxStream *stream)
 	uint64 delivered = 0;
 	bool any = false;
 
-	while (stream->sink != NULL && stream->api->poll(stream->sink, &event))
+	while (outbox_sender_poll(&stream->sender, &event))
 	{
 		any = true;
 		switch (event.type)
@@ -109,7 +71,7 @@ outbox_publish_poll(OutboxStream *stream)
 									   event.message);
 				break;
 			case OUTBOX_SINK_FATAL:
-				outbox_recovery_given_up(stream, event.message);
+				outbox_stream_end(stream);
 				break;
 			case OUTBOX_SINK_TOPIC:
 				outbox_stuck_answer(stream, &event);
@@ -124,7 +86,6 @@ outbox_publish_poll(OutboxStream *stream)
 			case OUTBOX_SINK_LOG:
 				outbox_outage_complaint(stream, event.log_level,
 										event.message);
-				outbox_client_log(event.log_level, event.message);
 				break;
 		}
 	}
@@ -165,7 +126,7 @@ pass_done(uint64 id, void *arg)
 	OutboxWindow *window = page->stream->window;
 	uint64 tag = outbox_window_next_tag(window);
 
-	if (!outbox_recovery_is_done(page->stream, id))
+	if (!outbox_stream_is_done(page->stream, id))
 		return false;
 	/* it has a place in the window, too, until the position passes it: so no
 	 * more than a window is remembered when this sink ends */
@@ -224,7 +185,7 @@ send(OutboxStream *stream, OutboxRecord *record, const OutboxEvent *event,
 	}
 	outbox_crash_note_note(OUTBOX_LANE_STREAM, event->id);
 	handing_over = event->id;
-	answer = stream->api->publish(stream->sink, record, failure, error);
+	answer = outbox_sender_hand_over(&stream->sender, record, failure, error);
 	handing_over = 0;
 	return answer;
 }
@@ -238,7 +199,7 @@ add_to_window(PageState *page, const OutboxEvent *event,
 
 	if (outbox_window_is_empty(stream->window))
 	{
-		stream->last_result_at = GetCurrentTimestamp();
+		stream->outage.last_result_at = GetCurrentTimestamp();
 		stream->life.expires_first = DT_NOEND;
 	}
 	stream->life.expires_first =
@@ -268,8 +229,8 @@ publish_event(const OutboxEvent *event, void *arg)
 
 	/* in an outage it waits here, not in the sink, which would publish it
 	 * however late; but one event must try if the outage is over */
-	if (event->expires_at != DT_NOEND && stream->outage_since != 0 &&
-		outbox_window_in_flight(stream->window) > 0)
+	if (event->expires_at != DT_NOEND && stream->outage.since != 0 &&
+		outbox_stream_is_pending(stream))
 	{
 		page->stopped = page->held = true;
 		return false;
@@ -283,7 +244,7 @@ publish_event(const OutboxEvent *event, void *arg)
 		case OUTBOX_SINK_FULL:
 			break;
 		case OUTBOX_SINK_ENDED:
-			outbox_recovery_begin(stream);
+			outbox_stream_end(stream);
 			break;
 		case OUTBOX_SINK_REFUSED:
 			/* the sink has never had it, and would not take it again */
@@ -297,7 +258,7 @@ publish_event(const OutboxEvent *event, void *arg)
 			add_to_window(page, event, &record);
 			outbox_recovery_failed(stream, record.tag, failure, error);
 			/* nothing of its key may overtake it */
-			if (!stream->life.ending)
+			if (stream->state == OUTBOX_STREAM_OPEN)
 				return true;
 			break;
 	}
@@ -313,7 +274,7 @@ can_read(OutboxStream *stream)
 	bool halted = (outbox_on_failure == OUTBOX_ON_FAILURE_HALT &&
 				   outbox_blocked_keys_any());
 
-	if (stream->sink == NULL || stream->life.ending ||
+	if (stream->state != OUTBOX_STREAM_OPEN ||
 		!outbox_blocked_keys_is_loaded())
 		return false;
 	if (halted)
@@ -344,27 +305,17 @@ page_limit(const OutboxStream *stream)
 static OutboxStoreStatus
 bury_condemned(OutboxStream *stream)
 {
-	const char *error;
-	uint64 id = outbox_crash_note_condemned(OUTBOX_LANE_STREAM);
-	bool by_signal = (id != 0);
+	OutboxCondemned event;
 	OutboxStoreStatus status;
 
-	if (by_signal)
-		error = OUTBOX_CRASH_NOTE_ERROR;
-	/* else the stream stops there, and tries again and again */
-	else if (outbox_on_failure != OUTBOX_ON_FAILURE_HALT)
-		id = outbox_guard_condemned(OUTBOX_TASK_PAGE, &error);
-	if (id == 0)
+	if (!outbox_condemned_find(OUTBOX_LANE_STREAM, OUTBOX_TASK_PAGE, &event))
 		return OUTBOX_STORE_OK;
-	status = outbox_to_dead_letter(stream->relay, OUTBOX_EVENT_TABLE, id,
-								   error, by_signal);
+	status = outbox_to_dead_letter(stream->relay, OUTBOX_EVENT_TABLE, event.id,
+								   event.error, event.by_signal);
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	if (by_signal)
-		outbox_crash_note_acquit();
-	else
-		outbox_guard_acquit(OUTBOX_TASK_PAGE);
-	outbox_recovery_skip(stream, id);
+	outbox_condemned_done(OUTBOX_TASK_PAGE, &event);
+	outbox_stream_skip(stream, event.id);
 	return OUTBOX_STORE_OK;
 }
 
@@ -418,7 +369,7 @@ outbox_publish_page(OutboxStream *stream)
 	outbox_window_aside_done(stream->window);
 
 	/* a sink that is full goes on with its next answer */
-	worked = page.last_id != 0 || stream->life.ending ||
+	worked = page.last_id != 0 || stream->state != OUTBOX_STREAM_OPEN ||
 			 !(page.stopped || page.held);
 	stream->has_events = stream->has_events || page.last_id != 0;
 	stream->has_more = page.stopped || rows == (uint64) limit;
@@ -437,7 +388,7 @@ outbox_publish_page(OutboxStream *stream)
 void
 outbox_publish_undo(OutboxStream *stream)
 {
-	if (stream->sink == NULL)
+	if (stream->state == OUTBOX_STREAM_CLOSED)
 		return;
 	stream->has_more = true;
 	/* blocks that have been noted for rows which are not there */
@@ -448,7 +399,7 @@ outbox_publish_undo(OutboxStream *stream)
 		outbox_window_add(stream->window, handing_over, 0, NULL,
 						  GetCurrentTimestamp());
 	if (handing_over != 0 || outbox_window_has_aside(stream->window))
-		outbox_recovery_begin(stream);
+		outbox_stream_end(stream);
 	handing_over = 0;
 }
 
@@ -462,8 +413,6 @@ outbox_publish_drain(OutboxStream *stream, long grace_ms)
 	TimestampTz deadline =
 		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), grace_ms);
 
-	if (stream->sink == NULL)
-		return true;
 	for (;;)
 	{
 		long left;
@@ -472,7 +421,7 @@ outbox_publish_drain(OutboxStream *stream, long grace_ms)
 		if (ProcSignalBarrierPending)
 			ProcessProcSignalBarrier();
 		outbox_publish_poll(stream);
-		if (!outbox_publish_is_pending(stream))
+		if (!outbox_stream_is_pending(stream))
 			return true;
 		left =
 			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
@@ -480,45 +429,4 @@ outbox_publish_drain(OutboxStream *stream, long grace_ms)
 			return false;
 		outbox_wait_answers(Min(left, 100), OUTBOX_WAIT_RELAY_DRAIN);
 	}
-}
-
-/*
- * Goes on with another sink. Events that are done are remembered, the others
- * of the window are read again.
- */
-void
-outbox_publish_open(OutboxStream *stream, OutboxSink *sink,
-					const OutboxSinkConfig *config)
-{
-	outbox_publish_close(stream);
-	stream->sink = sink;
-	stream->window = outbox_window_create(
-		config->window_events, (int64) config->window_size_kb * 1024);
-	stream->complaint[0] = '\0';
-	if (stream->outage_since == 0)
-		stream->trouble = OUTBOX_TROUBLE_AWAY;
-	stream->complaint_untold = false;
-	stream->has_more = true;
-	stream->open_at = 0;
-	if (stream->outage_since == 0)
-	{
-		stream->unreachable_since = 0;
-		outbox_relay_state_set(stream->db, OUTBOX_RELAY_PUBLISHING);
-	}
-}
-
-/* Closes the sink; events without an answer will be read again. */
-void
-outbox_publish_close(OutboxStream *stream)
-{
-	OutboxSink *sink = stream->sink;
-
-	stream->sink = NULL;
-	if (sink == NULL)
-		return;
-	stream->api->close(sink);
-	outbox_recovery_remember(stream);
-	outbox_window_free(stream->window);
-	stream->window = NULL;
-	memset(&stream->life, 0, sizeof(stream->life));
 }

@@ -33,25 +33,15 @@
 #include "shared/relay_state.h"
 #include "sink/client_log.h"
 
-/* how long the answers of a sink that has stopped are waited for */
-#define ANSWERS_MS      10000
-
-/* if they all are of topics that have failed */
-#define STUCK_MS        1000
-
-/* how often it is asked for events back meanwhile: a retry may come back from
- * a broker, or a partition be on its way between two of them, just then */
-#define PURGE_EVERY_MS  100
+/* how long the answers of a sink that has stopped are waited for, if they all
+ * are of topics that have failed */
+#define FAILED_MS       1000
 
 /* how long batches stay small after one was too large */
 #define NARROW_MS       60000
 
 /* after so long without an answer, events in the sink may expire */
 #define EXPIRED_MS      1000
-
-/* delays while our credentials are refused */
-#define LOGIN_MIN_MS    1000
-#define LOGIN_MAX_MS    60000
 
 /* the size of a batch of librdkafka, if nothing limits it */
 #define BATCH_BYTES_MAX 1000000
@@ -63,8 +53,6 @@ outbox_recovery_failed(OutboxStream *stream, uint64 tag, OutboxFailure failure,
 {
 	OutboxTopic *topic = outbox_window_topic(stream->window, tag);
 
-	/* then that is why the sink has ended */
-	stream->life.given_up[0] = '\0';
 	if (failure == OUTBOX_FAILURE_TOPIC && topic != NULL)
 	{
 		outbox_topic_failed(topic, error);
@@ -76,29 +64,7 @@ outbox_recovery_failed(OutboxStream *stream, uint64 tag, OutboxFailure failure,
 		outbox_window_answered(stream->window, tag);
 	else
 		outbox_window_failed(stream->window, tag, failure, error);
-	outbox_recovery_begin(stream);
-}
-
-/* The sink has stopped, or must: waits for all answers, then begins anew. */
-void
-outbox_recovery_begin(OutboxStream *stream)
-{
-	if (stream->life.ending)
-		return;
-	stream->life.ending = true;
-	stream->life.ending_since = stream->life.purged_at = GetCurrentTimestamp();
-	stream->open_at = 0;
-	stream->api->purge(stream->sink);
-}
-
-/* The sink has ended by itself: because events have failed, or else for a
- * reason that is worth to be told. */
-void
-outbox_recovery_given_up(OutboxStream *stream, const char *error)
-{
-	if (!stream->life.ending)
-		strlcpy(stream->life.given_up, error, sizeof(stream->life.given_up));
-	outbox_recovery_begin(stream);
+	outbox_stream_end(stream);
 }
 
 static void
@@ -106,112 +72,24 @@ report_given_up(OutboxStream *stream)
 {
 	char message[OUTBOX_SINK_ERROR_MAX + 10];
 
-	if (stream->life.given_up[0] != '\0')
+	if (stream->sender.given_up[0] != '\0')
 	{
-		snprintf(message, sizeof(message), "FATAL: %s", stream->life.given_up);
+		snprintf(message, sizeof(message), "FATAL: %s",
+				 stream->sender.given_up);
 		outbox_client_log(LOG_WARNING, message);
 	}
 }
 
-/* Are there answers to be waited for, of a sink that publishes nothing more? */
+/* Have all events their answers that can have one? The sink ends. */
 static bool
-is_waiting(OutboxStream *stream)
+is_answered(OutboxStream *stream)
 {
-	TimestampTz now = GetCurrentTimestamp();
-
-	int in_flight = outbox_window_in_flight(stream->window);
-
-	if (in_flight == 0 ||
-		TimestampDifferenceExceeds(stream->life.ending_since, now, ANSWERS_MS))
-		return false;
+	OutboxSender *sender = &stream->sender;
 	/* events of a topic that gets no answers may never have one */
-	if (in_flight == outbox_topic_failed_in_flight() &&
-		TimestampDifferenceExceeds(stream->life.ending_since, now, STUCK_MS))
-		return false;
-	if (TimestampDifferenceExceeds(stream->life.purged_at, now,
-								   PURGE_EVERY_MS))
-	{
-		stream->life.purged_at = now;
-		stream->api->purge(stream->sink);
-	}
-	return true;
-}
+	bool all_failed = sender->in_flight == outbox_topic_failed_in_flight();
 
-/* Our credentials are refused: slowly, so that no account gets locked. */
-void
-outbox_recovery_login(OutboxStream *stream)
-{
-	int delay_ms = LOGIN_MIN_MS << Min(stream->login_failures, 16);
-
-	if (stream->life.ending)
-		return;
-	stream->login_failures++;
-	outbox_recovery_begin(stream);
-	stream->open_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												  Min(delay_ms, LOGIN_MAX_MS));
-}
-
-/*
- * The window ends: remembers what is done beyond the position, in it or not
- * read again yet since an earlier sink had done it. That is in order.
- */
-void
-outbox_recovery_remember(OutboxStream *stream)
-{
-	uint64 position = outbox_publish_position(stream);
-	uint64 *done_ids =
-		palloc((outbox_window_count(stream->window) + stream->done_count + 1) *
-			   sizeof(uint64));
-	int count = outbox_window_take_done(stream->window, done_ids);
-
-	for (int i = stream->done_next; i < stream->done_count; i++)
-		done_ids[count++] = stream->done_ids[i];
-	if (stream->done_ids != NULL)
-		pfree(stream->done_ids);
-	stream->done_ids = done_ids;
-	stream->done_count = count;
-	stream->done_next = 0;
-	stream->read_upto = position;
-	stream->has_more = true;
-}
-
-/* An event that has not been read yet is done, too. */
-void
-outbox_recovery_skip(OutboxStream *stream, uint64 id)
-{
-	MemoryContext context = stream->done_ids
-								? GetMemoryChunkContext(stream->done_ids)
-								: TopMemoryContext;
-	uint64 *done_ids = MemoryContextAllocHuge(
-		context, (stream->done_count + 1) * sizeof(uint64));
-	int count = 0;
-	int i = stream->done_next;
-
-	while (i < stream->done_count && stream->done_ids[i] < id)
-		done_ids[count++] = stream->done_ids[i++];
-	done_ids[count++] = id;
-	while (i < stream->done_count)
-		done_ids[count++] = stream->done_ids[i++];
-	if (stream->done_ids != NULL)
-		pfree(stream->done_ids);
-	stream->done_ids = done_ids;
-	stream->done_count = count;
-	stream->done_next = 0;
-}
-
-/* Has this event been published or parked by an earlier sink? The ids come in
- * order. */
-bool
-outbox_recovery_is_done(OutboxStream *stream, uint64 id)
-{
-	while (stream->done_next < stream->done_count &&
-		   stream->done_ids[stream->done_next] < id)
-		stream->done_next++;
-	if (stream->done_next == stream->done_count ||
-		stream->done_ids[stream->done_next] != id)
-		return false;
-	stream->done_next++;
-	return true;
+	return outbox_sender_take_back(
+		sender, all_failed ? FAILED_MS : OUTBOX_SENDER_ENDING_MS);
 }
 
 /*
@@ -228,7 +106,7 @@ smaller_batches(OutboxStream *stream)
 	uint64 last_id = 0;
 	int refused = 0;
 
-	if (stream->batch_bytes == 1 || !stream->life.ending)
+	if (stream->limit.bytes == 1)
 		return 0;
 	for (uint64 tag = outbox_window_first_tag(window);
 		 tag < outbox_window_next_tag(window); tag++)
@@ -245,10 +123,10 @@ smaller_batches(OutboxStream *stream)
 	if (refused < 2)
 		return 0;
 
-	stream->small_batches_upto = Max(stream->small_batches_upto, last_id);
+	stream->limit.upto = Max(stream->limit.upto, last_id);
 	if (!too_large)
 		return 1;
-	stream->small_batches_until =
+	stream->limit.until =
 		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), NARROW_MS);
 	return (int) Max(Min(bytes, BATCH_BYTES_MAX) / 2, 1);
 }
@@ -257,9 +135,9 @@ smaller_batches(OutboxStream *stream)
 static TimestampTz
 expires_at(const OutboxStream *stream)
 {
-	return Max(
-		stream->life.expires_first,
-		TimestampTzPlusMilliseconds(stream->last_result_at, EXPIRED_MS));
+	return Max(stream->life.expires_first,
+			   TimestampTzPlusMilliseconds(stream->outage.last_result_at,
+										   EXPIRED_MS));
 }
 
 /*
@@ -271,23 +149,23 @@ is_expired(OutboxStream *stream)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	return outbox_publish_is_pending(stream) && expires_at(stream) <= now;
+	return outbox_stream_is_pending(stream) && expires_at(stream) <= now;
 }
 
 /* All answers are here: parks what must be, and closes the sink. */
 static OutboxStoreStatus
-end(OutboxStream *stream)
+park_and_close(OutboxStream *stream)
 {
-	int batch_bytes = smaller_batches(stream);
+	OutboxBatchLimit *limit = &stream->limit;
 	bool more;
-	OutboxStoreStatus status = outbox_park(stream, batch_bytes == 0, &more);
+	OutboxStoreStatus status = outbox_park(stream, limit->next == 0, &more);
 
 	if (status != OUTBOX_STORE_OK || more)
 		return status;
-	if (batch_bytes > 0)
-		stream->batch_bytes = batch_bytes;
+	if (limit->next > 0)
+		limit->bytes = limit->next;
 	report_given_up(stream);
-	outbox_publish_close(stream);
+	outbox_stream_close(stream);
 	return OUTBOX_STORE_OK;
 }
 
@@ -295,38 +173,54 @@ end(OutboxStream *stream)
 static void
 widen(OutboxStream *stream)
 {
-	if (stream->batch_bytes == 0 || stream->sink == NULL ||
-		stream->outage_since != 0 ||
-		outbox_publish_position(stream) < stream->small_batches_upto ||
-		GetCurrentTimestamp() < stream->small_batches_until)
+	if (stream->limit.bytes == 0 || stream->outage.since != 0 ||
+		outbox_stream_position(stream) < stream->limit.upto ||
+		GetCurrentTimestamp() < stream->limit.until)
 		return;
-	stream->batch_bytes = 0;
-	stream->small_batches_upto = 0;
-	outbox_recovery_begin(stream);
+	stream->limit.bytes = 0;
+	stream->limit.upto = 0;
+	outbox_stream_end(stream);
+}
+
+/* The sink takes events: is it to end, or has a topic failed? */
+static OutboxTaskResult
+look_after_open(OutboxStream *stream)
+{
+	bool more;
+
+	widen(stream);
+	if (is_expired(stream))
+		outbox_stream_end(stream);
+	if (outbox_topic_any_back())
+		return outbox_store_task_result(outbox_park(stream, false, &more),
+										true);
+	if (stream->state == OUTBOX_STREAM_OPEN)
+		outbox_stuck_check(stream);
+	return OUTBOX_TASK_IDLE;
 }
 
 /*
- * Goes on with settling; does not wait. When the sink has been closed, the
- * relay opens another one.
+ * Goes on with what becomes of events that have failed; does not wait. When
+ * the sink has been closed, the relay opens another one.
  */
 OutboxTaskResult
 outbox_recovery_run(OutboxStream *stream)
 {
-	bool more;
-
-	if (stream->life.ending)
+	switch (stream->state)
 	{
-		if (is_waiting(stream))
-			return OUTBOX_TASK_IDLE;
-		return outbox_store_task_result(end(stream), true);
+		case OUTBOX_STREAM_CLOSED:
+			break;
+		case OUTBOX_STREAM_OPEN:
+			return look_after_open(stream);
+		case OUTBOX_STREAM_ENDING:
+			if (!is_answered(stream))
+				break;
+			stream->limit.next = smaller_batches(stream);
+			outbox_stream_begin_parking(stream);
+			/* FALLTHROUGH */
+		case OUTBOX_STREAM_PARKING:
+			return outbox_store_task_result(park_and_close(stream), true);
 	}
-	widen(stream);
-	if (is_expired(stream))
-		outbox_recovery_begin(stream);
-	if (outbox_topic_any_back())
-		return outbox_store_task_result(outbox_park(stream, false, &more),
-										true);
-	outbox_stuck_check(stream);
 	return OUTBOX_TASK_IDLE;
 }
 
@@ -336,14 +230,19 @@ outbox_recovery_timeout_ms(const OutboxStream *stream)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (stream->sink == NULL)
-		return Max(TimestampDifferenceMilliseconds(now, stream->open_at), 0);
-	if (stream->life.ending)
-		return PURGE_EVERY_MS;
+	switch (stream->state)
+	{
+		case OUTBOX_STREAM_CLOSED:
+			return Max(TimestampDifferenceMilliseconds(now, stream->open_at),
+					   0);
+		case OUTBOX_STREAM_ENDING:
+		case OUTBOX_STREAM_PARKING:
+			return outbox_sender_timeout_ms(&stream->sender);
+		case OUTBOX_STREAM_OPEN:
+			break;
+	}
 	if (!outbox_window_is_empty(stream->window))
 		return Min(TimestampDifferenceMilliseconds(now, expires_at(stream)),
 				   outbox_stuck_timeout_ms(stream));
-	if (stream->batch_bytes != 0)
-		return NARROW_MS;
-	return -1;
+	return stream->limit.bytes != 0 ? NARROW_MS : -1;
 }

@@ -27,11 +27,10 @@
 #include "utils/timestamp.h"
 
 #include "publish/outage.h"
-#include "publish/recovery.h"
 #include "publish/stuck.h"
 
-/* after so long without an answer, an event's topic is asked about */
-#define STUCK_MS             4000
+/* an event's topic is asked about after OUTBOX_SENDER_STUCK_MS without an
+ * answer, or so long while brokers cannot be reached */
 #define STUCK_UNREACHABLE_MS 10000
 
 /* so often, and about so many topics at once */
@@ -40,9 +39,6 @@
 
 /* how long the other answers are waited for, after one that is bad */
 #define GATHER_MS            300
-
-/* an event has no answer for so long, though nothing is known to be wrong */
-#define SILENT_MS            8000
 
 /* a partition has no leader for so long, while nobody else sends anything */
 #define LEADERLESS_MS        30000
@@ -61,7 +57,8 @@ is_older(TimestampTz since, int ms, TimestampTz now)
 static int
 patience_ms(const OutboxStream *stream)
 {
-	return stream->unreachable_since != 0 ? STUCK_UNREACHABLE_MS : STUCK_MS;
+	return stream->outage.unreachable_since != 0 ? STUCK_UNREACHABLE_MS
+												 : OUTBOX_SENDER_STUCK_MS;
 }
 
 /* Asks about the topics of the events that have had no answer for a while. */
@@ -83,30 +80,32 @@ ask(OutboxStream *stream, TimestampTz now)
 			break;
 		/* the sink should have given it back */
 		if (topic->error != NULL &&
-			is_older(outbox_window_sent_at(window, tag), SILENT_MS, now))
+			is_older(outbox_window_sent_at(window, tag),
+					 OUTBOX_SENDER_SILENT_MS, now))
 			stream->life.stuck = true;
 		if (topic->asked_at == now || topic->error != NULL)
 			continue;
 		topic->asked_at = now;
 		topic->stuck_since = outbox_window_sent_at(window, tag);
-		stream->api->ask_topic(stream->sink, topic->name);
+		outbox_sender_ask_topic(&stream->sender, topic->name);
 		topics++;
 	}
 }
 
-/* Looks after events without an answer; cheap if there are none. */
+/* Looks after events without an answer, of an open sink; cheap if there are
+ * none. */
 void
 outbox_stuck_check(OutboxStream *stream)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	OutboxSinkLife *life = &stream->life;
 
-	if (!outbox_publish_is_pending(stream) || life->ending)
+	if (!outbox_stream_is_pending(stream))
 		return;
 	if (life->stuck)
 	{
 		if (is_older(life->asked_at, GATHER_MS, now))
-			outbox_recovery_begin(stream);
+			outbox_stream_end(stream);
 		return;
 	}
 	if (!is_older(life->asked_at, ASK_EVERY_MS, now) ||
@@ -131,7 +130,7 @@ stuck_since(const OutboxStream *stream, const OutboxTopic *topic)
 			!outbox_window_is_answered(window, tag))
 			/* an outage is not held against the topic */
 			return outbox_window_sent_at(window, tag) == topic->stuck_since
-					   ? Max(topic->stuck_since, stream->back_at)
+					   ? Max(topic->stuck_since, stream->outage.back_at)
 					   : 0;
 	}
 	return 0;
@@ -186,9 +185,10 @@ outbox_stuck_answer(OutboxStream *stream, const OutboxSinkEvent *answer)
 			outbox_outage_over(stream);
 			break;
 		case OUTBOX_TOPIC_FINE:
-			if (stream->outage_since != 0 || stream->unreachable_since != 0 ||
+			if (stream->outage.since != 0 ||
+				stream->outage.unreachable_since != 0 ||
 				!others_pass(stream, since, now) ||
-				!is_older(since, SILENT_MS, now))
+				!is_older(since, OUTBOX_SENDER_SILENT_MS, now))
 				break;
 			snprintf(error, sizeof(error),
 					 "no answer from the brokers for %d s, while others are "

@@ -8,7 +8,7 @@
 #ifndef OUTBOX_STUCK_H
 #define OUTBOX_STUCK_H
 
-#include "publish/publish.h"
+#include "publish/stream.h"
 
 extern void outbox_stuck_check(OutboxStream *stream);
 extern void outbox_stuck_answer(OutboxStream *stream,

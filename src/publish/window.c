@@ -42,7 +42,6 @@ struct OutboxWindow
 	uint64 next;  /* tag of the one that comes next */
 	int64 bytes;
 	int64 max_bytes;
-	int in_flight;
 	int aside;
 	uint64 aside_first; /* tag of the first of them */
 	int max_events;
@@ -127,7 +126,6 @@ outbox_window_add(OutboxWindow *window, uint64 id, int64 bytes,
 	entry->sent_at = now;
 	entry->answered = entry->aside = false;
 	window->bytes += entry->bytes;
-	window->in_flight++;
 	if (topic != NULL)
 	{
 		topic->in_window++;
@@ -147,12 +145,11 @@ find(OutboxWindow *window, uint64 tag)
 }
 
 static void
-set_answered(OutboxWindow *window, WindowEntry *entry)
+set_answered(WindowEntry *entry)
 {
 	if (entry->answered)
 		return;
 	entry->answered = true;
-	window->in_flight--;
 	if (entry->topic != NULL)
 		entry->topic->in_flight--;
 }
@@ -165,7 +162,7 @@ outbox_window_answered(OutboxWindow *window, uint64 tag)
 	WindowEntry *entry = find(window, tag);
 
 	if (entry != NULL)
-		set_answered(window, entry);
+		set_answered(entry);
 }
 
 /* The same for an event that is at fault, or may be. */
@@ -178,7 +175,7 @@ outbox_window_failed(OutboxWindow *window, uint64 tag, OutboxFailure failure,
 
 	if (entry == NULL)
 		return;
-	set_answered(window, entry);
+	set_answered(entry);
 	/* a whole batch has the same message */
 	if (last == NULL || last->failure != failure ||
 		strcmp(last->error, error) != 0)
@@ -237,7 +234,7 @@ outbox_window_done(OutboxWindow *window, uint64 tag)
 
 	if (entry == NULL)
 		return;
-	set_answered(window, entry);
+	set_answered(entry);
 	if (entry->topic != NULL)
 		entry->topic->in_window--;
 	window->bytes -= entry->bytes;
@@ -245,13 +242,6 @@ outbox_window_done(OutboxWindow *window, uint64 tag)
 	while (window->first < window->next &&
 		   entry_of(window, window->first)->bytes == 0)
 		window->first++;
-}
-
-/* How many events the sink still owes an answer for */
-int
-outbox_window_in_flight(const OutboxWindow *window)
-{
-	return window->in_flight;
 }
 
 /* The tag of the oldest event that is not done */
@@ -353,7 +343,6 @@ outbox_window_take_done(OutboxWindow *window, uint64 *ids)
 	}
 	window->first = window->next;
 	window->bytes = 0;
-	window->in_flight = 0;
 	window->aside = 0;
 	return count;
 }

@@ -37,7 +37,6 @@ extern void outbox_window_done(OutboxWindow *window, uint64 tag);
 extern void outbox_window_answered(OutboxWindow *window, uint64 tag);
 extern uint64 outbox_window_first_tag(const OutboxWindow *window);
 extern int outbox_window_count(const OutboxWindow *window);
-extern int outbox_window_in_flight(const OutboxWindow *window);
 extern bool outbox_window_is_done(const OutboxWindow *window, uint64 tag);
 extern bool outbox_window_is_answered(const OutboxWindow *window, uint64 tag);
 extern int64 outbox_window_bytes(const OutboxWindow *window, uint64 tag);

@@ -100,7 +100,7 @@ try_attach(OutboxStream *stream, const char *version, uint64 *last_id,
 		status = outbox_delayed_open(stream->db);
 	if (status == OUTBOX_STORE_OK)
 		status = outbox_parked_beyond(stream->relay, stream->read_upto,
-									  &stream->done_ids, &stream->done_count);
+									  &stream->done.ids, &stream->done.count);
 	return status;
 }
 

@@ -44,7 +44,7 @@ refuse(OutboxStream *stream, const char *error)
 	ereport(
 		LOG,
 		(errmsg("outbox relay for database \"%s\" %s: %s", stream->database,
-				stream->sink ? "keeps its settings" : "waits for settings",
+				stream->window ? "keeps its settings" : "waits for settings",
 				error),
 		 errhint("Set outbox.bootstrap_servers, outbox.kafka_properties "
 				 "or outbox.kafka_properties_file, and reload.")));
@@ -67,14 +67,13 @@ static bool
 leave(OutboxStream *stream)
 {
 	outbox_publish_drain(stream, SWITCH_GRACE_MS);
-	outbox_retry_drain(outbox_publish_position(stream), SWITCH_GRACE_MS);
+	outbox_retry_drain(outbox_stream_position(stream), SWITCH_GRACE_MS);
 	if (outbox_shutdown_is_requested())
 		return false;
-	outbox_publish_close(stream);
+	outbox_stream_close(stream);
 	outbox_retry_close();
 	outbox_dead_letter_copies_close();
-	stream->batch_bytes = 0;
-	stream->outage_since = 0;
+	outbox_stream_forget_brokers(stream);
 	return true;
 }
 
@@ -111,7 +110,7 @@ outbox_reconfigure(OutboxStream *stream)
 {
 	char error[OUTBOX_SINK_ERROR_MAX];
 	OutboxConfig *config;
-	OutboxSink *sink;
+	OutboxSender sender;
 
 	if (!outbox_sink_config_has_brokers())
 	{
@@ -131,8 +130,8 @@ outbox_reconfigure(OutboxStream *stream)
 		return;
 	}
 
-	sink = stream->api->open(&config->sink, error);
-	if (sink == NULL)
+	outbox_sender_init(&sender, stream->sender.api, stream->sender.label);
+	if (!outbox_sender_try_open(&sender, &config->sink, error))
 	{
 		outbox_sink_config_free(config);
 		refuse(stream, error);
@@ -142,11 +141,11 @@ outbox_reconfigure(OutboxStream *stream)
 	if (!leave(stream))
 	{
 		/* the brokers of the old ones have some time left */
-		stream->api->close(sink);
+		outbox_sender_close(&sender);
 		outbox_sink_config_free(config);
 		return;
 	}
-	outbox_publish_open(stream, sink, &config->sink);
+	outbox_stream_open(stream, &sender, &config->sink);
 	if (running != NULL)
 		outbox_sink_config_free(running);
 	running = config;
@@ -159,19 +158,14 @@ outbox_reconfigure(OutboxStream *stream)
 void
 outbox_reconfigure_reopen(OutboxStream *stream)
 {
+	OutboxSender sender = stream->sender;
 	OutboxSinkConfig config;
-	char error[OUTBOX_SINK_ERROR_MAX];
-	OutboxSink *sink;
 
-	if (stream->sink != NULL || running == NULL ||
+	if (stream->state != OUTBOX_STREAM_CLOSED || running == NULL ||
 		GetCurrentTimestamp() < stream->open_at)
 		return;
 	config = running->sink;
-	config.batch_bytes = stream->batch_bytes;
-	sink = stream->api->open(&config, error);
-	if (sink == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONNECTION_FAILURE),
-				 errmsg("could not open a Kafka producer again: %s", error)));
-	outbox_publish_open(stream, sink, &config);
+	config.batch_bytes = stream->limit.bytes;
+	outbox_sender_open(&sender, &config);
+	outbox_stream_open(stream, &sender, &config);
 }

@@ -179,7 +179,7 @@ run(void)
 		 * and the cancelled transaction was one that may fail */
 		if (result != OUTBOX_TASK_WORKED && !outbox_shutdown_is_requested())
 			outbox_wait(outbox_tasks_timeout_ms(),
-						outbox_publish_is_pending(&relay.stream)
+						outbox_stream_is_pending(&relay.stream)
 							? OUTBOX_WAIT_RELAY_ACK
 							: OUTBOX_WAIT_RELAY_IDLE);
 	}
@@ -203,7 +203,7 @@ before_exit_close(int code, Datum arg)
 {
 	(void) code;
 	(void) arg;
-	outbox_publish_close(&relay.stream);
+	outbox_stream_close(&relay.stream);
 	outbox_retry_close();
 	outbox_dead_letter_copies_close();
 	outbox_crash_note_end();
@@ -226,7 +226,8 @@ static void
 on_exit_leave(int code, Datum arg)
 {
 	(void) arg;
-	if (relay.stream.api != NULL && !relay.stream.api->has_ended())
+	if (relay.stream.sender.api != NULL &&
+		!relay.stream.sender.api->has_ended())
 		_exit(code);
 }
 
@@ -247,7 +248,7 @@ fail(void)
 		outbox_relay_state_error(relay.stream.db, error->message);
 	PG_TRY();
 	{
-		if (relay.stream.api != NULL)
+		if (relay.stream.sender.api != NULL)
 			end_if_absent(outbox_tasks_wind_up());
 	}
 	PG_CATCH();
@@ -307,10 +308,11 @@ outbox_relay_main(Datum main_arg)
 		outbox_shutdown_install();
 		sink_api = (OutboxSinkApiFunction) load_external_function(
 			"$libdir/outbox_kafka", OUTBOX_SINK_SYMBOL, true, NULL);
-		relay.stream.api = sink_api();
+		outbox_sender_init(&relay.stream.sender, sink_api(), "events");
 		outbox_retry_init(relay.stream.db, relay.stream.relay,
-						  relay.stream.api);
-		outbox_dead_letter_copies_init(relay.stream.relay, relay.stream.api);
+						  relay.stream.sender.api);
+		outbox_dead_letter_copies_init(relay.stream.relay,
+									   relay.stream.sender.api);
 		outbox_relay_state_set(relay.stream.db, OUTBOX_RELAY_UNCONFIGURED);
 
 		/* a SIGHUP may have come before there was a handler */

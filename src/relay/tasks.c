@@ -60,7 +60,7 @@ static bool
 needs_writing(void)
 {
 	return stream->has_events &&
-		   (!can_write || outbox_publish_position(stream) != written);
+		   (!can_write || outbox_stream_position(stream) != written);
 }
 
 /* Is it the time to write it? */
@@ -73,7 +73,7 @@ is_writing_due(void)
 	written_at = Min(written_at, now);
 	if (!needs_writing())
 		return false;
-	if (outbox_crash_note_is_careful() && !outbox_publish_is_pending(stream))
+	if (outbox_crash_note_is_careful() && !outbox_stream_is_pending(stream))
 		return true;
 	return TimestampDifferenceExceeds(written_at, now, POSITION_EVERY_MS);
 }
@@ -83,7 +83,7 @@ is_writing_due(void)
 static bool
 is_settled(void)
 {
-	return !outbox_publish_is_pending(stream) &&
+	return !outbox_stream_is_pending(stream) &&
 		   !outbox_retry_batch_is_under_way() && !needs_writing();
 }
 
@@ -103,7 +103,7 @@ may_publish(void)
 static OutboxTaskResult
 write_position(void)
 {
-	uint64 position = outbox_publish_position(stream);
+	uint64 position = outbox_stream_position(stream);
 	OutboxStoreStatus status;
 
 	if (!needs_writing())
@@ -136,7 +136,7 @@ outbox_tasks_wind_up(void)
 	outbox_store_limit_waits(OUTBOX_STOP_GRACE_MS);
 	result = write_position();
 	if (result != OUTBOX_TASK_ABSENT)
-		outbox_retry_drain(outbox_publish_position(stream),
+		outbox_retry_drain(outbox_stream_position(stream),
 						   OUTBOX_STOP_GRACE_MS);
 	return result;
 }
@@ -149,7 +149,7 @@ outbox_tasks_timeout_ms(void)
 	bool running = (outbox_reconfigure_running() != NULL);
 	bool careful = outbox_crash_note_is_careful();
 	bool active = running && may_publish() &&
-				  !(careful && outbox_publish_is_pending(stream));
+				  !(careful && outbox_stream_is_pending(stream));
 	long timeout_ms = SAFETY_TICK_MS;
 	/* -1 = for ever */
 	long waits[OUTBOX_TASKS] = {
@@ -210,13 +210,13 @@ publish(const OutboxSinkConfig *config, OutboxTaskResult *round)
 	}
 	if (!may_publish())
 		return true;
-	position = outbox_publish_position(stream);
-	if ((!careful || !outbox_publish_is_pending(stream)) &&
+	position = outbox_stream_position(stream);
+	if ((!careful || !outbox_stream_is_pending(stream)) &&
 		outbox_guard_enter(OUTBOX_TASK_RETRY) &&
 		!note(outbox_retry_run(config, position), round))
 		return false;
 	/* an outage may end while the stream itself has nothing to send */
-	if (stream->outage_since != 0 && !outbox_publish_is_pending(stream) &&
+	if (stream->outage.since != 0 && !outbox_stream_is_pending(stream) &&
 		pg_atomic_read_u64(&stream->db->published) != published)
 		outbox_outage_over(stream);
 	/* no copies in a careful life: their sink is not looked after */
@@ -239,7 +239,7 @@ round_of_work(void)
 		round = OUTBOX_TASK_WORKED;
 	if (config != NULL && !publish(config, &round))
 		return round;
-	outbox_publish_show_position(stream);
+	outbox_stream_show_position(stream);
 	if (is_writing_due() && outbox_guard_enter(OUTBOX_TASK_POSITION) &&
 		!note(write_position(), &round))
 		return round;
@@ -252,7 +252,7 @@ round_of_work(void)
 		return round;
 	if (outbox_guard_enter(OUTBOX_TASK_STORAGE) &&
 		note(outbox_retention_run(stream->db, stream->relay, written), &round))
-		note(outbox_pending_run(stream->db, outbox_publish_position(stream)),
+		note(outbox_pending_run(stream->db, outbox_stream_position(stream)),
 			 &round);
 	outbox_guard_enter(OUTBOX_TASK_NONE);
 	return round;
@@ -266,8 +266,7 @@ undo(OutboxTask task)
 	switch (task)
 	{
 		case OUTBOX_TASK_ANSWERS:
-			if (stream->sink != NULL)
-				outbox_recovery_begin(stream);
+			outbox_stream_end(stream);
 			break;
 		case OUTBOX_TASK_PAGE:
 			outbox_publish_undo(stream);

@@ -26,14 +26,12 @@
 
 #include "utils/timestamp.h"
 
-#include "guc.h"
-#include "poison/crash_note.h"
-#include "poison/guard.h"
-#include "retry/to_dead_letter.h"
+#include "poison/condemned.h"
 #include "retry/blocked_keys.h"
 #include "retry/expiry.h"
 #include "retry/retry.h"
 #include "retry/retry_batch.h"
+#include "retry/to_dead_letter.h"
 #include "retry/topic.h"
 #include "shared/shutdown.h"
 #include "shared/wait.h"
@@ -304,24 +302,16 @@ begin_round(const OutboxSinkConfig *config)
 static OutboxStoreStatus
 bury_condemned(void)
 {
-	const char *error;
-	uint64 id = outbox_crash_note_condemned(OUTBOX_LANE_PARKED);
-	bool by_signal = (id != 0);
+	OutboxCondemned event;
 	OutboxStoreStatus status;
 
-	if (by_signal)
-		error = OUTBOX_CRASH_NOTE_ERROR;
-	else if (outbox_on_failure != OUTBOX_ON_FAILURE_HALT)
-		id = outbox_guard_condemned(OUTBOX_TASK_RETRY, &error);
-	if (id == 0)
+	if (!outbox_condemned_find(OUTBOX_LANE_PARKED, OUTBOX_TASK_RETRY, &event))
 		return OUTBOX_STORE_OK;
-	status = outbox_to_dead_letter_parked(relay, id, error, by_signal);
+	status = outbox_to_dead_letter_parked(relay, event.id, event.error,
+										  event.by_signal);
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	if (by_signal)
-		outbox_crash_note_acquit();
-	else
-		outbox_guard_acquit(OUTBOX_TASK_RETRY);
+	outbox_condemned_done(OUTBOX_TASK_RETRY, &event);
 	outbox_blocked_keys_reload();
 	return OUTBOX_STORE_OK;
 }

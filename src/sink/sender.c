@@ -78,7 +78,7 @@ outbox_sender_try_open(OutboxSender *sender, const OutboxSinkConfig *config,
 	set_state(sender, OUTBOX_SENDER_OPEN);
 	sender->in_flight = 0;
 	sender->handing_over = false;
-	sender->first_tag = sender->next_tag;
+	sender->first_tag = sender->next_tag = 0;
 	sender->given_up[0] = '\0';
 	return true;
 }
