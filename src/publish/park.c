@@ -13,10 +13,8 @@
  */
 #include "outbox.h"
 
-#include "guc.h"
 #include "poison/guard.h"
 #include "publish/park.h"
-#include "retry/backoff.h"
 #include "retry/blocked_keys.h"
 #include "retry/to_dead_letter.h"
 #include "shared/relay_state.h"
@@ -85,54 +83,45 @@ find_candidates(OutboxStream *stream, bool faults, Candidate *candidates,
 	return count;
 }
 
-/* Does such a failure make a dead letter at once? */
-bool
-outbox_park_is_final(OutboxFailure failure)
-{
-	return outbox_on_failure != OUTBOX_ON_FAILURE_HALT &&
-		   (failure == OUTBOX_FAILURE_SIZE ||
-			failure == OUTBOX_FAILURE_INVALID ||
-			(failure == OUTBOX_FAILURE_EVENT && outbox_backoff_is_last(1)));
-}
-
-/*
- * Parks one that is at fault, or the first one of a topic that is, in the
- * transaction that reads it. attempts is how many count.
- */
+/* Parks one that is at fault, or the first one of a topic that is, in the
+ * transaction that reads it. */
 void
 outbox_park_failed(OutboxStream *stream, OutboxParkedWriter *aside,
-				   const OutboxEvent *event, OutboxFailure failure,
-				   const char *error, int attempts)
+				   const OutboxEvent *event,
+				   const OutboxFailedAttempt *attempt)
 {
-	OutboxParkReason reason = {
-		.failure = failure, .error = error, .attempts = attempts};
+	OutboxParkReason reason;
 
-	reason.blocking = (outbox_on_failure != OUTBOX_ON_FAILURE_SKIP);
-	reason.dead = outbox_park_is_final(failure);
-	reason.next_attempt = outbox_backoff_next(1);
+	outbox_failure_reason(attempt, &reason);
 	outbox_parked_writer_failed(aside, event, &reason);
-	outbox_relay_state_error(stream->db, error);
-	outbox_client_log_event(event->id, reason.dead, error);
+	outbox_relay_state_error(stream->db, reason.error);
+	outbox_client_log_event(event->id, reason.dead, reason.error);
 }
 
 static void
 park(Run *run, const Candidate *candidate, const OutboxEvent *event)
 {
 	OutboxTopic *topic = candidate->topic;
+	OutboxFailedAttempt attempt = {0};
 
-	if (topic == NULL)
-		outbox_park_failed(run->stream, &run->aside, event,
-						   candidate->fault->failure, candidate->fault->error,
-						   1);
-	else if (topic->blocked || topic->parked_in == runs)
-		outbox_parked_writer_queue(&run->aside, event);
-	else
+	if (topic != NULL && (topic->blocked || topic->parked_in == runs))
 	{
-		outbox_park_failed(run->stream, &run->aside, event,
-						   OUTBOX_FAILURE_TOPIC, topic->error,
-						   topic->uncounted ? 0 : 1);
+		outbox_parked_writer_queue(&run->aside, event);
+		return;
+	}
+	if (topic != NULL)
+	{
+		attempt.failure = OUTBOX_FAILURE_TOPIC;
+		attempt.error = topic->error;
+		attempt.uncounted = topic->uncounted;
 		topic->parked_in = runs;
 	}
+	else
+	{
+		attempt.failure = candidate->fault->failure;
+		attempt.error = candidate->fault->error;
+	}
+	outbox_park_failed(run->stream, &run->aside, event, &attempt);
 }
 
 /* Passes over other events, unread. */

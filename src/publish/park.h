@@ -9,12 +9,12 @@
 #define OUTBOX_PARK_H
 
 #include "publish/stream.h"
+#include "retry/failure.h"
 #include "retry/parked_writer.h"
 
-extern bool outbox_park_is_final(OutboxFailure failure);
 extern void outbox_park_failed(OutboxStream *stream, OutboxParkedWriter *aside,
-							   const OutboxEvent *event, OutboxFailure failure,
-							   const char *error, int attempts);
+							   const OutboxEvent *event,
+							   const OutboxFailedAttempt *attempt);
 extern OutboxStoreStatus outbox_park(OutboxStream *stream, bool faults,
 									 bool *more);
 

@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * publish.c
- *	  Events on their way from the store through the window to the sink, and
- *	  the sink's answers: the only place that knows all three.
+ *	  Events on their way from the store to the sink, and into the window. What
+ *	  the sink answers: answers.c.
  *
  * Reading goes on while earlier pages are in flight, until the window is
- * full. The functions do not wait, but for outbox_publish_drain(). After an
- * error in outbox_publish_page() what it has handed to the sink stays in the
- * window, and it goes on behind that: outbox_publish_undo().
+ * full; nothing here waits. After an error in outbox_publish_page() what it has
+ * handed to the sink stays in the window, and it goes on behind that:
+ * outbox_publish_undo().
  *
  *-------------------------------------------------------------------------
  */
@@ -15,86 +15,22 @@
 
 #include "access/xlog.h"
 #include "miscadmin.h"
-#include "storage/procsignal.h"
 #include "utils/timestamp.h"
 
 #include "format/record.h"
 #include "guc.h"
 #include "poison/condemned.h"
-#include "publish/outage.h"
 #include "publish/park.h"
 #include "publish/publish.h"
 #include "publish/recovery.h"
-#include "publish/stuck.h"
 #include "retry/blocked_keys.h"
 #include "retry/parked_writer.h"
 #include "retry/to_dead_letter.h"
 #include "shared/horizon.h"
 #include "shared/relay_state.h"
-#include "shared/shutdown.h"
-#include "shared/wait.h"
 
 /* rows that one transaction reads at most */
 #define PAGE_ROWS 2000
-
-static void
-take_delivered(OutboxStream *stream, uint64 count)
-{
-	pg_atomic_fetch_add_u64(&stream->db->published, count);
-	stream->outage.login_failures = 0;
-	stream->life.delivered_at = GetCurrentTimestamp();
-	outbox_outage_over(stream);
-}
-
-/* Takes in all that the sink has to tell. Returns whether there was any. */
-bool
-outbox_publish_poll(OutboxStream *stream)
-{
-	OutboxSinkEvent event;
-	uint64 delivered = 0;
-	bool any = false;
-
-	while (outbox_sender_poll(&stream->sender, &event))
-	{
-		any = true;
-		switch (event.type)
-		{
-			case OUTBOX_SINK_DELIVERED:
-				outbox_window_done(stream->window, event.tag);
-				delivered++;
-				break;
-			case OUTBOX_SINK_PURGED:
-				outbox_window_answered(stream->window, event.tag);
-				break;
-			case OUTBOX_SINK_FAILED:
-				outbox_recovery_failed(stream, event.tag, event.failure,
-									   event.message);
-				break;
-			case OUTBOX_SINK_FATAL:
-				outbox_stream_end(stream);
-				break;
-			case OUTBOX_SINK_TOPIC:
-				outbox_stuck_answer(stream, &event);
-				break;
-			case OUTBOX_SINK_LOST:
-				outbox_outage_lost(stream, event.trouble, event.message);
-				break;
-			case OUTBOX_SINK_UNREACHABLE:
-				outbox_outage_unreachable(stream, event.failure, event.trouble,
-										  event.message);
-				break;
-			case OUTBOX_SINK_LOG:
-				outbox_outage_complaint(stream, event.log_level,
-										event.message);
-				break;
-		}
-	}
-	if (delivered > 0)
-		take_delivered(stream, delivered);
-	else
-		outbox_outage_check(stream);
-	return any;
-}
 
 /* the sink is being given this event, which is not in the window yet */
 static uint64 handing_over = 0;
@@ -209,6 +145,27 @@ add_to_window(PageState *page, const OutboxEvent *event,
 	taken(page, event->id);
 }
 
+/* Takes an event that the sink has refused; false if the page ends with it. */
+static bool
+take_refused(PageState *page, const OutboxEvent *event,
+			 const OutboxRecord *record, OutboxFailure failure,
+			 const char *error)
+{
+	OutboxFailedAttempt attempt = {.failure = failure, .error = error};
+
+	/* the sink has never had it, and would not take it again */
+	if (outbox_failure_fate(&attempt) == OUTBOX_FATE_DEAD)
+	{
+		outbox_park_failed(page->stream, &page->aside, event, &attempt);
+		set_aside(page, event->id);
+		return true;
+	}
+	add_to_window(page, event, record);
+	outbox_recovery_failed(page->stream, record->tag, failure, error);
+	/* nothing of its key may overtake it */
+	return page->stream->state == OUTBOX_STREAM_OPEN;
+}
+
 /* Takes one event; false if it must wait. */
 static bool
 publish_event(const OutboxEvent *event, void *arg)
@@ -247,18 +204,7 @@ publish_event(const OutboxEvent *event, void *arg)
 			outbox_stream_end(stream);
 			break;
 		case OUTBOX_SINK_REFUSED:
-			/* the sink has never had it, and would not take it again */
-			if (outbox_park_is_final(failure))
-			{
-				outbox_park_failed(stream, &page->aside, event, failure, error,
-								   1);
-				set_aside(page, event->id);
-				return true;
-			}
-			add_to_window(page, event, &record);
-			outbox_recovery_failed(stream, record.tag, failure, error);
-			/* nothing of its key may overtake it */
-			if (stream->state == OUTBOX_STREAM_OPEN)
+			if (take_refused(page, event, &record, failure, error))
 				return true;
 			break;
 	}
@@ -401,32 +347,4 @@ outbox_publish_undo(OutboxStream *stream)
 	if (handing_over != 0 || outbox_window_has_aside(stream->window))
 		outbox_stream_end(stream);
 	handing_over = 0;
-}
-
-/*
- * Reads nothing more and waits until all answers are here, but not longer
- * than that. Returns whether they are.
- */
-bool
-outbox_publish_drain(OutboxStream *stream, long grace_ms)
-{
-	TimestampTz deadline =
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), grace_ms);
-
-	for (;;)
-	{
-		long left;
-
-		/* others wait for every process to answer, whatever it is doing */
-		if (ProcSignalBarrierPending)
-			ProcessProcSignalBarrier();
-		outbox_publish_poll(stream);
-		if (!outbox_stream_is_pending(stream))
-			return true;
-		left =
-			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
-		if (left <= 0 || outbox_shutdown_cuts_short(grace_ms))
-			return false;
-		outbox_wait_answers(Min(left, 100), OUTBOX_WAIT_RELAY_DRAIN);
-	}
 }

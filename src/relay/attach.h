@@ -10,7 +10,7 @@
 
 #include "outbox.h"
 
-#include "publish/publish.h"
+#include "publish/stream.h"
 #include "shared/launch.h"
 
 extern OutboxLaunchState outbox_attach(OutboxStream *stream,

@@ -11,6 +11,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "publish/answers.h"
 #include "relay/reconfigure.h"
 #include "relay/sink_config.h"
 #include "retry/dead_letter_copies.h"
@@ -66,7 +67,7 @@ accept(void)
 static bool
 leave(OutboxStream *stream)
 {
-	outbox_publish_drain(stream, SWITCH_GRACE_MS);
+	outbox_answers_drain(stream, SWITCH_GRACE_MS);
 	outbox_retry_drain(outbox_stream_position(stream), SWITCH_GRACE_MS);
 	if (outbox_shutdown_is_requested())
 		return false;

@@ -8,7 +8,7 @@
 #ifndef OUTBOX_RECONFIGURE_H
 #define OUTBOX_RECONFIGURE_H
 
-#include "publish/publish.h"
+#include "publish/stream.h"
 
 extern void outbox_reconfigure(OutboxStream *stream);
 extern void outbox_reconfigure_reopen(OutboxStream *stream);

@@ -40,7 +40,6 @@
 #include "guc.h"
 #include "poison/crash_note.h"
 #include "poison/guard.h"
-#include "publish/publish.h"
 #include "relay/attach.h"
 #include "relay/reconfigure.h"
 #include "relay/relay.h"

@@ -20,6 +20,7 @@
 
 #include "poison/crash_note.h"
 #include "poison/guard.h"
+#include "publish/answers.h"
 #include "publish/outage.h"
 #include "publish/publish.h"
 #include "publish/recovery.h"
@@ -132,7 +133,7 @@ outbox_tasks_wind_up(void)
 {
 	OutboxTaskResult result;
 
-	outbox_publish_drain(stream, OUTBOX_STOP_GRACE_MS);
+	outbox_answers_drain(stream, OUTBOX_STOP_GRACE_MS);
 	outbox_store_limit_waits(OUTBOX_STOP_GRACE_MS);
 	result = write_position();
 	if (result != OUTBOX_TASK_ABSENT)
@@ -235,7 +236,7 @@ round_of_work(void)
 	const OutboxSinkConfig *config = outbox_reconfigure_running();
 	OutboxTaskResult round = OUTBOX_TASK_IDLE;
 
-	if (outbox_guard_enter(OUTBOX_TASK_ANSWERS) && outbox_publish_poll(stream))
+	if (outbox_guard_enter(OUTBOX_TASK_ANSWERS) && outbox_answers_poll(stream))
 		round = OUTBOX_TASK_WORKED;
 	if (config != NULL && !publish(config, &round))
 		return round;

@@ -8,7 +8,8 @@
 #ifndef OUTBOX_TASKS_H
 #define OUTBOX_TASKS_H
 
-#include "publish/publish.h"
+#include "publish/stream.h"
+#include "shared/task.h"
 
 extern void outbox_tasks_init(OutboxStream *relay_stream);
 extern OutboxTaskResult outbox_tasks_round(void);

@@ -26,6 +26,7 @@
 #include "retry/blocked_keys.h"
 #include "retry/dead_letter_copies.h"
 #include "retry/expiry.h"
+#include "retry/failure.h"
 #include "retry/parked_writer.h"
 #include "retry/topic.h"
 #include "store/dead_letters.h"
@@ -163,16 +164,6 @@ outbox_parked_writer_suspect(OutboxParkedWriter *aside,
 	return true;
 }
 
-/* What a failed event blocks, if it is tried again */
-static OutboxBlockScope
-scope_of(const OutboxEvent *event, const OutboxParkReason *reason)
-{
-	if (reason->failure == OUTBOX_FAILURE_TOPIC)
-		return OUTBOX_BLOCK_TOPIC;
-	return reason->blocking && event->key != NULL ? OUTBOX_BLOCK_KEY
-												  : OUTBOX_BLOCK_EVENT;
-}
-
 /* Parks an event that the sink has not published. */
 void
 outbox_parked_writer_failed(OutboxParkedWriter *aside,
@@ -197,8 +188,8 @@ outbox_parked_writer_failed(OutboxParkedWriter *aside,
 		aside->dead++;
 		return;
 	}
-	outbox_blocked_keys_note(scope_of(event, reason), event,
-							 reason->next_attempt);
+	outbox_blocked_keys_note(outbox_failure_scope(reason, event->key != NULL),
+							 event, reason->next_attempt);
 	outbox_expiry_note(event->expires_at);
 	aside->waiting++;
 }

@@ -28,11 +28,11 @@
 
 #include "poison/condemned.h"
 #include "retry/blocked_keys.h"
+#include "retry/due_blocks.h"
 #include "retry/expiry.h"
 #include "retry/retry.h"
 #include "retry/retry_batch.h"
 #include "retry/to_dead_letter.h"
-#include "retry/topic.h"
 #include "shared/shutdown.h"
 #include "shared/wait.h"
 #include "store/parked_held.h"
@@ -60,8 +60,6 @@ static bool beyond = false; /* the block's next event needs no solitude */
 static bool held = false;   /* others have locked some ... */
 static OutboxBlockedKey *held_events = NULL; /* ... that block no other */
 static TimestampTz not_before = 0;
-static TimestampTz next_due = 0; /* of all blocks; 0 = look */
-static uint32 next_due_of = 0;   /* the blocks as they were then */
 
 /* Called once, when the relay has attached. */
 void
@@ -71,77 +69,6 @@ outbox_retry_init(OutboxDatabase *database, const char *relay_name,
 	relay = relay_name;
 	outbox_blocked_keys_init(database, relay_name);
 	outbox_retry_batch_init(database, relay_name, sink_api);
-}
-
-/* When a block can be tried */
-static TimestampTz
-due_at(const OutboxBlockedKey *entry)
-{
-	if (entry->open || entry->alone_upto > 0)
-		return entry->not_before;
-	return Max(entry->block.next_attempt, entry->not_before);
-}
-
-/* Do the events of an open block go alone, as others of its topic are
- * refused? */
-static bool
-goes_alone(const OutboxBlockedKey *entry)
-{
-	return entry->block.scope == OUTBOX_BLOCK_KEY && entry->open &&
-		   outbox_topic_goes_alone(entry->block.topic);
-}
-
-static bool
-wants_alone(const OutboxBlockedKey *entry, TimestampTz now)
-{
-	if (entry->alone_upto > 0 || goes_alone(entry))
-		return entry->not_before <= now;
-	/* among those that block no other, each has its own time */
-	if (entry->block.scope == OUTBOX_BLOCK_EVENT)
-		return entry->not_before <= now && entry->block.next_attempt != 0 &&
-			   entry->block.next_attempt <= now;
-	return !entry->open && due_at(entry) <= now;
-}
-
-static bool
-wants_together(const OutboxBlockedKey *entry, TimestampTz now)
-{
-	return entry->open && entry->not_before <= now && !goes_alone(entry) &&
-		   (entry->alone_upto == 0 ||
-			entry->block.scope == OUTBOX_BLOCK_EVENT);
-}
-
-/*
- * Finds blocks to be tried alone, others than the last time if there are too
- * many. (A scan cannot go on across transactions.) together becomes whether
- * there are others.
- */
-static int
-find_due(OutboxBlockedKey **due, bool *together)
-{
-	static int skip = 0;
-	HASH_SEQ_STATUS scan;
-	OutboxBlockedKey *entry;
-	TimestampTz now = GetCurrentTimestamp();
-	int found = 0;
-	int count = 0;
-
-	*together = false;
-	outbox_blocked_keys_scan(&scan);
-	while ((entry = hash_seq_search(&scan)) != NULL)
-	{
-		entry->failed = false;
-		if (wants_together(entry, now))
-			*together = true;
-		if (!wants_alone(entry, now))
-			continue;
-		if (found++ >= skip && count < ROUND_BLOCKS)
-			due[count++] = entry;
-	}
-	skip = (found > skip + count) ? skip + count : 0;
-	if (count == 0 && found > 0)
-		return find_due(due, together);
-	return count;
 }
 
 /*
@@ -199,7 +126,7 @@ send_alone(const OutboxEvent *event, void *arg)
 	OutboxBlockedKey *entry = arg;
 
 	if (entry->open && entry->block.scope == OUTBOX_BLOCK_KEY &&
-		!goes_alone(entry) && event->id > entry->alone_upto)
+		!outbox_due_blocks_goes_alone(entry) && event->id > entry->alone_upto)
 	{
 		entry->alone_upto = 0;
 		beyond = true;
@@ -248,7 +175,7 @@ send_together(const OutboxEvent *event, void *arg)
 	OutboxBlockedKey *entry = outbox_blocked_keys_find(event);
 	TimestampTz *now = arg;
 
-	if (entry == NULL || !wants_together(entry, *now))
+	if (entry == NULL || !outbox_due_blocks_together(entry, *now))
 		return true;
 	if (entry->block.scope == OUTBOX_BLOCK_EVENT &&
 		(event->retrying || event->id <= entry->alone_upto))
@@ -281,10 +208,10 @@ begin_round(const OutboxSinkConfig *config)
 {
 	OutboxBlockedKey *due[ROUND_BLOCKS];
 	bool together;
-	int count = find_due(due, &together);
+	int count = outbox_due_blocks_find(due, ROUND_BLOCKS, &together);
 	OutboxStoreStatus status;
 
-	next_due = 0;
+	outbox_due_blocks_changed();
 	if (count == 0 && !together)
 		return OUTBOX_STORE_OK;
 	if (count == 0 || (together && last_kind == OUTBOX_RETRY_BATCH_ALONE))
@@ -328,7 +255,7 @@ end_round(uint64 position)
 	status = outbox_retry_batch_end(position, &sink_ended);
 	if (status == OUTBOX_STORE_OK)
 	{
-		next_due = 0;
+		outbox_due_blocks_changed();
 		if (sink_ended)
 			not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													 AFTER_REFUSAL_MS);
@@ -346,7 +273,7 @@ go_on(const OutboxSinkConfig *config, uint64 position)
 		return outbox_store_task_result(status, false);
 	if (!outbox_blocked_keys_is_loaded())
 	{
-		next_due = 0;
+		outbox_due_blocks_changed();
 		outbox_expiry_check();
 		return outbox_store_task_result(outbox_blocked_keys_load(), true);
 	}
@@ -386,21 +313,6 @@ outbox_retry_run(const OutboxSinkConfig *config, uint64 position)
 	return result;
 }
 
-/* When the next block is due */
-static TimestampTz
-find_next_due(void)
-{
-	HASH_SEQ_STATUS scan;
-	OutboxBlockedKey *entry;
-	TimestampTz next = DT_NOEND;
-
-	outbox_blocked_keys_scan(&scan);
-	while ((entry = hash_seq_search(&scan)) != NULL)
-		next = Min(next, due_at(entry));
-	next_due_of = outbox_blocked_keys_generation();
-	return Max(next, 1);
-}
-
 /* How long there is nothing to do but to take in answers; -1 = for ever */
 long
 outbox_retry_timeout_ms(void)
@@ -420,10 +332,8 @@ outbox_retry_timeout_ms(void)
 		if (outbox_blocked_keys_any() &&
 			outbox_held_room(OUTBOX_HELD_DELIVERED) > 0)
 		{
-			if (next_due == 0 ||
-				next_due_of != outbox_blocked_keys_generation())
-				next_due = find_next_due();
-			next = Min(next, Min(next_due, outbox_expiry_next()));
+			next =
+				Min(next, Min(outbox_due_blocks_next(), outbox_expiry_next()));
 		}
 		if (next == DT_NOEND)
 			return -1;

@@ -1,17 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * retry_outcome.c
- *	  Writes down what became of attempts to publish parked events.
- *
- * What happens to an event that fails:
- *
- *	  cluster, login	tried again after the base delay; no attempt is counted
- *	  topic				the topic is blocked, and its first event tried again
- *	  event				its key is blocked, and it is tried again
- *	  size, invalid		a dead letter, which frees its key
- *
- * with growing delays, up to outbox.retry_max_attempts; then it is a dead
- * letter, or, if the topic is at fault, all that is parked of the topic.
+ *	  Writes down what became of attempts to publish parked events; failure.c
+ *	  says what that is for those that have failed.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,9 +10,9 @@
 
 #include "utils/memutils.h"
 
-#include "guc.h"
 #include "retry/backoff.h"
 #include "retry/dead_letter_copies.h"
+#include "retry/failure.h"
 #include "retry/retry_outcome.h"
 #include "retry/topic.h"
 #include "shared/relay_state.h"
@@ -38,49 +29,33 @@ is_own_fault(const OutboxAttempt *attempt)
 			attempt->failure == OUTBOX_FAILURE_INVALID);
 }
 
-/* Writes down that an event has failed; see the table in the file's head. */
+/* Writes down that an event has failed. */
 static OutboxStoreStatus
 note_failure(OutboxDatabase *db, const char *relay, OutboxAttempt *attempt)
 {
-	OutboxParkReason reason = {.failure = attempt->failure,
-							   .error = attempt->error,
-							   .attempts = attempt->attempts + 1};
+	OutboxFailedAttempt failed = {.failure = attempt->failure,
+								  .error = attempt->error,
+								  .attempts = attempt->attempts,
+								  .uncounted = attempt->uncounted,
+								  .parked = true};
+	OutboxParkReason reason;
 
-	reason.blocking = (outbox_on_failure != OUTBOX_ON_FAILURE_SKIP);
 	outbox_relay_state_error(db, attempt->error);
-	switch (attempt->failure)
+	switch (outbox_failure_reason(&failed, &reason))
 	{
-		case OUTBOX_FAILURE_CLUSTER:
-		case OUTBOX_FAILURE_LOGIN:
+		case OUTBOX_FATE_AGAIN:
 			return OUTBOX_STORE_OK;
-		case OUTBOX_FAILURE_SIZE:
-		case OUTBOX_FAILURE_INVALID:
-			reason.dead = (outbox_on_failure != OUTBOX_ON_FAILURE_HALT);
+		case OUTBOX_FATE_RETRY:
 			break;
-		case OUTBOX_FAILURE_TOPIC:
-			/* a partition without a leader makes delays grow, but no dead
-			 * letter, nor does the next failure */
-			if (attempt->uncounted)
-			{
-				if (outbox_backoff_is_last(reason.attempts + 2))
-					reason.attempts = attempt->attempts;
-				break;
-			}
-			if (!outbox_backoff_is_last(reason.attempts))
-				break;
+		case OUTBOX_FATE_DEAD:
+			outbox_dead_letter_copies_added();
+			outbox_client_log_event(attempt->id, true, attempt->error);
+			break;
+		case OUTBOX_FATE_TOPIC_DEAD:
 			outbox_dead_letter_copies_added();
 			return outbox_dead_letters_from_topic(relay, attempt->topic,
 												  attempt->error);
-		case OUTBOX_FAILURE_EVENT:
-			reason.dead = outbox_backoff_is_last(reason.attempts);
-			break;
 	}
-	if (reason.dead)
-	{
-		outbox_dead_letter_copies_added();
-		outbox_client_log_event(attempt->id, true, attempt->error);
-	}
-	reason.next_attempt = outbox_backoff_next(reason.attempts);
 	return outbox_parked_failed(relay, attempt->id, &reason);
 }
 

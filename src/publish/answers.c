@@ -1,0 +1,107 @@
+/*-------------------------------------------------------------------------
+ *
+ * answers.c
+ *	  Takes in what the stream's sink has to tell, and gives it to whom it
+ *	  concerns: the window, recovery.c if an event has failed, stuck.c, outage.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "miscadmin.h"
+#include "storage/procsignal.h"
+#include "utils/timestamp.h"
+
+#include "publish/answers.h"
+#include "publish/outage.h"
+#include "publish/recovery.h"
+#include "publish/stuck.h"
+#include "shared/shutdown.h"
+#include "shared/wait.h"
+
+static void
+take_delivered(OutboxStream *stream, uint64 count)
+{
+	pg_atomic_fetch_add_u64(&stream->db->published, count);
+	stream->outage.login_failures = 0;
+	stream->life.delivered_at = GetCurrentTimestamp();
+	outbox_outage_over(stream);
+}
+
+/* Takes in all that the sink has to tell. Returns whether there was any. */
+bool
+outbox_answers_poll(OutboxStream *stream)
+{
+	OutboxSinkEvent event;
+	uint64 delivered = 0;
+	bool any = false;
+
+	while (outbox_sender_poll(&stream->sender, &event))
+	{
+		any = true;
+		switch (event.type)
+		{
+			case OUTBOX_SINK_DELIVERED:
+				outbox_window_done(stream->window, event.tag);
+				delivered++;
+				break;
+			case OUTBOX_SINK_PURGED:
+				outbox_window_answered(stream->window, event.tag);
+				break;
+			case OUTBOX_SINK_FAILED:
+				outbox_recovery_failed(stream, event.tag, event.failure,
+									   event.message);
+				break;
+			case OUTBOX_SINK_FATAL:
+				outbox_stream_end(stream);
+				break;
+			case OUTBOX_SINK_TOPIC:
+				outbox_stuck_answer(stream, &event);
+				break;
+			case OUTBOX_SINK_LOST:
+				outbox_outage_lost(stream, event.trouble, event.message);
+				break;
+			case OUTBOX_SINK_UNREACHABLE:
+				outbox_outage_unreachable(stream, event.failure, event.trouble,
+										  event.message);
+				break;
+			case OUTBOX_SINK_LOG:
+				outbox_outage_complaint(stream, event.log_level,
+										event.message);
+				break;
+		}
+	}
+	if (delivered > 0)
+		take_delivered(stream, delivered);
+	else
+		outbox_outage_check(stream);
+	return any;
+}
+
+/*
+ * Reads nothing more and waits until all answers are here, but not longer
+ * than that. Returns whether they are.
+ */
+bool
+outbox_answers_drain(OutboxStream *stream, long grace_ms)
+{
+	TimestampTz deadline =
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), grace_ms);
+
+	for (;;)
+	{
+		long left;
+
+		/* others wait for every process to answer, whatever it is doing */
+		if (ProcSignalBarrierPending)
+			ProcessProcSignalBarrier();
+		outbox_answers_poll(stream);
+		if (!outbox_stream_is_pending(stream))
+			return true;
+		left =
+			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+		if (left <= 0 || outbox_shutdown_cuts_short(grace_ms))
+			return false;
+		outbox_wait_answers(Min(left, 100), OUTBOX_WAIT_RELAY_DRAIN);
+	}
+}
