@@ -5,7 +5,7 @@
  *	  in the window, and whether it can be written to.
  *
  * A topic that fails holds up no other: its events are kept back until the
- * sink has given back all that it has of it, and are parked then (recovery.c).
+ * sink has given back all that it has of it, and are parked then (park.c).
  *
  * Each event that is refused ends the stream's sink, and that costs everybody
  * time. So a topic with several refusals in a short time is suspect: for as
