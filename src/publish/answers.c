@@ -8,15 +8,12 @@
  */
 #include "outbox.h"
 
-#include "miscadmin.h"
-#include "storage/procsignal.h"
 #include "utils/timestamp.h"
 
 #include "publish/answers.h"
 #include "publish/outage.h"
 #include "publish/recovery.h"
 #include "publish/stuck.h"
-#include "shared/shutdown.h"
 #include "shared/wait.h"
 
 static void
@@ -88,20 +85,11 @@ outbox_answers_drain(OutboxStream *stream, long grace_ms)
 	TimestampTz deadline =
 		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), grace_ms);
 
-	for (;;)
+	do
 	{
-		long left;
-
-		/* others wait for every process to answer, whatever it is doing */
-		if (ProcSignalBarrierPending)
-			ProcessProcSignalBarrier();
 		outbox_answers_poll(stream);
 		if (!outbox_stream_is_pending(stream))
 			return true;
-		left =
-			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
-		if (left <= 0 || outbox_shutdown_cuts_short(grace_ms))
-			return false;
-		outbox_wait_answers(Min(left, 100), OUTBOX_WAIT_RELAY_DRAIN);
-	}
+	} while (outbox_wait_answers(deadline, grace_ms));
+	return false;
 }

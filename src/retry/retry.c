@@ -33,7 +33,6 @@
 #include "retry/retry.h"
 #include "retry/retry_batch.h"
 #include "retry/to_dead_letter.h"
-#include "shared/shutdown.h"
 #include "shared/wait.h"
 #include "store/parked_held.h"
 
@@ -355,18 +354,14 @@ outbox_retry_drain(uint64 position, long grace_ms)
 	while (outbox_retry_batch_is_under_way())
 	{
 		bool sink_ended;
-		long left;
 
 		outbox_retry_batch_poll();
 		/* tables may be locked for a moment */
 		if (outbox_retry_batch_is_answered() &&
 			outbox_retry_batch_end(position, &sink_ended) != OUTBOX_STORE_BUSY)
 			break;
-		left =
-			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
-		if (left <= 0 || outbox_shutdown_cuts_short(grace_ms))
+		if (!outbox_wait_answers(deadline, grace_ms))
 			return;
-		outbox_wait_answers(Min(left, 100), OUTBOX_WAIT_RELAY_DRAIN);
 	}
 	(void) outbox_held_note_again(OUTBOX_HELD_DELIVERED, relay, position);
 }

@@ -15,9 +15,15 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
+#include "storage/procsignal.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
+#include "shared/shutdown.h"
 #include "shared/wait.h"
+
+/* what is locked for a moment is tried again after so long, at most */
+#define DRAIN_TICK_MS 100
 
 /* The number of a named wait event; asks for it when it is first needed. */
 uint32
@@ -98,11 +104,22 @@ outbox_wait(long timeout_ms, OutboxWaitEvent event)
 }
 
 /*
- * The same without the latch, which is left as it is: for finishing what is
- * under way although somebody has asked for something else.
+ * Waits for an answer of the broker, without the latch, which is left as it
+ * is: for finishing what is under way although somebody has asked for something
+ * else. False when the time that began as grace_ms is over, or the process is
+ * to end before that.
  */
-void
-outbox_wait_answers(long timeout_ms, OutboxWaitEvent event)
+bool
+outbox_wait_answers(TimestampTz deadline, long grace_ms)
 {
-	wait_for(0, timeout_ms, event);
+	long left_ms =
+		TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+
+	if (left_ms <= 0 || outbox_shutdown_cuts_short(grace_ms))
+		return false;
+	/* others wait for every process to answer, whatever it is doing */
+	if (ProcSignalBarrierPending)
+		ProcessProcSignalBarrier();
+	wait_for(0, Min(left_ms, DRAIN_TICK_MS), OUTBOX_WAIT_RELAY_DRAIN);
+	return true;
 }

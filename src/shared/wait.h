@@ -10,6 +10,8 @@
 
 #include "outbox.h"
 
+#include "datatype/timestamp.h"
+
 typedef enum OutboxWaitEvent
 {
 	OUTBOX_WAIT_LAUNCHER_MAIN,
@@ -23,6 +25,6 @@ typedef enum OutboxWaitEvent
 extern uint32 outbox_wait_event(OutboxWaitEvent event);
 extern int outbox_wait_pipe(void);
 extern void outbox_wait(long timeout_ms, OutboxWaitEvent event);
-extern void outbox_wait_answers(long timeout_ms, OutboxWaitEvent event);
+extern bool outbox_wait_answers(TimestampTz deadline, long grace_ms);
 
 #endif /* OUTBOX_WAIT_H */
