@@ -25,6 +25,26 @@ take_delivered(OutboxStream *stream, uint64 count)
 	outbox_outage_over(stream);
 }
 
+/* An event has its answer. */
+static void
+take_answer(OutboxStream *stream, const OutboxSinkEvent *event)
+{
+	if (!outbox_window_is_in_flight(stream->window, event->tag))
+	{
+		/* one that came too late may have been parked without it */
+		if (stream->state == OUTBOX_STREAM_PARKING)
+			return;
+		outbox_sender_answered_twice(&stream->sender, event->tag);
+	}
+	if (event->type == OUTBOX_SINK_DELIVERED)
+		outbox_window_done(stream->window, event->tag);
+	else if (event->type == OUTBOX_SINK_PURGED)
+		outbox_window_answered(stream->window, event->tag);
+	else
+		outbox_recovery_failed(stream, event->tag, event->failure,
+							   event->message);
+}
+
 /* Takes in all that the sink has to tell. Returns whether there was any. */
 bool
 outbox_answers_poll(OutboxStream *stream)
@@ -39,15 +59,11 @@ outbox_answers_poll(OutboxStream *stream)
 		switch (event.type)
 		{
 			case OUTBOX_SINK_DELIVERED:
-				outbox_window_done(stream->window, event.tag);
 				delivered++;
-				break;
+				/* FALLTHROUGH */
 			case OUTBOX_SINK_PURGED:
-				outbox_window_answered(stream->window, event.tag);
-				break;
 			case OUTBOX_SINK_FAILED:
-				outbox_recovery_failed(stream, event.tag, event.failure,
-									   event.message);
+				take_answer(stream, &event);
 				break;
 			case OUTBOX_SINK_FATAL:
 				outbox_stream_end(stream);

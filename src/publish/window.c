@@ -154,6 +154,14 @@ set_answered(WindowEntry *entry)
 		entry->topic->in_flight--;
 }
 
+/* Does the sink owe an answer for it? Of any tag. */
+bool
+outbox_window_is_in_flight(const OutboxWindow *window, uint64 tag)
+{
+	return tag >= window->first && tag < window->next &&
+		   !outbox_window_is_answered(window, tag);
+}
+
 /* The sink has given an event back; it stays in the window, to be sent again
  * or to be parked, which makes it done. */
 void

@@ -34,11 +34,19 @@
 #define BUSY_RETRY_MS   50
 #define HELD_RETRY_MS   1000 /* for rows that others have locked */
 
+/* What is known of a copy of the batch */
+typedef enum CopyState
+{
+	COPY_IN_FLIGHT,
+	COPY_PUBLISHED, /* or not to be */
+	COPY_FAILED
+} CopyState;
+
 static const char *relay;
 static OutboxSender sender; /* open while there are any to publish */
 static bool added = true;   /* at the start, nobody knows */
 static uint64 ids[BATCH_EVENTS];
-static bool delivered[BATCH_EVENTS];
+static CopyState states[BATCH_EVENTS];
 static int batch_limit = BATCH_EVENTS; /* less after an error */
 static int count = 0;                  /* 0 = no batch under way */
 static int64 bytes_left = 0; /* of memory for the copies of the batch */
@@ -92,10 +100,10 @@ report_failure(const char *error)
 
 /* Takes an event into the batch. */
 static void
-add(const OutboxEvent *event, bool is_done)
+add(const OutboxEvent *event, CopyState state)
 {
 	ids[count] = event->id;
-	delivered[count] = is_done;
+	states[count] = state;
 	count++;
 }
 
@@ -121,13 +129,13 @@ send(const OutboxEvent *event, void *arg)
 							 "outbox.dead_letter_topic",
 							 (unsigned long long) event->id),
 					  errdetail_internal("%s", error)));
-		add(event, true);
+		add(event, COPY_PUBLISHED);
 		return true;
 	}
 	if (record.bytes > bytes_left && sender.in_flight > 0)
 		return false;
 	bytes_left -= record.bytes;
-	add(event, false);
+	add(event, COPY_IN_FLIGHT);
 	switch (outbox_sender_hand_over(&sender, &record, &failure, error))
 	{
 		case OUTBOX_SINK_ACCEPTED:
@@ -145,6 +153,18 @@ send(const OutboxEvent *event, void *arg)
 	return false;
 }
 
+/* A copy has its answer. */
+static void
+take_answer(const OutboxSinkEvent *event)
+{
+	CopyState *state = &states[event->tag - sender.first_tag];
+
+	if (*state != COPY_IN_FLIGHT)
+		outbox_sender_answered_twice(&sender, event->tag);
+	*state =
+		event->type == OUTBOX_SINK_DELIVERED ? COPY_PUBLISHED : COPY_FAILED;
+}
+
 static void
 poll(void)
 {
@@ -155,13 +175,16 @@ poll(void)
 		switch (event.type)
 		{
 			case OUTBOX_SINK_DELIVERED:
-				delivered[event.tag - sender.first_tag] = true;
+			case OUTBOX_SINK_PURGED:
+				take_answer(&event);
 				break;
 			case OUTBOX_SINK_FAILED:
+				take_answer(&event);
+				report_failure(event.message);
+				break;
 			case OUTBOX_SINK_FATAL:
 				report_failure(event.message);
 				break;
-			case OUTBOX_SINK_PURGED:
 			case OUTBOX_SINK_LOG:
 			case OUTBOX_SINK_TOPIC:
 			case OUTBOX_SINK_LOST:
@@ -181,7 +204,7 @@ end_batch(void)
 
 	for (int i = 0; i < count; i++)
 	{
-		if (delivered[i])
+		if (states[i] == COPY_PUBLISHED)
 			published[n++] = ids[i];
 	}
 	if (n > 0)

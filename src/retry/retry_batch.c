@@ -181,7 +181,7 @@ take_answer(const OutboxSinkEvent *event)
 	OutboxAttempt *attempt = &attempts_made[event->tag - sender->first_tag];
 
 	if (attempt->state != OUTBOX_ATTEMPT_SENT)
-		outbox_sender_bad_answer(sender, event->tag);
+		outbox_sender_answered_twice(sender, event->tag);
 	last_result_at = GetCurrentTimestamp();
 	if (event->type == OUTBOX_SINK_DELIVERED)
 		attempt->state = OUTBOX_ATTEMPT_DELIVERED;

@@ -137,13 +137,13 @@ outbox_sender_hand_over(OutboxSender *sender, const OutboxRecord *record,
 	return answer;
 }
 
-/* Raises the error that the module has answered for an event that it does not
- * have, or twice. */
-void
-outbox_sender_bad_answer(const OutboxSender *sender, uint64 tag)
+/* The module has answered for an event that it does not have. That is no fault
+ * of an event's; see guard.c. */
+static void
+refuse_answer(const OutboxSender *sender, uint64 tag)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_INTERNAL_ERROR),
+			(errcode(ERRCODE_PROTOCOL_VIOLATION),
 			 errmsg("the sink for %s tells of an event that it does not have",
 					sender->label),
 			 errdetail_internal("tag %llu", (unsigned long long) tag)));
@@ -155,8 +155,17 @@ take_answer(OutboxSender *sender, const OutboxSinkEvent *event)
 {
 	if (event->tag < sender->first_tag || event->tag >= sender->next_tag ||
 		sender->in_flight == 0)
-		outbox_sender_bad_answer(sender, event->tag);
+		refuse_answer(sender, event->tag);
 	sender->in_flight--;
+}
+
+/* For who finds that the event has had its answer before: raises that error,
+ * as if this one had not come. */
+void
+outbox_sender_answered_twice(OutboxSender *sender, uint64 tag)
+{
+	sender->in_flight++;
+	refuse_answer(sender, tag);
 }
 
 /*

@@ -58,7 +58,7 @@ extern OutboxSinkAnswer outbox_sender_hand_over(OutboxSender *sender,
 												OutboxFailure *failure,
 												char *error);
 extern bool outbox_sender_poll(OutboxSender *sender, OutboxSinkEvent *event);
-extern void outbox_sender_bad_answer(const OutboxSender *sender, uint64 tag);
+extern void outbox_sender_answered_twice(OutboxSender *sender, uint64 tag);
 extern void outbox_sender_ask_topic(OutboxSender *sender, const char *topic);
 extern void outbox_sender_end(OutboxSender *sender);
 extern bool outbox_sender_take_back(OutboxSender *sender, int patience_ms);
