@@ -91,7 +91,7 @@ outbox_sender_open(OutboxSender *sender, const OutboxSinkConfig *config)
 
 	if (!outbox_sender_try_open(sender, config, error))
 		ereport(ERROR, (errcode(ERRCODE_CONNECTION_FAILURE),
-						errmsg("could not open a Kafka producer for %s: %s",
+						errmsg("could not open a sink for %s: %s",
 							   sender->label, error)));
 }
 
