@@ -9,7 +9,7 @@
 #define OUTBOX_RECOVERY_H
 
 #include "publish/stream.h"
-#include "store/store.h"
+#include "shared/task.h"
 
 extern void outbox_recovery_failed(OutboxStream *stream, uint64 tag,
 								   OutboxFailure failure, const char *error);
