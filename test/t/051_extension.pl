@@ -19,7 +19,8 @@ my $mock = OutboxTest::Mock->new;
 my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
 my $node = outbox_node('main',
 	bootstrap => $mock->bootstrap,
-	conf => 'log_lock_waits = on');
+	# longer than CREATE EXTENSION takes on a busy machine
+	conf => "log_lock_waits = on\ndeadlock_timeout = 5s");
 my $ends = qr/ends: the extension has been dropped/;
 my $unclean = qr/deadlock detected|exited with exit code/;
 
