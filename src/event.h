@@ -56,6 +56,9 @@ typedef struct OutboxEvent
 /* Takes an event; false = not this one, and no more of the page */
 typedef bool (*OutboxEventConsumer)(const OutboxEvent *event, void *arg);
 
+/* Takes an event by its id alone; false = it must be read */
+typedef bool (*OutboxIdConsumer)(uint64 id, void *arg);
+
 /* the event that is being handled, by its id; 0 = none in particular */
 extern uint64 outbox_event_in_hand;
 

@@ -1,3 +1,12 @@
+/*-------------------------------------------------------------------------
+ *
+ * event_receiver.c
+ *	  Takes the rows of a query as they come from the executor, each where it
+ *	  is, in the buffer of its page: nothing is copied or collected, and no
+ *	  more is read than the consumer takes.
+ *
+ *-------------------------------------------------------------------------
+ */
 #include "outbox.h"
 
 #include "miscadmin.h"
@@ -8,14 +17,17 @@
 #include "event.h"
 #include "store/statement.h"
 
-typedef struct PageReceiver
+typedef struct EventReceiver
 {
 	DestReceiver pub;
+	OutboxIdConsumer pass; /* or NULL */
 	OutboxEventConsumer consumer;
 	void *arg;
 	MemoryContext row_context;
-	uint64 rows;
-} PageReceiver;
+	ErrorContextCallback *context; /* of the caller */
+	uint64 rows;                   /* taken */
+	uint64 last_id; /* of the last one that was looked at, 0 = none */
+} EventReceiver;
 
 static void
 receiver_startup(DestReceiver *self, int operation, TupleDesc typeinfo)
@@ -39,13 +51,10 @@ varlena_or_null(const Datum *values, const bool *nulls,
 	return nulls[column] ? NULL : PG_DETOAST_DATUM_PACKED(values[column]);
 }
 
-/*
- * Fills an event from the columns of a row of outbox.event. It points to them,
- * or to what is palloc'd.
- */
-void
-outbox_store_fill_event(OutboxEvent *event, const Datum *values,
-						const bool *nulls)
+/* Fills an event from the columns of a row of outbox.event. It points to them,
+ * or to what is palloc'd. */
+static void
+fill_event(OutboxEvent *event, const Datum *values, const bool *nulls)
 {
 	event->id = (uint64) DatumGetInt64(values[OUTBOX_EVENT_ID]);
 	event->event_id = DatumGetUUIDP(values[OUTBOX_EVENT_EVENT_ID]);
@@ -67,20 +76,17 @@ outbox_store_fill_event(OutboxEvent *event, const Datum *values,
 	ItemPointerSetInvalid(&event->tid);
 }
 
+/* Gives the event in hand to the consumer; false if it does not take it. */
 static bool
-receive_row(TupleTableSlot *slot, DestReceiver *self)
+give(const EventReceiver *receiver, TupleTableSlot *slot)
 {
-	PageReceiver *receiver = (PageReceiver *) self;
-	MemoryContext old_context;
 	OutboxEvent event;
-	uint64 outer = outbox_event_in_hand;
-	bool taken;
 
+	if (receiver->pass != NULL &&
+		receiver->pass(outbox_event_in_hand, receiver->arg))
+		return true;
 	slot_getallattrs(slot);
-	old_context = MemoryContextSwitchTo(receiver->row_context);
-	outbox_event_in_hand =
-		(uint64) DatumGetInt64(slot->tts_values[OUTBOX_EVENT_ID]);
-	outbox_store_fill_event(&event, slot->tts_values, slot->tts_isnull);
+	fill_event(&event, slot->tts_values, slot->tts_isnull);
 	if (slot->tts_tupleDescriptor->natts > OUTBOX_EVENT_COLUMNS)
 	{
 		const Datum *extra = &slot->tts_values[OUTBOX_EVENT_COLUMNS];
@@ -90,28 +96,42 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 		event.retrying = DatumGetBool(extra[2]);
 		event.tid = *(ItemPointer) DatumGetPointer(extra[3]);
 	}
+	return receiver->consumer(&event, receiver->arg);
+}
 
-	taken = receiver->consumer(&event, receiver->arg);
+/* Takes a row; false = the executor is to stop. */
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	EventReceiver *receiver = (EventReceiver *) self;
+	MemoryContext old_context = MemoryContextSwitchTo(receiver->row_context);
+	ErrorContextCallback *context = error_context_stack;
+	uint64 outer = outbox_event_in_hand;
+	bool is_null;
+	bool taken;
+
+	/* what is said of an event is not about the query */
+	error_context_stack = receiver->context;
+	receiver->last_id = outbox_event_in_hand = (uint64) DatumGetInt64(
+		slot_getattr(slot, OUTBOX_EVENT_ID + 1, &is_null));
+	taken = give(receiver, slot);
 	if (taken)
 		receiver->rows++;
 	MemoryContextSwitchTo(old_context);
 	MemoryContextReset(receiver->row_context);
+	error_context_stack = context;
 	/* an error in reading the next one is not this one's */
 	outbox_event_in_hand = outer;
 	return taken;
 }
 
-/*
- * Gives the rows of a query, which begin with the columns of outbox.event (and
- * may go on with those of parked events), to the consumer. Returns how many it has taken.
- */
-uint64
-outbox_store_stream(OutboxStatement *statement, Datum *values,
-					const char *nulls, OutboxEventConsumer consumer, void *arg)
+/* Runs a query whose rows the receiver takes, at most limit unless it is 0. */
+static void
+run(EventReceiver *receiver, OutboxStatement *statement, Datum *values,
+	const char *nulls, int limit)
 {
 	ParamListInfo params = makeParamList(statement->nargs);
 	SPIExecuteOptions options = {0};
-	PageReceiver receiver = {0};
 	int result;
 
 	for (int i = 0; i < statement->nargs; i++)
@@ -122,19 +142,19 @@ outbox_store_stream(OutboxStatement *statement, Datum *values,
 		params->params[i].ptype = statement->types[i];
 	}
 
-	receiver.pub.receiveSlot = receive_row;
-	receiver.pub.rStartup = receiver_startup;
-	receiver.pub.rShutdown = receiver_noop;
-	receiver.pub.rDestroy = receiver_noop;
-	receiver.pub.mydest = DestNone;
-	receiver.consumer = consumer;
-	receiver.arg = arg;
-	receiver.row_context = AllocSetContextCreate(
+	receiver->pub.receiveSlot = receive_row;
+	receiver->pub.rStartup = receiver_startup;
+	receiver->pub.rShutdown = receiver_noop;
+	receiver->pub.rDestroy = receiver_noop;
+	receiver->pub.mydest = DestNone;
+	receiver->context = error_context_stack;
+	receiver->row_context = AllocSetContextCreate(
 		CurrentMemoryContext, "outbox row", ALLOCSET_DEFAULT_SIZES);
 
 	options.params = params;
 	options.read_only = statement->read_only;
-	options.dest = &receiver.pub;
+	options.tcount = (uint64) limit;
+	options.dest = &receiver->pub;
 
 	/* a request to end waits for the page, so that what the consumer has
 	 * taken is not forgotten; there is no lock to wait for any more */
@@ -144,5 +164,37 @@ outbox_store_stream(OutboxStatement *statement, Datum *values,
 	if (result < 0)
 		elog(ERROR, "query \"%s\" failed: %s", statement->sql,
 			 SPI_result_code_string(result));
+}
+
+/*
+ * Gives the rows of a query, which begin with the columns of outbox.event (and
+ * may go on with those of parked events), to the consumer. Returns how many it
+ * has taken.
+ */
+uint64
+outbox_store_stream(OutboxStatement *statement, Datum *values,
+					const char *nulls, OutboxEventConsumer consumer, void *arg)
+{
+	EventReceiver receiver = {.consumer = consumer, .arg = arg};
+
+	run(&receiver, statement, values, nulls, 0);
+	return receiver.rows;
+}
+
+/*
+ * The same for at most limit rows, of which those that pass, unless it is
+ * NULL, takes by their id are not looked at. The row behind the last one is
+ * not read, and the last one stays in hand for what the caller does next.
+ */
+uint64
+outbox_store_stream_page(OutboxStatement *statement, Datum *values, int limit,
+						 OutboxEventConsumer consumer, OutboxIdConsumer pass,
+						 void *arg)
+{
+	EventReceiver receiver = {.consumer = consumer, .pass = pass, .arg = arg};
+
+	run(&receiver, statement, values, NULL, limit);
+	if (receiver.last_id != 0)
+		outbox_event_in_hand = receiver.last_id;
 	return receiver.rows;
 }

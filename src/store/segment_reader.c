@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * segment_reader.c
- *	  Reads events for the stream, a page at a time: straight from the
- *	  segments' tables by their primary keys, merged in the order of ids.
+ *	  Reads events for the stream, a page at a time: by one statement over
+ *	  the segments, by their primary keys, merged in the order of ids.
  *
  * Only those segments are looked at that are not drained. A segment is
  * drained when all its events are published or parked, and nobody can write
@@ -14,20 +14,19 @@
  *
  * So what an event takes to be read does not depend on how many published ones
  * are kept, and whoever locks a drained segment, for a VACUUM FULL say, is not
- * in the way.
+ * in the way. The statement names the segments, and is made anew when they are
+ * others, or when their tables have been changed. What it can be planned to is
+ * settled in session.c: nothing but index scans.
  *
  *-------------------------------------------------------------------------
  */
 #include "outbox.h"
 
 #include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/table.h"
-#include "miscadmin.h"
-#include "utils/fmgroids.h"
-#include "utils/memutils.h"
+#include "catalog/pg_type.h"
+#include "storage/lmgr.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 
 #include "event.h"
 #include "shared/segment.h"
@@ -35,22 +34,10 @@
 #include "store/segment_reader.h"
 #include "store/table_writer.h"
 
-/* One segment's part of a page */
-typedef struct SegmentScan
-{
-	Relation rel;
-	Relation index;
-	SysScanDesc scan;
-	HeapTuple tuple; /* NULL = no more; valid until the next */
-	int64 id;        /* of the tuple */
-} SegmentScan;
-
-typedef struct EventPage
-{
-	int count;
-	SegmentScan scans[OUTBOX_SEGMENTS];
-	MemoryContext event_context;
-} EventPage;
+/* Reads the segments that it has been prepared for, one bit each */
+static OutboxStatement statement = {
+	.read_only = true, .nargs = 2, .types = {INT8OID, INT8OID}};
+static uint32 prepared_for = 0; /* 0 = it is to be prepared anew */
 
 static bool drained[OUTBOX_SEGMENTS];
 static uint32 restores_seen;
@@ -80,92 +67,143 @@ check_drained(void)
 	restores_seen = restores;
 }
 
-/* Goes on to the next event of a segment. */
-static void
-advance(SegmentScan *scan)
+/* The segments to be read, one bit each */
+static uint32
+segments_to_read(void)
 {
-	bool is_null;
+	uint32 segments = 0;
 
-	scan->tuple = systable_getnext_ordered(scan->scan, ForwardScanDirection);
-	if (scan->tuple != NULL)
-		scan->id =
-			DatumGetInt64(fastgetattr(scan->tuple, OUTBOX_EVENT_ID + 1,
-									  RelationGetDescr(scan->rel), &is_null));
+	check_drained();
+	for (int i = 0; i < OUTBOX_SEGMENTS; i++)
+	{
+		if (!drained[i])
+			segments |= UINT32_C(1) << i;
+	}
+	return segments;
 }
 
-/* Begins to scan a segment, if it is free at once. */
-static OutboxStoreStatus
-open_scan(EventPage *page, int segment, uint64 position, uint64 horizon)
+static bool
+has(uint32 segments, int segment)
 {
-	SegmentScan *scan = &page->scans[page->count];
-	ScanKeyData keys[2];
+	return (segments & (UINT32_C(1) << segment)) != 0;
+}
 
-	if (!outbox_segment_open(segment, &scan->rel, &scan->index))
+/* Locks a segment with its primary key, if both are free at once. */
+static OutboxStoreStatus
+lock_segment(int segment)
+{
+	Relation rel;
+	Relation index;
+
+	if (!outbox_segment_open(segment, &rel, &index))
 		return OidIsValid(
 				   outbox_segment_relation(OUTBOX_SEGMENT_PREFIX, segment))
 				   ? OUTBOX_STORE_BUSY
 				   : OUTBOX_STORE_ABSENT;
-	page->count++;
-	outbox_table_writer_check(scan->rel,
-							  outbox_event_tupdesc(OUTBOX_EVENT_COLUMNS));
-
-	ScanKeyInit(&keys[0], OUTBOX_EVENT_ID + 1, BTGreaterStrategyNumber,
-				F_INT8GT, Int64GetDatum((int64) position));
-	ScanKeyInit(&keys[1], OUTBOX_EVENT_ID + 1, BTLessStrategyNumber, F_INT8LT,
-				Int64GetDatum((int64) horizon));
-	scan->scan = systable_beginscan_ordered(
-		scan->rel, scan->index, GetActiveSnapshot(), lengthof(keys), keys);
-	advance(scan);
+	index_close(index, NoLock);
+	table_close(rel, NoLock);
 	return OUTBOX_STORE_OK;
 }
 
-static void
-close_scans(EventPage *page)
+/*
+ * Makes a segment that is locked ready for the planner, which looks at all of
+ * a table's indexes: locks them, too, if they are free at once. Raises 55000
+ * if the segment has other columns than we read.
+ */
+static OutboxStoreStatus
+check_segment(int segment)
 {
-	for (int i = 0; i < page->count; i++)
+	Relation rel = table_open(
+		outbox_segment_relation(OUTBOX_SEGMENT_PREFIX, segment), NoLock);
+	OutboxStoreStatus status = OUTBOX_STORE_OK;
+	List *indexes;
+	ListCell *cell;
+
+	outbox_table_writer_check(rel, outbox_event_tupdesc(OUTBOX_EVENT_COLUMNS));
+	indexes = RelationGetIndexList(rel);
+	foreach (cell, indexes)
 	{
-		systable_endscan_ordered(page->scans[i].scan);
-		outbox_segment_close(page->scans[i].rel, page->scans[i].index);
+		if (!ConditionalLockRelationOid(lfirst_oid(cell), AccessShareLock))
+			status = OUTBOX_STORE_BUSY;
 	}
+	list_free(indexes);
+	table_close(rel, NoLock);
+	return status;
 }
 
-/* The segment that has the next event; NULL if there is no more. */
-static SegmentScan *
-next_scan(EventPage *page)
+/*
+ * The statement for these segments. All columns, in their order: so a row is
+ * given on as it is in the table. The condition is outside of the union, else
+ * the planner takes each segment for a query of its own, and sorts.
+ */
+static const char *
+query(uint32 segments)
 {
-	SegmentScan *next = NULL;
+	static char sql[OUTBOX_SEGMENTS * 64];
+	size_t len = snprintf(sql, sizeof(sql), "SELECT * FROM (");
+	const char *separator = "";
 
-	for (int i = 0; i < page->count; i++)
+	for (int i = 0; i < OUTBOX_SEGMENTS; i++)
 	{
-		SegmentScan *scan = &page->scans[i];
-
-		if (scan->tuple != NULL && (next == NULL || scan->id < next->id))
-			next = scan;
+		if (!has(segments, i))
+			continue;
+		len += snprintf(sql + len, sizeof(sql) - len,
+						"%sSELECT * FROM ONLY " OUTBOX_SCHEMA
+						"." OUTBOX_SEGMENT_PREFIX "%d",
+						separator, i);
+		separator = " UNION ALL ";
 	}
-	return next;
+	snprintf(sql + len, sizeof(sql) - len,
+			 ") e WHERE id > $1 AND id < $2 ORDER BY id");
+	return sql;
 }
 
-/* Gives an event to the consumer; false if it does not take it. */
+/* Is the statement prepared for these segments, and nothing has changed? */
 static bool
-give(EventPage *page, const SegmentScan *scan, OutboxEventConsumer consumer,
-	 OutboxIdConsumer pass, void *arg)
+is_prepared(uint32 segments)
 {
-	MemoryContext old_context;
-	Datum values[OUTBOX_EVENT_COLUMNS];
-	bool nulls[OUTBOX_EVENT_COLUMNS];
-	OutboxEvent event;
-	bool taken;
+	return prepared_for == segments && statement.plan != NULL &&
+		   SPI_plan_is_valid(statement.plan);
+}
 
-	outbox_event_in_hand = (uint64) scan->id;
-	if (pass != NULL && pass((uint64) scan->id, arg))
-		return true;
-	old_context = MemoryContextSwitchTo(page->event_context);
-	heap_deform_tuple(scan->tuple, RelationGetDescr(scan->rel), values, nulls);
-	outbox_store_fill_event(&event, values, nulls);
-	taken = consumer(&event, arg);
-	MemoryContextSwitchTo(old_context);
-	MemoryContextReset(page->event_context);
-	return taken;
+/* Begins to prepare the statement for these segments, which are locked. */
+static OutboxStoreStatus
+prepare(uint32 segments)
+{
+	OutboxStoreStatus status = OUTBOX_STORE_OK;
+
+	if (statement.plan != NULL)
+		SPI_freeplan(statement.plan);
+	statement.plan = NULL;
+	prepared_for = 0;
+	for (int i = 0; status == OUTBOX_STORE_OK && i < OUTBOX_SEGMENTS; i++)
+	{
+		if (has(segments, i))
+			status = check_segment(i);
+	}
+	statement.sql = query(segments);
+	return status;
+}
+
+/*
+ * Locks the segments to be read, and sees that the statement is prepared for
+ * them. Nothing is waited for then when it is run: all locks are there that it
+ * takes, or its planner. So the plan is looked at only after the last lock,
+ * with which we are told what others have changed.
+ */
+static OutboxStoreStatus
+lock_and_prepare(uint32 segments)
+{
+	OutboxStoreStatus status = OUTBOX_STORE_OK;
+
+	for (int i = 0; status == OUTBOX_STORE_OK && i < OUTBOX_SEGMENTS; i++)
+	{
+		if (has(segments, i))
+			status = lock_segment(i);
+	}
+	if (status == OUTBOX_STORE_OK && !is_prepared(segments))
+		status = prepare(segments);
+	return status;
 }
 
 /*
@@ -180,34 +218,19 @@ outbox_segment_read(uint64 position, uint64 horizon, int limit,
 					OutboxEventConsumer consumer, OutboxIdConsumer pass,
 					void *arg, uint64 *rows)
 {
-	OutboxStoreStatus status = OUTBOX_STORE_OK;
-	EventPage page = {0};
-	SegmentScan *scan;
+	Datum values[] = {Int64GetDatum((int64) position),
+					  Int64GetDatum((int64) horizon)};
+	uint32 segments = segments_to_read();
+	OutboxStoreStatus status;
 
 	*rows = 0;
-	check_drained();
-	for (int i = 0; status == OUTBOX_STORE_OK && i < OUTBOX_SEGMENTS; i++)
-	{
-		if (!drained[i])
-			status = open_scan(&page, i, position, horizon);
-	}
-	if (status == OUTBOX_STORE_OK)
-	{
-		page.event_context = AllocSetContextCreate(
-			CurrentMemoryContext, "outbox event", ALLOCSET_DEFAULT_SIZES);
-
-		/* a request to end waits for the page, so that what the consumer has
-		 * taken is not forgotten; there is no lock to wait for any more */
-		HOLD_INTERRUPTS();
-		while (*rows < (uint64) limit && (scan = next_scan(&page)) != NULL &&
-			   give(&page, scan, consumer, pass, arg))
-		{
-			/* the row behind the last one is not looked at: see guard.c */
-			if (++*rows < (uint64) limit)
-				advance(scan);
-		}
-		RESUME_INTERRUPTS();
-	}
-	close_scans(&page);
-	return status;
+	if (segments == 0)
+		return OUTBOX_STORE_OK;
+	status = lock_and_prepare(segments);
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	*rows = outbox_store_stream_page(&statement, values, limit, consumer, pass,
+									 arg);
+	prepared_for = segments;
+	return OUTBOX_STORE_OK;
 }

@@ -12,9 +12,6 @@
 
 #include "store/statement.h"
 
-/* Takes an event by its id alone; false = it must be read */
-typedef bool (*OutboxIdConsumer)(uint64 id, void *arg);
-
 extern OutboxStoreStatus outbox_segment_read(uint64 position, uint64 horizon,
 											 int limit,
 											 OutboxEventConsumer consumer,

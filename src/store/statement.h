@@ -54,8 +54,10 @@ extern bool outbox_store_try(const char *sql);
 extern uint64 outbox_store_stream(OutboxStatement *statement, Datum *values,
 								  const char *nulls,
 								  OutboxEventConsumer consumer, void *arg);
-extern void outbox_store_fill_event(OutboxEvent *event, const Datum *values,
-									const bool *nulls);
+extern uint64 outbox_store_stream_page(OutboxStatement *statement,
+									   Datum *values, int limit,
+									   OutboxEventConsumer consumer,
+									   OutboxIdConsumer pass, void *arg);
 
 /* arguments and results */
 extern Datum outbox_store_text(const char *string);
