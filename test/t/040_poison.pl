@@ -24,6 +24,7 @@ my $node = outbox_node('main',
 	conf => <<~'END');
 		outbox.retry_base_delay = 50ms
 		outbox.retry_max_delay = 200ms
+		outbox.retry_max_attempts = 1000
 		outbox.databases = 'postgres'
 		autovacuum = off
 		END
