@@ -154,14 +154,6 @@ set_answered(WindowEntry *entry)
 		entry->topic->in_flight--;
 }
 
-/* Does the sink owe an answer for it? Of any tag. */
-bool
-outbox_window_is_in_flight(const OutboxWindow *window, uint64 tag)
-{
-	return tag >= window->first && tag < window->next &&
-		   !outbox_window_is_answered(window, tag);
-}
-
 /* The sink has given an event back; it stays in the window, to be sent again
  * or to be parked, which makes it done. */
 void
@@ -285,6 +277,16 @@ outbox_window_is_answered(const OutboxWindow *window, uint64 tag)
 {
 	return entry_at(window, tag)->bytes == 0 ||
 		   entry_at(window, tag)->answered;
+}
+
+/* Does the sink owe an answer for it? Of any tag. */
+bool
+outbox_window_is_in_flight(const OutboxWindow *window, uint64 tag)
+{
+	const WindowEntry *entry = entry_at(window, tag);
+
+	return tag >= window->first && tag < window->next && entry->bytes != 0 &&
+		   !entry->answered;
 }
 
 /* How large an event is that is not done */
