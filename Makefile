@@ -14,7 +14,8 @@ FOLDERS = sink format shared store poison retry emit publish schedule relay \
 OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c) \
 	$(foreach folder,$(FOLDERS),$(wildcard src/$(folder)/*.c)))
 EXTENSION = outbox
-DATA = $(wildcard sql/outbox--*.sql)
+EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" outbox.control)
+DATA_built = sql/outbox--$(EXTVERSION).sql
 PGFILEDESC = "outbox - transactional outbox for Kafka"
 
 # in this order: install comes first, uninstall last
@@ -51,6 +52,10 @@ kafka-clean:
 
 # every object is rebuilt when a header changes; there are few
 $(OBJS): $(wildcard src/*.h src/*/*.h)
+
+# sql/README.md tells how it is put together
+sql/outbox--$(EXTVERSION).sql: outbox.control sql/build $(wildcard sql/frame/* sql/tables/* sql/code/*)
+	sql/build install $(EXTVERSION) >$@
 
 bench:
 	test/bench/run

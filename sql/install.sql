@@ -34,3 +34,12 @@ VALUES (1, gen_random_uuid(), now(), 't');
 \set VERBOSITY default
 
 SELECT relay, position, pending_events, published FROM outbox.stat_relay;
+
+-- what is for applications and operators; the rest is marked as internal
+SELECT pg_describe_object(classid, objid, 0) AS public
+FROM pg_depend
+WHERE refclassid = 'pg_extension'::regclass
+  AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'outbox')
+  AND deptype = 'e' AND classid IN ('pg_proc'::regclass, 'pg_class'::regclass)
+  AND obj_description(objid, (SELECT relname FROM pg_class WHERE oid = classid)) !~ '^(Internal: |segment of )'
+ORDER BY pg_describe_object(classid, objid, 0) COLLATE "C";

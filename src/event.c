@@ -15,10 +15,9 @@
 uint64 outbox_event_in_hand = 0;
 
 /*
- * What a row of so many columns must look like: outbox.event of this version
- * or of 1.0, or outbox.delayed. The tables are compared with it before rows
- * are written, so that a library never writes into a schema that it does not
- * know.
+ * What a row of so many columns must look like: of outbox.event or of
+ * outbox.delayed. The tables are compared with it before rows are written, so
+ * that a library never writes into a schema that it does not know.
  */
 TupleDesc
 outbox_event_tupdesc(int columns)
@@ -38,8 +37,8 @@ outbox_event_tupdesc(int columns)
 									 {"deliver_at", TIMESTAMPTZOID}};
 	static TupleDesc tupdescs[OUTBOX_DELAYED_COLUMNS + 1];
 
-	Assert(columns >= OUTBOX_EVENT_COLUMNS_1_0 &&
-		   columns <= OUTBOX_DELAYED_COLUMNS);
+	Assert(columns == OUTBOX_EVENT_COLUMNS ||
+		   columns == OUTBOX_DELAYED_COLUMNS);
 	if (tupdescs[columns] == NULL)
 	{
 		MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);

@@ -10,7 +10,7 @@
 
 #include "postgres.h"
 
-#define OUTBOX_VERSION         "1.1"
+#define OUTBOX_VERSION         "1.0"
 #define OUTBOX_EXTENSION       "outbox"
 #define OUTBOX_SCHEMA          "outbox"
 #define OUTBOX_SEQUENCE        "event_id_seq"

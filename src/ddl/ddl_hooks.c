@@ -58,8 +58,8 @@ static bool database_changed = false;
 static bool parked_changed = false;
 static Oid held_off_dbid = InvalidOid;
 
-PG_FUNCTION_INFO_V1(outbox_first_id_1_0);
-PG_FUNCTION_INFO_V1(outbox_parked_changed_1_0);
+PG_FUNCTION_INFO_V1(outbox_first_id);
+PG_FUNCTION_INFO_V1(outbox_parked_changed);
 
 /* An extension is created, altered or dropped. */
 static void
@@ -341,7 +341,7 @@ xact_callback(XactEvent event, void *arg)
  * of that one cannot be taken for events of this one.
  */
 Datum
-outbox_first_id_1_0(PG_FUNCTION_ARGS)
+outbox_first_id(PG_FUNCTION_ARGS)
 {
 	(void) fcinfo;
 	if (outbox_shmem == NULL)
@@ -362,7 +362,7 @@ outbox_first_id_1_0(PG_FUNCTION_ARGS)
  * transaction has committed.
  */
 Datum
-outbox_parked_changed_1_0(PG_FUNCTION_ARGS)
+outbox_parked_changed(PG_FUNCTION_ARGS)
 {
 	(void) fcinfo;
 	/* so that nothing is left to fail after the commit */

@@ -22,10 +22,8 @@
 #include "guc.h"
 
 PG_FUNCTION_INFO_V1(outbox_emit);
-PG_FUNCTION_INFO_V1(outbox_emitted_1_0);
-PG_FUNCTION_INFO_V1(outbox_emitted_1_1);
+PG_FUNCTION_INFO_V1(outbox_emitted);
 
-/* the arguments that came with version 1.1 */
 #define ARG_DELIVER_AT    4
 #define ARG_DELIVER_AFTER 5
 #define ARG_EXPIRES_AT    6
@@ -110,8 +108,9 @@ set_times(FunctionCallInfo fcinfo, TimestampTz emitted_at, Datum *values,
  * outbox_emit(topic text, key, payload, headers jsonb, deliver_at
  * timestamptz, deliver_after interval, expires_at timestamptz) RETURNS uuid
  *
- * One function for every type of key and payload; in version 1.0 it had no
- * times. What is written is all that Kafka gets, but for event_id.
+ * One function for every type of key and payload; that of an older version
+ * may have fewer arguments. What is written is all that Kafka gets, but for
+ * event_id.
  */
 Datum
 outbox_emit(PG_FUNCTION_ARGS)
@@ -124,8 +123,9 @@ outbox_emit(PG_FUNCTION_ARGS)
 	Jsonb *headers = NULL;
 	HeapTuple tuple;
 	TimestampTz emitted_at;
-	int columns = outbox_xact_join(false);
+	int columns = OUTBOX_EVENT_COLUMNS;
 
+	outbox_xact_join(false);
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 						errmsg("topic must not be null"),
@@ -166,10 +166,11 @@ outbox_emit(PG_FUNCTION_ARGS)
 
 /*
  * outbox.emitted(): the events of the current transaction, in the order of
- * the calls. They have no id yet. In version 1.0 the result had no times.
+ * the calls. They have no id yet. That of an older version may have fewer
+ * columns.
  */
-static Datum
-emitted(FunctionCallInfo fcinfo)
+Datum
+outbox_emitted(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	OutboxBufferReader reader;
@@ -191,16 +192,4 @@ emitted(FunctionCallInfo fcinfo)
 							 &nulls[OUTBOX_EVENT_EVENT_ID]);
 	}
 	return (Datum) 0;
-}
-
-Datum
-outbox_emitted_1_0(PG_FUNCTION_ARGS)
-{
-	return emitted(fcinfo);
-}
-
-Datum
-outbox_emitted_1_1(PG_FUNCTION_ARGS)
-{
-	return emitted(fcinfo);
 }

@@ -266,7 +266,7 @@ outbox_event_check(const text *key, const bytea *payload, Jsonb *headers)
  * those that emit. It gets another id.
  */
 void
-outbox_event_emit_again(const OutboxEvent *event, int columns)
+outbox_event_emit_again(const OutboxEvent *event)
 {
 	Datum values[OUTBOX_EVENT_COLUMNS];
 	bool nulls[OUTBOX_EVENT_COLUMNS] = {0};
@@ -285,7 +285,8 @@ outbox_event_emit_again(const OutboxEvent *event, int columns)
 	nulls[OUTBOX_EVENT_HEADERS] = (event->headers == NULL);
 	nulls[OUTBOX_EVENT_EXPIRES_AT] = (event->expires_at == DT_NOEND);
 
-	tuple = heap_form_tuple(outbox_event_tupdesc(columns), values, nulls);
+	tuple = heap_form_tuple(outbox_event_tupdesc(OUTBOX_EVENT_COLUMNS), values,
+							nulls);
 	outbox_xact_buffer_append(tuple);
 	heap_freetuple(tuple);
 }

@@ -21,6 +21,6 @@ extern text *outbox_event_key(Datum key, Oid type);
 extern bytea *outbox_event_payload(Datum payload, Oid type);
 extern void outbox_event_check(const text *key, const bytea *payload,
 							   Jsonb *headers);
-extern void outbox_event_emit_again(const OutboxEvent *event, int columns);
+extern void outbox_event_emit_again(const OutboxEvent *event);
 
 #endif /* OUTBOX_EVENT_ARGS_H */

@@ -54,7 +54,6 @@ typedef struct OutboxTransaction
 	bool inflight; /* our slot is set */
 	OutboxDatabase *db;
 	Oid sequence;
-	int columns;         /* of outbox.event */
 	TimestampTz due_min; /* the first of its delayed events; 0 = none */
 	int64 delayed;       /* how many these are, and ... */
 	int64 bytes;         /* ... how large all are, once they are written */
@@ -118,44 +117,41 @@ lock_gate(void)
 }
 
 /*
- * How many columns outbox.event has, or 0 if there is no such table. Raises
- * 55000 for a table that this library does not know; which types they are is
- * looked at when rows are written.
+ * Is there outbox.event? Raises 55000 for one that this library does not know;
+ * which types its columns are is looked at when rows are written.
  */
-static int
-count_columns(void)
+static bool
+has_event_table(void)
 {
 	Oid event = find_relation(OUTBOX_EVENT_TABLE);
 	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(event));
 	int columns;
 
 	if (!HeapTupleIsValid(tuple))
-		return 0;
+		return false;
 	columns = ((Form_pg_class) GETSTRUCT(tuple))->relnatts;
 	ReleaseSysCache(tuple);
-	if (columns != OUTBOX_EVENT_COLUMNS_1_0 && columns != OUTBOX_EVENT_COLUMNS)
+	if (columns != OUTBOX_EVENT_COLUMNS)
 		outbox_table_writer_refuse(OUTBOX_EVENT_TABLE);
-	return columns;
+	return true;
 }
 
 /*
  * Makes the current transaction one that emits: checks that it may, and locks
  * the gate. Nothing that is looked up here is kept beyond the transaction, so
- * that DROP and CREATE EXTENSION in between are harmless. Returns how many
- * columns an event has: fewer, until ALTER EXTENSION UPDATE.
+ * that DROP and CREATE EXTENSION in between are harmless.
  *
  * by_relay: the relay itself, which looks after restores by itself
  */
-int
+void
 outbox_xact_join(bool by_relay)
 {
 	check_allowed();
 	if (current.joined)
-		return current.columns;
+		return;
 
 	current.sequence = lock_gate();
-	current.columns = count_columns();
-	if (!OidIsValid(current.sequence) || current.columns == 0)
+	if (!OidIsValid(current.sequence) || !has_event_table())
 	{
 		if (OidIsValid(get_extension_oid(OUTBOX_EXTENSION, true)))
 			outbox_table_writer_refuse(OUTBOX_EVENT_TABLE);
@@ -169,7 +165,6 @@ outbox_xact_join(bool by_relay)
 	if (!by_relay)
 		outbox_load_guard_check(current.db);
 	current.joined = true;
-	return current.columns;
 }
 
 /*
@@ -254,8 +249,8 @@ write_events(void)
 
 	/* those that write to tables with TOAST must have a snapshot */
 	PushActiveSnapshot(GetTransactionSnapshot());
-	events = outbox_table_writer_begin(segment,
-									   outbox_event_tupdesc(current.columns));
+	events = outbox_table_writer_begin(
+		segment, outbox_event_tupdesc(OUTBOX_EVENT_COLUMNS));
 	if (current.due_min != 0)
 	{
 		Oid table = find_relation(OUTBOX_DELAYED_TABLE);

@@ -13,7 +13,7 @@
 #include "datatype/timestamp.h"
 
 extern void outbox_xact_install_hooks(void);
-extern int outbox_xact_join(bool by_relay);
+extern void outbox_xact_join(bool by_relay);
 extern void outbox_xact_check_pending(Size bytes);
 extern void outbox_xact_note_due(TimestampTz due);
 

@@ -22,7 +22,7 @@
 
 #include "compat.h"
 
-PG_MODULE_MAGIC_EXT(.name = "outbox_kafka", .version = "1.0");
+PG_MODULE_MAGIC_EXT(.name = "outbox_kafka", .version = OUTBOX_VERSION);
 
 /* how many closed producers may be left that do not end */
 #define ENDING_MAX 8

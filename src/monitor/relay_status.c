@@ -19,8 +19,8 @@
 #include "shared/shmem.h"
 #include "shared/wait.h"
 
-PG_FUNCTION_INFO_V1(outbox_relay_status_1_0);
-PG_FUNCTION_INFO_V1(outbox_wait_published_1_0);
+PG_FUNCTION_INFO_V1(outbox_relay_status);
+PG_FUNCTION_INFO_V1(outbox_wait_published);
 
 #define STATUS_COLUMNS 8
 
@@ -66,7 +66,7 @@ set_time(Datum *values, bool *nulls, int column, TimestampTz time)
  * it. Positions are null until it has started for the first time.
  */
 Datum
-outbox_relay_status_1_0(PG_FUNCTION_ARGS)
+outbox_relay_status(PG_FUNCTION_ARGS)
 {
 	TupleDesc tupdesc;
 	Datum values[STATUS_COLUMNS];
@@ -143,7 +143,7 @@ is_published(OutboxDatabase *db, uint64 *target)
  * longer.
  */
 Datum
-outbox_wait_published_1_0(PG_FUNCTION_ARGS)
+outbox_wait_published(PG_FUNCTION_ARGS)
 {
 	Interval *timeout = PG_GETARG_INTERVAL_P(0);
 	TimestampTz deadline;

@@ -138,7 +138,7 @@ outbox_parked_writer_queue(OutboxParkedWriter *aside, const OutboxEvent *event)
 	nulls[PARKED_FIRST_FAILED_AT] = nulls[PARKED_LAST_FAILED_AT] = true;
 	values[PARKED_ATTEMPTS] = Int32GetDatum(0);
 	nulls[PARKED_NEXT_ATTEMPT_AT] = true;
-	add_event(aside, event, "queued", values, nulls);
+	add_event(aside, event, "waiting", values, nulls);
 	outbox_expiry_note(event->expires_at);
 	aside->waiting++;
 }

@@ -74,7 +74,6 @@ outbox_delayed_open(OutboxDatabase *db)
 /* Those that are moved in one transaction */
 typedef struct Batch
 {
-	int columns;
 	int64 bytes;    /* of their payloads */
 	uint64 last_id; /* taken */
 } Batch;
@@ -86,7 +85,7 @@ emit_event(const OutboxEvent *event, void *arg)
 
 	if (event->payload != NULL)
 		batch->bytes += VARSIZE_ANY(event->payload);
-	outbox_event_emit_again(event, batch->columns);
+	outbox_event_emit_again(event);
 	batch->last_id = event->id;
 	return true;
 }
@@ -97,9 +96,10 @@ move_events(OutboxDelayedPlace from, TimestampTz now)
 {
 	uint64 suspect = outbox_guard_suspect(OUTBOX_TASK_DELAYED);
 	int64 limit = (suspect != 0) ? 1 : move_rows;
-	Batch batch = {.columns = outbox_xact_join(true)};
+	Batch batch = {0};
 	uint64 moved;
 
+	outbox_xact_join(true);
 	moved = outbox_delayed_rows_take(from, now, limit, emit_event, &batch);
 	if (moved == 0 || batch.last_id == suspect)
 		outbox_guard_acquit(OUTBOX_TASK_DELAYED);

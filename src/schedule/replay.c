@@ -34,7 +34,6 @@
 
 typedef struct Slice
 {
-	int columns;
 	uint64 last_id; /* of the events that have been emitted */
 	int64 bytes;    /* of their payloads */
 	bool full;      /* there may be more, up to the id where it ends */
@@ -77,7 +76,7 @@ emit_event(const OutboxEvent *event, void *arg)
 		return false;
 	}
 	slice->bytes += bytes;
-	outbox_event_emit_again(event, slice->columns);
+	outbox_event_emit_again(event);
 	slice->last_id = event->id;
 	return true;
 }
@@ -88,7 +87,7 @@ emit_slice(const OutboxReplayJob *job, int64 upto, int64 limit, Slice *slice)
 {
 	uint64 count;
 
-	slice->columns = outbox_xact_join(true);
+	outbox_xact_join(true);
 	count = outbox_replay_jobs_events(job, upto, limit, emit_event, slice);
 	if (count == (uint64) limit)
 		slice->full = true;

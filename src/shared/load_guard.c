@@ -32,7 +32,7 @@
 #include "shared/prepared.h"
 #include "shared/shmem.h"
 
-PG_FUNCTION_INFO_V1(outbox_keep_relay_away_1_1);
+PG_FUNCTION_INFO_V1(outbox_keep_relay_away);
 
 static bool is_loader = false; /* is this session counted in db->loaders? */
 
@@ -135,7 +135,7 @@ keep_relay_away(bool loads_ids)
 
 /* outbox.keep_relay_away(): the trigger */
 Datum
-outbox_keep_relay_away_1_1(PG_FUNCTION_ARGS)
+outbox_keep_relay_away(PG_FUNCTION_ARGS)
 {
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),

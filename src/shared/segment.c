@@ -32,7 +32,7 @@
 #include "event.h"
 #include "shared/segment.h"
 
-PG_FUNCTION_INFO_V1(outbox_segment_status_1_1);
+PG_FUNCTION_INFO_V1(outbox_segment_status);
 
 #define STATUS_COLUMNS 6
 
@@ -206,7 +206,7 @@ outbox_segment_switch(OutboxDatabase *db, int segment)
 
 /* outbox.segment_status(): what each segment holds. */
 Datum
-outbox_segment_status_1_1(PG_FUNCTION_ARGS)
+outbox_segment_status(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	int current;

@@ -7,7 +7,7 @@
  *
  *	  retrying	has failed; the first of its key or topic, tried again at
  *				next_attempt_at
- *	  queued	waits behind one that is retrying, or has been requeued
+ *	  waiting	waits behind one that is retrying, or has been requeued
  *	  dead		is not tried again unless somebody requeues it
  *
  * Rows are complete copies: an event's segment may be emptied meanwhile.
@@ -248,7 +248,7 @@ OutboxStoreStatus
 outbox_parked_unblock_topic(const char *relay, const char *topic)
 {
 	static OutboxStatement statement = {
-		.sql = "UPDATE outbox.parked SET state = 'queued',"
+		.sql = "UPDATE outbox.parked SET state = 'waiting',"
 			   " next_attempt_at = NULL" OUTBOX_WHERE_FREE
 			   "topic = $2 AND state = 'retrying'"
 			   " AND class = 'topic'" OUTBOX_SKIP_LOCKED,

@@ -47,7 +47,7 @@
 #include "store/subscription.h"
 #include "store/transaction.h"
 
-PG_FUNCTION_INFO_V1(outbox_skip_replicated_1_1);
+PG_FUNCTION_INFO_V1(outbox_skip_replicated);
 
 /*
  * Takes our tables out of a subscription, or out of all of this database.
@@ -169,7 +169,7 @@ report_skipped(const char *table)
  * before TRUNCATE. Raises 55000 for TRUNCATE.
  */
 Datum
-outbox_skip_replicated_1_1(PG_FUNCTION_ARGS)
+outbox_skip_replicated(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	HeapTuple row;

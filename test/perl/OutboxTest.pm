@@ -212,7 +212,7 @@ sub wait_parked
 
 	eval {
 		wait_until(undef,
-			sub { ($is = query('SELECT parked FROM outbox.stat_relay')) == $count },
+			sub { ($is = query('SELECT retrying + waiting FROM outbox.stat_relay')) == $count },
 			'parked');
 	} or croak "$is events are parked, not $count"
 	  . (defined $what ? ": $what" : '');

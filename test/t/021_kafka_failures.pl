@@ -64,25 +64,25 @@ is( query(q{SELECT string_agg(DISTINCT topic || ' ' || length(payload) || ' '
 	'the two large ones are dead letters, and no other');
 like(query('SELECT max(error) FROM outbox.dead_letter'),
 	qr/MSG_SIZE_TOO_LARGE/, 'with the broker\'s words');
-is(query('SELECT parked FROM outbox.stat_relay'), 0, 'nothing else is parked');
+is(query('SELECT retrying + waiting FROM outbox.stat_relay'), 0, 'nothing else is parked');
 
 note 'requeued once the topic takes them';
 $kafka->run('kafka.admin.ConfigCommand', '--bootstrap-server', $kafka->bootstrap,
 	qw(--alter --entity-type topics --entity-name narrow --add-config),
 	'max.message.bytes=1048588');
 is(query('SELECT count(*) FROM outbox.requeue()'), 2, 'requeued');
-poll('SELECT parked + dead_letters = 0 FROM outbox.stat_relay', 'published');
+poll('SELECT retrying + waiting + dead_letters = 0 FROM outbox.stat_relay', 'published');
 
 note 'a topic that does not exist parks itself only';
 query(q{SELECT outbox_emit('late', n % 5, n::text) FROM generate_series(1, 500) n});
 query(q{SELECT outbox_emit('free', n % 10, n::text) FROM generate_series(1, 500) n});
-poll('SELECT parked = 500 FROM outbox.stat_relay', 'its events are parked');
+poll('SELECT retrying + waiting = 500 FROM outbox.stat_relay', 'its events are parked');
 is(query('SELECT scope, topic, class, waiting FROM outbox.blocked'),
 	'topic|late|topic|499', 'outbox.blocked says why');
 ok(wait_published($node), 'the others are published');
 query(q{SELECT outbox_emit('late', n % 5, n::text) FROM generate_series(501, 600) n});
 $kafka->create_topic('late', 4);
-poll('SELECT parked = 0 FROM outbox.stat_relay',
+poll('SELECT retrying + waiting = 0 FROM outbox.stat_relay',
 	'published by itself when it appears');
 
 note 'a timestamp that the topic does not take, for now';
@@ -95,21 +95,21 @@ like(query('SELECT error FROM outbox.blocked'), qr/INVALID_TIMESTAMP/, 'because 
 $kafka->run('kafka.admin.ConfigCommand', '--bootstrap-server', $kafka->bootstrap,
 	qw(--alter --entity-type topics --entity-name stamped --add-config),
 	'message.timestamp.before.max.ms=86400000');
-poll('SELECT parked + dead_letters = 0 FROM outbox.stat_relay',
+poll('SELECT retrying + waiting + dead_letters = 0 FROM outbox.stat_relay',
 	'published by itself when it does');
 
 note 'a topic that we may not write to, and then may';
 $kafka->run(@acl, qw(--add --deny-principal User:ANONYMOUS --operation All
 	  --topic secret));
 query(q{SELECT outbox_emit('secret', n % 5, n::text) FROM generate_series(1, 300) n});
-poll('SELECT parked = 300 FROM outbox.stat_relay', 'its events are parked');
+poll('SELECT retrying + waiting = 300 FROM outbox.stat_relay', 'its events are parked');
 like(query('SELECT error FROM outbox.blocked'),
 	qr/TOPIC_AUTHORIZATION_FAILED/, 'because it is forbidden');
 query(q{SELECT outbox_emit('free', n % 10, n::text) FROM generate_series(1, 500) n});
 ok(wait_published($node), 'the others are published');
 $kafka->run(@acl, qw(--remove --deny-principal User:ANONYMOUS --operation All
 	  --topic secret));
-poll('SELECT parked = 0 FROM outbox.stat_relay', 'published once it is allowed');
+poll('SELECT retrying + waiting = 0 FROM outbox.stat_relay', 'published once it is allowed');
 
 note 'a topic gets more partitions';
 query(q{SELECT outbox_emit('changing', n % 5, n::text) FROM generate_series(1, 500) n});

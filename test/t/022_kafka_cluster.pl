@@ -145,7 +145,7 @@ wait_until(
 	'the new partitions are used');
 
 note 'a long outage';
-is(query('SELECT parked FROM outbox.stat_relay'),
+is(query('SELECT retrying + waiting FROM outbox.stat_relay'),
 	50, 'the events of a topic that is not there yet are parked');
 conf_reload($node, <<~'END');
 	outbox.kafka_properties = 'topic.metadata.refresh.interval.ms=1000 reconnect.backoff.ms=5 reconnect.backoff.max.ms=60 retry.backoff.ms=10'
@@ -197,7 +197,7 @@ is( scalar(log_lines($node, $log, qr/Kafka is available again/)),
 	'a line in the log for its end');
 $kafka[0]->create_topic('late', 4);
 wait_until(undef,
-	sub { query('SELECT parked + dead_letters FROM outbox.stat_relay') == 0 },
+	sub { query('SELECT retrying + waiting + dead_letters FROM outbox.stat_relay') == 0 },
 	'parked events are published');
 
 note 'what has arrived';

@@ -97,7 +97,7 @@ query(qq{SELECT outbox_emit('missing' || t, 'k', t || ' 3')
 	FROM generate_series(1, $missing) t});
 probe("$missing topics", sub { blocked('missing%') == $missing });
 cmp_ok(time - $start, '<', 20, 'all are parked soon');
-is(query('SELECT parked, dead_letters, state FROM outbox.stat_relay'),
+is(query('SELECT retrying + waiting, dead_letters, state FROM outbox.stat_relay'),
 	$missing + 40 . '|0|publishing', 'and nothing else is');
 $mock->command("allow missing$_") for 1 .. $missing;
 probe('while they heal', sub { blocked('%') == 0 });

@@ -145,7 +145,7 @@ wait_until(
 	},
 	'a dead letter for its size');
 my $others = dead_letters();
-for my $arguments ('', 'retrying => true')
+for my $arguments ('', 'retrying => true, waiting => true')
 {
 	my ($status, undef, $stderr) =
 	  $node->psql('postgres', "SELECT outbox.discard($arguments)",
@@ -155,10 +155,10 @@ for my $arguments ('', 'retrying => true')
 }
 is(dead_letters(), $others, 'nothing is discarded');
 is(query("SELECT * FROM outbox.discard(topic => 'other', class => 'size',"
-		  . " failed_before => '$start')"),
+		  . " until => '$start')"),
 	'', 'nor what does not meet all conditions');
 is(query("SELECT * FROM outbox.discard(topic => 'other', key => 'large',"
-		  . " class => 'size', failed_since => '$start')"),
+		  . " class => 'size', since => '$start')"),
 	"$large|other|large", 'discard() returns it');
 is(dead_letters(), $others - 1, 'and nothing else');
 is(query("SELECT count(*) FROM outbox.parked WHERE event_id = '$large'"),

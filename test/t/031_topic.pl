@@ -106,7 +106,7 @@ sub blocked_topic
 	is(parked($topic, 'retrying'), 1, 'one event is tried again');
 	is(parked('other'), 0, 'the other topic is not parked');
 	is(relay_state($node), 'publishing', 'state is publishing');
-	is(query('SELECT parked, dead_letters FROM outbox.stat_relay'),
+	is(query('SELECT retrying + waiting, dead_letters FROM outbox.stat_relay'),
 		"$bulk|0", 'what stat_relay counts');
 
 	my $blocked = query(<<~END);

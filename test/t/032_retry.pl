@@ -166,7 +166,7 @@ is(query('SELECT scope, topic, key, event_id, waiting FROM outbox.blocked'),
 	"event|retry|skip|$skipped|0", 'blocked shows the event alone');
 emit('skip', 3);
 wait_for_arrived('skip', '1 2 3', 'later events overtake it');
-is(query('SELECT parked FROM outbox.stat_relay'), 1, 'it is still parked');
+is(query('SELECT retrying + waiting FROM outbox.stat_relay'), 1, 'it is still parked');
 
 sub try_now
 {
@@ -192,7 +192,7 @@ sub halted_with
 	wait_state($node, 'halted');
 	is(query(q{SELECT outbox.wait_published('500 ms')}),
 		'f', "halted by $error");
-	is(query('SELECT parked, dead_letters, pending_events FROM outbox.stat_relay'),
+	is(query('SELECT retrying + waiting, dead_letters, pending_events FROM outbox.stat_relay'),
 		'1|0|3', 'all others are pending');
 	return ($key, $event_id);
 }

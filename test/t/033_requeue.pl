@@ -54,7 +54,7 @@ $mock->command('allow requeue');
 # Now the topic can be written to, and events of these keys come first.
 query(q{SELECT outbox_emit('requeue', 'another', 'x')});
 ok(wait_published($node), 'the topic can be written to');
-wait_until(undef, sub { parked('queued') + parked('retrying') == 0 },
+wait_until(undef, sub { parked('waiting') + parked('retrying') == 0 },
 	'nothing is parked');
 
 note 'requeue';
@@ -85,7 +85,7 @@ do
 	my $took = time - $start;
 	$slowest = $took if $took > $slowest;
 	$probes++;
-} while (parked('queued') > 0);
+} while (parked('waiting') > 0);
 note sprintf 'requeued in %.1f s', time - $requeue;
 note sprintf '%d probes, the slowest took %.2f s', $probes, $slowest;
 cmp_ok($slowest, '<', $prompt, 'other keys are not held up');

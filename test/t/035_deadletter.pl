@@ -83,7 +83,7 @@ wait_until(undef, sub { copies_of('copies', $bare) }, 'another copy');
 ok(!defined $copy->{key} && !defined $copy->{payload},
 	'without a key and a payload');
 wait_until(undef, sub { announced() == 2 }, 'noted');
-is(query('SELECT parked, dead_letters FROM outbox.stat_relay'),
+is(query('SELECT retrying + waiting, dead_letters FROM outbox.stat_relay'),
 	'0|2', 'what stat_relay counts');
 
 note 'a topic for copies that is not there';

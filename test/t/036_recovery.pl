@@ -34,7 +34,7 @@ my $node = outbox_node('main',
 		outbox.retry_max_delay = 500ms
 		END
 
-sub parked { return query('SELECT parked FROM outbox.stat_relay'); }
+sub parked { return query('SELECT retrying + waiting FROM outbox.stat_relay'); }
 
 sub refuse_until
 {
@@ -117,7 +117,7 @@ $mock->command('rtt 1');
 my $load = pgbench($node, "SELECT outbox_emit('hot', 'k', 'x');\n",
 	rate => 500, duration => 600, background => 1);
 refuse_until('POLICY_VIOLATION',
-	q{count(*) > 100 FROM outbox.parked WHERE state = 'queued'},
+	q{count(*) > 100 FROM outbox.parked WHERE state = 'waiting'},
 	'events queue');
 wait_until(undef, sub { parked() == 0 }, 'the queue ends');
 ok($load->is_running, 'while there is load');

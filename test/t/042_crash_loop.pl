@@ -127,7 +127,7 @@ is(crashes($from), $crashes, 'and no more crashes');
 
 note 'killed while it publishes well';
 start();
-query_again('SELECT count(*) FROM outbox.discard(failed_before => now())');
+query_again('SELECT count(*) FROM outbox.discard(until => now())');
 $node->append_conf('postgresql.conf', 'outbox.enabled = off');
 $node->reload;
 wait_until(undef, sub { query_again('SELECT state FROM outbox.stat_relay') eq 'disabled' },

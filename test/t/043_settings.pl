@@ -100,7 +100,7 @@ wait_until(undef,
 hostile('SELECT count(*) FROM outbox.requeue()');
 wait_until(
 	undef,
-	sub { hostile('SELECT dead_letters + parked + delayed FROM outbox.stat_relay') == 0 },
+	sub { hostile('SELECT dead_letters + retrying + waiting + delayed FROM outbox.stat_relay') == 0 },
 	'it is published after all');
 ok(wait_published($node, 'hostile'), 'delayed events, too');
 ok($consumer->drain, 'read');

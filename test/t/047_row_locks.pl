@@ -78,7 +78,7 @@ wait_rows(4, "topic = 'lk'");
 my $attempts = 'SELECT sum(attempts) FROM outbox.parked';
 my $before = query($attempts);
 $node->poll_query_until('postgres', "SELECT ($attempts) > $before") or die 'no attempt';
-$session->query_safe(q{BEGIN; SELECT * FROM outbox.discard(topic => 'lk', retrying => true)});
+$session->query_safe(q{BEGIN; SELECT * FROM outbox.discard(topic => 'lk', retrying => true, waiting => true)});
 $mock->command('allow lk');
 ok(stays(2, sub { arrived('lk') eq '' }), 'what may be discarded is not published');
 replace_relay($node);

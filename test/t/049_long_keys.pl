@@ -73,7 +73,7 @@ emit('t', 3);
 wait_rows(3 * @lengths, 'true');
 is(query(q{SELECT count(*), min(waiting) FROM outbox.blocked WHERE scope = 'key'}),
 	@lengths . '|2', 'each key is blocked');
-is(query('SELECT count(*) FROM keys k JOIN outbox.event_status s USING (key) WHERE status = \'retrying\''),
+is(query('SELECT count(*) FROM keys k JOIN outbox.event_status s USING (key) WHERE status IN (\'retrying\', \'waiting\')'),
 	3 * @lengths, 'they are found by their keys');
 my $scans = q{SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'parked_block'};
 my $before = query($scans);
@@ -84,7 +84,7 @@ note 'dead letters';
 conf_reload($node, 'outbox.retry_max_attempts = 2');
 wait_rows(3 * @lengths, "state = 'dead'");
 $mock->command('clear Produce');
-is(query('SELECT count(*) FROM keys k, outbox.discard(key => k.key, failed_before => now()) WHERE n = 3200'),
+is(query('SELECT count(*) FROM keys k, outbox.discard(key => k.key, until => now()) WHERE n = 3200'),
 	3, 'some are discarded, by their key');
 is(query('SELECT count(*) FROM keys k, outbox.requeue(key => k.key) WHERE n <> 3200'),
 	3, 'the others are requeued, by their key');

@@ -54,7 +54,7 @@ before(<<~'END');
 	END
 ok(wait_published($old), 'published');
 $old->poll_query_until('postgres',
-	'SELECT dead_letters = 1 AND parked = 6 FROM outbox.stat_relay')
+	'SELECT dead_letters = 1 AND retrying + waiting = 6 FROM outbox.stat_relay')
   or die 'not parked';
 conf_reload($old, 'outbox.enabled = off');
 wait_state($old, 'disabled');
@@ -106,20 +106,20 @@ $new->start;
 is(after($members), $members_before, 'all of the extension is there');
 ok( $new->poll_query_until('postgres', <<~'END'), 'all is done');
 	SELECT r.state = 'publishing' AND r.pending_events = 0 AND r.delayed = 1
-		AND r.dead_letters = 1 AND r.parked = 6 AND j.state = 'done' AND j.replayed = 20
+		AND r.dead_letters = 1 AND r.retrying + r.waiting = 6 AND j.state = 'done' AND j.replayed = 20
 	FROM outbox.stat_relay r, outbox.stat_replay j
 	END
 is(after("SELECT count(*) FROM outbox.event WHERE id <= $last_id"), $count, 'all events');
 is(after(<<~END), '600|1|6|1', 'what became of them');
 	SELECT count(*) FILTER (WHERE status = 'published' AND id <= $position),
-		count(*) FILTER (WHERE status = 'expired'), count(*) FILTER (WHERE status = 'retrying'),
+		count(*) FILTER (WHERE status = 'expired'), count(*) FILTER (WHERE status IN ('retrying', 'waiting')),
 		count(*) FILTER (WHERE status = 'delayed') FROM outbox.event_status
 	END
 after("SET ROLE app; SELECT outbox_emit('t', 'k1', 'after')");
 cmp_ok(after("SELECT id FROM outbox.event WHERE payload = 'after'"), '>', $last_id, 'ids go on');
 $mock->command('allow missing');
 after('SELECT outbox.requeue()');
-ok( $new->poll_query_until('postgres', 'SELECT parked + dead_letters = 0 FROM outbox.stat_relay'),
+ok( $new->poll_query_until('postgres', 'SELECT retrying + waiting + dead_letters = 0 FROM outbox.stat_relay'),
 	'nothing is parked');
 ok(wait_published($new) && $consumer->drain, 'published');
 

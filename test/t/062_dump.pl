@@ -74,7 +74,7 @@ query("SELECT outbox_emit('missing', 'k' || n % 2, n::text) FROM generate_series
 ok(wait_published($source), 'published');
 $source->poll_query_until('postgres', <<~'END') or die;
 	SELECT written_position = (SELECT last_value FROM outbox.event_id_seq)
-		AND dead_letters = 1 AND parked = 6 FROM outbox.stat_relay
+		AND dead_letters = 1 AND retrying + waiting = 6 FROM outbox.stat_relay
 	END
 conf_reload($source, 'outbox.enabled = off');
 wait_state($source, 'disabled');
@@ -145,7 +145,7 @@ sub check_copy
 
 	ok( $copy->poll_query_until('restored', <<~'END'), "$name: all is done");
 		SELECT r.state = 'publishing' AND r.pending_events = 0 AND r.delayed = 1
-			AND r.dead_letters = 1 AND r.parked = 6 AND j.state = 'done' AND j.replayed = 20
+			AND r.dead_letters = 1 AND r.retrying + r.waiting = 6 AND j.state = 'done' AND j.replayed = 20
 		FROM outbox.stat_relay r, outbox.stat_replay j
 		END
 	is(there('SELECT name, first_position FROM outbox.relay'), "default|$first", "$name: first_position");
@@ -153,14 +153,14 @@ sub check_copy
 		query('SELECT count(*) FROM outbox.event'), "$name: all events");
 	is(there(<<~END), '600|1|6|1', "$name: what became of them");
 		SELECT count(*) FILTER (WHERE status = 'published' AND id <= $position),
-			count(*) FILTER (WHERE status = 'expired'), count(*) FILTER (WHERE status = 'retrying'),
+			count(*) FILTER (WHERE status = 'expired'), count(*) FILTER (WHERE status IN ('retrying', 'waiting')),
 			count(*) FILTER (WHERE status = 'delayed') FROM outbox.event_status
 		END
 	my $id = there("SELECT outbox_emit('t', 'k1', 'after'); SELECT last_value FROM outbox.event_id_seq") =~ s/.*\n//r;
 	cmp_ok($id, '>', $last_id, "$name: ids go on");
 	$mock->command('allow missing');
 	there('SELECT outbox.requeue()');
-	ok( $copy->poll_query_until('restored', 'SELECT parked + dead_letters = 0 FROM outbox.stat_relay'),
+	ok( $copy->poll_query_until('restored', 'SELECT retrying + waiting + dead_letters = 0 FROM outbox.stat_relay'),
 		"$name: nothing is parked");
 	ok(wait_published($copy, 'restored') && $consumer->drain, "$name: published");
 

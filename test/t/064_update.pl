@@ -1,5 +1,5 @@
-# ALTER EXTENSION outbox UPDATE from version 1.0, under traffic; and versions
-# of library and extension that do not fit together.
+# ALTER EXTENSION outbox UPDATE from an older version, under traffic; and
+# versions of library and extension that do not fit together.
 #
 # Catches: clients that fail or deadlock with the update; events lost, repeated
 # or out of order; a relay that misreads tables of another version, fills the
@@ -10,13 +10,17 @@ use strict;
 use warnings;
 
 use OutboxTest;
+use OutboxTest::Older;
 use OutboxTest::Server;
 use Test::More;
 use Time::HiRes qw(time);
 
 my $mock = OutboxTest::Mock->new;
 my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
-my $node = outbox_node('main', bootstrap => $mock->bootstrap);
+my $node = outbox_node('main',
+	bootstrap => $mock->bootstrap,
+	install_path => older_install_path());
+my $older = older_version();
 my $unclean = qr/ERROR|deadlock|outbox .*exited with exit code/;
 
 sub version
@@ -24,9 +28,9 @@ sub version
 	return query("SELECT extversion FROM pg_extension WHERE extname = 'outbox'");
 }
 
-note 'version 1.0';
+note "version $older";
+query("CREATE EXTENSION outbox VERSION '$older'");
 query(<<~'END');
-	CREATE EXTENSION outbox VERSION '1.0';
 	CREATE ROLE app;
 	CREATE ROLE "Grantor's";
 	CREATE ROLE watcher;
@@ -41,8 +45,7 @@ query(<<~'END');
 	CREATE VIEW emitting AS SELECT outbox_emit('t', 'view', 'from a view') AS event_id;
 	CREATE FUNCTION emitting() RETURNS uuid
 		BEGIN ATOMIC SELECT outbox_emit('t', 'atomic', 'from a function'); END;
-	GRANT EXECUTE ON FUNCTION outbox.requeue(uuid, text, text, text,
-		timestamptz, timestamptz) TO watcher;
+	GRANT EXECUTE ON FUNCTION outbox.requeue(text) TO watcher;
 	CREATE VIEW requeued AS SELECT * FROM outbox.requeue(topic => 'nothing');
 	CREATE VIEW own_events AS SELECT event_id, topic FROM outbox.emitted();
 	CREATE VIEW lag AS SELECT relay, pending_events FROM outbox.stat_relay;
@@ -50,7 +53,7 @@ query(<<~'END');
 wait_state($node, 'incompatible');
 pass('the relay waits');
 like(query('SELECT last_error FROM outbox.stat_relay'),
-	qr/library is of version 1\.\d+, the extension of version 1\.0/,
+	qr/library is of version 1\.\d+, the extension of version \Q$older\E/,
 	'... and the view tells why');
 query("SELECT outbox_emit('t', 'k' || n % 20, n::text, '{\"old\": 1}') FROM generate_series(1, 500) n");
 # a relay of that version has published half of them
@@ -96,7 +99,7 @@ for (1 .. 3)
 	query('BEGIN; ALTER EXTENSION outbox UPDATE; ROLLBACK');
 	has_traffic();
 }
-is(version(), '1.0', 'a rolled back update');
+is(version(), $older, 'a rolled back update');
 is(relay_state($node), 'incompatible', '... changes nothing');
 is(log_lines($node, 0, qr/WARNING:  outbox relay for .* waits: the library is/),
 	1, 'one warning in all');

@@ -75,8 +75,8 @@ is( status($event{retrying},
 		q{status_at >= emitted_at, next_attempt_at > status_at, attempts > 0, error LIKE '%nknown%'}),
 	't|t|t|t',
 	'... since when, until when, how often and why');
-emit(queued => q{'refused', 'k4', 'x'});
-becomes($event{queued}, 'retrying', 'queued');
+emit(waiting => q{'refused', 'k4', 'x'});
+becomes($event{waiting}, 'waiting');
 
 conf_reload($node, 'outbox.retry_max_attempts = 1');
 $node->poll_query_until('postgres',
@@ -86,7 +86,7 @@ is(status($event{retrying}), 'dead', 'dead');
 is( status($event{retrying}, q{status_at >= emitted_at, next_attempt_at IS NULL, attempts > 0}),
 	't|t|t', '... since when');
 $event{dead} = delete $event{retrying};
-$event{discarded} = delete $event{queued};
+$event{discarded} = delete $event{waiting};
 is(query("SELECT count(*) FROM outbox.discard(event_id => '$event{discarded}')"),
 	1, 'one is discarded');
 is(status($event{discarded}, q{status, status_at BETWEEN emitted_at AND clock_timestamp()}),

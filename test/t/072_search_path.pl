@@ -7,11 +7,15 @@ use strict;
 use warnings;
 
 use OutboxTest;
+use OutboxTest::Older;
 use OutboxTest::Server;
 use Test::More;
 
 my $mock = OutboxTest::Mock->new;
-my $node = outbox_node('main', bootstrap => $mock->bootstrap);
+my $node = outbox_node('main',
+	bootstrap => $mock->bootstrap,
+	install_path => older_install_path());
+my $older = older_version();
 
 query(<<~'END');
 	CREATE ROLE mallory;
@@ -58,7 +62,7 @@ query(<<~'END');
 	END
 
 for my $how ('CREATE EXTENSION outbox',
-	"CREATE EXTENSION outbox VERSION '1.0'; ALTER EXTENSION outbox UPDATE")
+	"CREATE EXTENSION outbox VERSION '$older'; ALTER EXTENSION outbox UPDATE")
 {
 	query($how);
 	query(<<~'END');

@@ -57,7 +57,7 @@ sub published_all
 {
 	ok(wait_published($node), 'published');
 	wait_until(undef,
-		sub { query('SELECT parked + delayed + pending_events FROM outbox.stat_relay') == 0 },
+		sub { query('SELECT retrying + waiting + delayed + pending_events FROM outbox.stat_relay') == 0 },
 		'nothing waits');
 	return;
 }

@@ -45,7 +45,7 @@ sub send_events
 		INSERT INTO orders SELECT n FROM generate_series($from, $sent) n;
 		END
 	ok( $publisher->poll_query_until('postgres', <<~'END'), 'the publisher has published');
-		SELECT pending_events + delayed + parked = 0 AND outbox.wait_published() FROM outbox.stat_relay
+		SELECT pending_events + delayed + retrying + waiting = 0 AND outbox.wait_published() FROM outbox.stat_relay
 		END
 	return;
 }

@@ -96,7 +96,7 @@ like($repack->log_tail(100), qr/outbox\.$_"/, "... $_")
 note 'what arrived';
 $mock->command('allow missing');
 $node->poll_query_until('postgres',
-	'SELECT parked + delayed + pending_events = 0 AND outbox.wait_published() FROM outbox.stat_relay')
+	'SELECT retrying + waiting + delayed + pending_events = 0 AND outbox.wait_published() FROM outbox.stat_relay')
   or die;
 ok($consumer->drain, 'drained');
 is(check_delivery([ events($node) ], [ $consumer->records ]), 0, 'nothing repeated');

@@ -1,0 +1,86 @@
+-- One C function under four signatures: a literal or a parameter of unknown
+-- type finds one with text in its place, whatever the other arguments are. And
+-- these under two names: that under the schema outbox, where nobody else can
+-- define a closer one, goes with nothing but the extension.
+DO $$
+DECLARE
+    variant record;
+BEGIN
+    FOR variant IN
+        SELECT t.*, name,
+               format('%s(text, %s, %s, jsonb, timestamptz, interval, timestamptz)',
+                      name, t.key, t.payload) AS signature
+        FROM (VALUES ('@extschema@.outbox_emit'), ('outbox.emit')) AS n (name),
+             (VALUES
+                 ('text', 'text', 'with a payload of text'),
+                 ('text', '"any"', 'with a payload of jsonb, json, bytea or a row'),
+                 ('"any"', 'text', 'with a key of integer, bigint or uuid'),
+                 ('"any"', '"any"', 'with a key of integer, bigint or uuid, and a payload of jsonb, json, bytea or a row,')
+             ) AS t (key, payload, description)
+    LOOP
+        EXECUTE format($function$
+            CREATE OR REPLACE FUNCTION %s(
+                    topic text, key %s, payload %s, headers jsonb DEFAULT NULL,
+                    deliver_at timestamptz DEFAULT NULL, deliver_after interval DEFAULT NULL,
+                    expires_at timestamptz DEFAULT NULL)
+                RETURNS uuid
+                LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+                AS 'MODULE_PATHNAME', 'outbox_emit'
+            $function$, variant.name, variant.key, variant.payload);
+        -- a new one: an update must not take what has been granted
+        IF (SELECT proacl IS NULL FROM pg_proc WHERE oid = variant.signature::regprocedure) THEN
+            EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', variant.signature);
+        END IF;
+        EXECUTE format('COMMENT ON FUNCTION %s IS %L', variant.signature,
+            format('emits an event %s in the current transaction', variant.description));
+    END LOOP;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION outbox.emitted(
+        OUT event_id uuid, OUT emitted_at timestamptz, OUT topic text,
+        OUT key text, OUT payload bytea, OUT headers jsonb,
+        OUT expires_at timestamptz, OUT deliver_at timestamptz)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'outbox_emitted';
+REVOKE ALL ON FUNCTION outbox.emitted() FROM PUBLIC;
+COMMENT ON FUNCTION outbox.emitted() IS
+    'events that the current transaction has emitted and not rolled back, in order';
+
+CREATE OR REPLACE FUNCTION outbox.grant_emit(role regrole) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    signature regprocedure;
+BEGIN
+    FOR signature IN
+        SELECT d.objid::regprocedure
+        FROM pg_depend d
+        JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+        JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+        WHERE e.extname = 'outbox' AND p.proname IN ('outbox_emit', 'emit', 'emitted')
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', signature, role);
+    END LOOP;
+    EXECUTE format('GRANT USAGE ON SCHEMA outbox TO %s', role);
+END
+$$;
+REVOKE ALL ON FUNCTION outbox.grant_emit(regrole) FROM PUBLIC;
+COMMENT ON FUNCTION outbox.grant_emit(regrole) IS
+    'lets a role call outbox_emit() and outbox.emit(), under all their signatures, and outbox.emitted()';
+
+CREATE OR REPLACE FUNCTION outbox.cancel_delayed(event_id uuid) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    DELETE FROM outbox.delayed d WHERE d.event_id = event_id;
+    RETURN FOUND;
+END
+$$;
+REVOKE ALL ON FUNCTION outbox.cancel_delayed(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION outbox.cancel_delayed(uuid) IS
+    'removes an event that is not due yet; false if there is none';

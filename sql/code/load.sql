@@ -1,0 +1,53 @@
+-- A dump has the rows of our tables. While a session loads them, no relay may
+-- run: positions, events and what the relay makes events of come one by one, in
+-- any order.
+
+CREATE OR REPLACE FUNCTION outbox.keep_relay_away() RETURNS trigger
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'outbox_keep_relay_away';
+REVOKE ALL ON FUNCTION outbox.keep_relay_away() FROM PUBLIC;
+COMMENT ON FUNCTION outbox.keep_relay_away() IS
+    'Internal: ends the relay, and lets it start again when this session has ended';
+
+-- The row of the relay is there already when that of the dump comes.
+CREATE OR REPLACE FUNCTION outbox.merge_relay() RETURNS trigger
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE outbox.relay r SET first_position = NEW.first_position WHERE r.name = NEW.name;
+    RETURN CASE WHEN NOT FOUND THEN NEW END;
+END
+$$;
+REVOKE ALL ON FUNCTION outbox.merge_relay() FROM PUBLIC;
+COMMENT ON FUNCTION outbox.merge_relay() IS 'Internal: lets a restored row of outbox.relay replace the present one';
+CREATE OR REPLACE TRIGGER merge BEFORE INSERT ON outbox.relay
+    FOR EACH ROW EXECUTE FUNCTION outbox.merge_relay();
+
+-- A job that was not made just now comes from a dump.
+CREATE OR REPLACE TRIGGER loading AFTER INSERT ON outbox.replay_job
+    FOR EACH ROW WHEN (NEW.requested_at <> now())
+    EXECUTE FUNCTION outbox.keep_relay_away();
+CREATE OR REPLACE TRIGGER loading BEFORE INSERT ON outbox.delayed
+    FOR EACH STATEMENT EXECUTE FUNCTION outbox.keep_relay_away();
+CREATE OR REPLACE TRIGGER loading BEFORE INSERT ON outbox.parked
+    FOR EACH STATEMENT EXECUTE FUNCTION outbox.keep_relay_away();
+CALL outbox.each_segment($$
+    CREATE OR REPLACE TRIGGER loading BEFORE INSERT ON outbox.event_%1$s
+        FOR EACH STATEMENT EXECUTE FUNCTION outbox.keep_relay_away()
+$$);
+CALL outbox.each_segment($$
+    CREATE OR REPLACE TRIGGER loading BEFORE INSERT ON outbox.position_%1$s
+        FOR EACH STATEMENT EXECUTE FUNCTION outbox.keep_relay_away()
+$$);
+
+-- What a dump has: all but the parents of the segments, which are empty
+SELECT pg_extension_config_dump('outbox.relay', '');
+SELECT pg_extension_config_dump('outbox.event_id_seq', '');
+CALL outbox.each_segment($$ SELECT pg_extension_config_dump('outbox.event_%1$s', '') $$);
+CALL outbox.each_segment($$ SELECT pg_extension_config_dump('outbox.position_%1$s', '') $$);
+SELECT pg_extension_config_dump('outbox.delayed', '');
+SELECT pg_extension_config_dump('outbox.parked', '');
+SELECT pg_extension_config_dump('outbox.discarded', '');
+SELECT pg_extension_config_dump('outbox.replay_job', '');
+SELECT pg_extension_config_dump('outbox.replay_id_seq', '');

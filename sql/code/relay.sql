@@ -1,0 +1,62 @@
+CREATE OR REPLACE FUNCTION outbox.relay_status(
+        OUT state text, OUT state_since timestamptz, OUT pid integer,
+        OUT "position" bigint, OUT horizon bigint, OUT published bigint,
+        OUT last_error text, OUT last_error_at timestamptz)
+    RETURNS record
+    LANGUAGE c VOLATILE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'outbox_relay_status';
+REVOKE ALL ON FUNCTION outbox.relay_status() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION outbox.relay_status() TO pg_monitor;
+COMMENT ON FUNCTION outbox.relay_status() IS
+    'Internal: the relay of this database as it is now; see outbox.stat_relay';
+
+CREATE OR REPLACE VIEW outbox.stat_relay AS
+    SELECT COALESCE(r.name, 'default') AS relay,
+           s.state,
+           s.state_since,
+           s.pid,
+           COALESCE(s.position, w.position) AS position,
+           w.position AS written_position,
+           s.horizon,
+           GREATEST(q.last_value - (NOT q.is_called)::integer - COALESCE(s.position, w.position), 0)
+               AS pending_events,
+           s.published,
+           s.last_error,
+           s.last_error_at,
+           (SELECT count(*) FROM outbox.parked p WHERE p.relay = r.name AND p.state = 'retrying') AS retrying,
+           (SELECT count(*) FROM outbox.parked p WHERE p.relay = r.name AND p.state = 'waiting') AS waiting,
+           (SELECT count(*) FROM outbox.parked p WHERE p.relay = r.name AND p.state = 'dead') AS dead_letters,
+           (SELECT count(*) FROM outbox.parked p
+            WHERE p.relay = r.name AND p.state = 'dead' AND p.class = 'expired') AS expired,
+           (SELECT count(*) FROM outbox.delayed) AS delayed
+    FROM outbox.relay_status() s
+         CROSS JOIN outbox.event_id_seq q
+         LEFT JOIN outbox.relay r ON r.name = 'default'
+         LEFT JOIN LATERAL (
+             SELECT GREATEST(max(p.position), r.first_position) AS position
+             FROM outbox.position p WHERE p.relay = r.name) w ON true;
+REVOKE ALL ON outbox.stat_relay FROM PUBLIC;
+GRANT SELECT ON outbox.stat_relay TO pg_monitor;
+COMMENT ON VIEW outbox.stat_relay IS 'each relay: what it is doing and how far it is';
+COMMENT ON COLUMN outbox.stat_relay.state IS
+    'publishing, unavailable (no broker answers), untrusted (a certificate of theirs), unauthenticated (credentials refused), halted (outbox.on_failure), failing (an error is in the way, see last_error; it is tried again), unconfigured (settings are missing or refused), incompatible (library and extension are of different versions), starting, stopped, disabled';
+COMMENT ON COLUMN outbox.stat_relay.position IS
+    'every event with an id up to here is acknowledged by Kafka, or parked';
+COMMENT ON COLUMN outbox.stat_relay.written_position IS 'where a relay goes on after a crash';
+COMMENT ON COLUMN outbox.stat_relay.horizon IS 'events with an id below are committed or gone for good';
+COMMENT ON COLUMN outbox.stat_relay.pending_events IS
+    'events not yet acknowledged; transactions that failed in their commit may be counted in';
+COMMENT ON COLUMN outbox.stat_relay.retrying IS 'events that have failed, and are tried again';
+COMMENT ON COLUMN outbox.stat_relay.waiting IS 'events that wait behind one that is retrying, or have been requeued';
+COMMENT ON COLUMN outbox.stat_relay.dead_letters IS 'events that are not tried again; see outbox.dead_letter';
+COMMENT ON COLUMN outbox.stat_relay.expired IS 'dead letters that had expired before their turn';
+COMMENT ON COLUMN outbox.stat_relay.delayed IS 'events that are not due yet';
+COMMENT ON COLUMN outbox.stat_relay.published IS 'events acknowledged since the server started';
+
+CREATE OR REPLACE FUNCTION outbox.wait_published(timeout interval DEFAULT '1 minute') RETURNS boolean
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'outbox_wait_published';
+REVOKE ALL ON FUNCTION outbox.wait_published(interval) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION outbox.wait_published(interval) TO pg_monitor;
+COMMENT ON FUNCTION outbox.wait_published(interval) IS
+    'waits until everything committed before the call is acknowledged by Kafka, or parked; false if that takes longer';

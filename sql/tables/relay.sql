@@ -1,0 +1,44 @@
+CREATE TABLE outbox.relay (
+    name text PRIMARY KEY,
+    first_position bigint NOT NULL DEFAULT 0
+);
+REVOKE ALL ON outbox.relay FROM PUBLIC;
+COMMENT ON TABLE outbox.relay IS 'Internal: relays; see outbox.stat_relay';
+COMMENT ON COLUMN outbox.relay.name IS 'name of the relay';
+COMMENT ON COLUMN outbox.relay.first_position IS
+    'where the relay begins as long as it has no row in outbox.position';
+
+-- ids go on above those of an outbox that this database had before
+CREATE FUNCTION outbox.first_id() RETURNS bigint
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'outbox_first_id';
+SELECT setval('outbox.event_id_seq', outbox.first_id(), false);
+INSERT INTO outbox.relay (name, first_position)
+    SELECT 'default', last_value - 1 FROM outbox.event_id_seq;
+DROP FUNCTION outbox.first_id();
+-- nobody else does it for so few rows, and plans would expect a thousand
+ANALYZE outbox.relay;
+
+-- A row that is updated every second would bloat while somebody holds a
+-- snapshot. Rows are appended instead, to one of eight tables, that is
+-- emptied together with the segment of the same number.
+CREATE TABLE outbox.position (
+    relay text NOT NULL,
+    position bigint NOT NULL,
+    written_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- rows are in the segments only
+    CHECK (false) NO INHERIT
+);
+REVOKE ALL ON outbox.position FROM PUBLIC;
+COMMENT ON TABLE outbox.position IS
+    'Internal: how far each relay was, and when, about once a second; the highest position is the present one';
+COMMENT ON COLUMN outbox.position.position IS
+    'every event with an id up to here was acknowledged by Kafka, or parked';
+COMMENT ON COLUMN outbox.position.written_at IS 'when that was written';
+
+CALL outbox.each_segment($$ CREATE TABLE outbox.position_%1$s () INHERITS (outbox.position) $$);
+CALL outbox.each_segment($$ REVOKE ALL ON outbox.position_%1$s FROM PUBLIC $$);
+CALL outbox.each_segment($$ COMMENT ON TABLE outbox.position_%1$s IS 'segment of outbox.position' $$);
+CALL outbox.each_segment($$
+    CREATE INDEX position_%1$s_look ON outbox.position_%1$s (relay, position) INCLUDE (written_at)
+$$);
