@@ -45,7 +45,7 @@
 #include "ddl/protect.h"
 #include "shared/horizon.h"
 #include "shared/prepared.h"
-#include "shared/shmem.h"
+#include "shared/relays.h"
 #include "store/subscription.h"
 
 static object_access_hook_type prev_object_access_hook = NULL;
@@ -131,8 +131,8 @@ block(Oid dbid)
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
 	outbox_shmem->kept_away[outbox_shmem_my_proc()].for_ddl = dbid;
 	db = outbox_shmem_find(dbid);
-	if (db != NULL && db->relay.pid != 0)
-		kill(db->relay.pid, SIGTERM);
+	if (db != NULL)
+		outbox_relays_end(db);
 	LWLockRelease(outbox_shmem->lock);
 	held_off_dbid = dbid;
 }
@@ -276,7 +276,7 @@ notify_extension_changed(void)
 		outbox_shmem_wake_launcher();
 	/* a relay looks whether its tables are still the same */
 	pg_atomic_fetch_add_u32(&db->extension_changes, 1);
-	outbox_shmem_set_latch(pg_atomic_read_u32(&db->relay_proc));
+	outbox_relays_wake(db);
 }
 
 /*
@@ -292,7 +292,7 @@ notify_parked_changed(bool committed)
 	pg_atomic_fetch_add_u32(&db->parked_changes, 1);
 	outbox_horizon_leave(db,
 						 committed ? XactLastCommitEnd : InvalidXLogRecPtr);
-	outbox_shmem_set_latch(pg_atomic_read_u32(&db->relay_proc));
+	outbox_relays_wake(db);
 }
 
 static void

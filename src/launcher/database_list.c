@@ -23,7 +23,7 @@
 #include "compat.h"
 #include "launcher/database_list.h"
 #include "poison/crash_note.h"
-#include "shared/shmem.h"
+#include "shared/relays.h"
 
 List *outbox_candidates = NIL;
 
@@ -73,7 +73,7 @@ forget_database(Oid dbid)
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
 	db = outbox_shmem_find(dbid);
-	if (db != NULL && db->relay.pid == 0)
+	if (db != NULL && !outbox_relays_any(db))
 		outbox_shmem_forget(db);
 	LWLockRelease(outbox_shmem->lock);
 	outbox_crash_note_forget(dbid);

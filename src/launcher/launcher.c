@@ -54,7 +54,9 @@
 #include "launcher/launcher.h"
 #include "relay/relay.h"
 #include "relay/session.h"
+#include "shared/launch.h"
 #include "shared/relay_state.h"
+#include "shared/relays.h"
 #include "shared/shmem.h"
 #include "shared/wait.h"
 
@@ -186,8 +188,8 @@ is_wanted(OutboxLauncherDatabase *candidate)
 	db = outbox_shmem_find(candidate->dbid);
 	if (db != NULL)
 	{
-		candidate->known = candidate->known || (db->relay.pid != 0);
-		running = running || (db->relay.pid != 0);
+		candidate->known = candidate->known || outbox_relays_any(db);
+		running = running || outbox_relays_any(db);
 		if (db->start_wanted && !running)
 		{
 			db->start_wanted = false;
@@ -210,7 +212,7 @@ reserve_launch(uint32 *generation)
 	int found = -1;
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < outbox_max_databases && found < 0; i++)
+	for (int i = 0; i < outbox_shmem->launch_count && found < 0; i++)
 	{
 		OutboxLaunch *launch = &outbox_shmem->launches[i];
 
@@ -261,7 +263,8 @@ register_relay(OutboxLauncherDatabase *candidate, const OutboxRelayArgs *args)
 static bool
 start_relay(OutboxLauncherDatabase *candidate)
 {
-	OutboxRelayArgs args = {.dbid = candidate->dbid};
+	/* each database has one, in the first slot */
+	OutboxRelayArgs args = {.dbid = candidate->dbid, .slot = 0};
 
 	args.launch = reserve_launch(&args.generation);
 	if (args.launch < 0)
@@ -357,7 +360,7 @@ take_over(void)
 {
 	before_shmem_exit(before_exit, (Datum) 0);
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < outbox_max_databases; i++)
+	for (int i = 0; i < outbox_shmem->launch_count; i++)
 	{
 		outbox_shmem->launches[i].state = OUTBOX_LAUNCH_FREE;
 		outbox_shmem->launches[i].generation++;

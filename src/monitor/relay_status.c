@@ -16,13 +16,16 @@
 
 #include "guc.h"
 #include "shared/relay_state.h"
-#include "shared/shmem.h"
+#include "shared/relays.h"
 #include "shared/wait.h"
 
 PG_FUNCTION_INFO_V1(outbox_relay_status);
 PG_FUNCTION_INFO_V1(outbox_wait_published);
 
 #define STATUS_COLUMNS 8
+
+/* the slot of the relay that is shown */
+#define DEFAULT_RELAY  0
 
 static const char *
 state_name(OutboxRelayState state)
@@ -87,14 +90,16 @@ outbox_relay_status(PG_FUNCTION_ARGS)
 	LWLockAcquire(outbox_shmem->lock, LW_SHARED);
 	db = outbox_shmem_find(MyDatabaseId);
 	if (db != NULL)
-		status = db->relay;
+		status = db->relays[DEFAULT_RELAY].status;
 	LWLockRelease(outbox_shmem->lock);
 	if (db != NULL)
 	{
-		ready = pg_atomic_read_u32(&db->relay_ready) != 0;
-		position = pg_atomic_read_u64(&db->position);
-		horizon = pg_atomic_read_u64(&db->horizon);
-		published = pg_atomic_read_u64(&db->published);
+		OutboxRelaySlot *slot = &db->relays[DEFAULT_RELAY];
+
+		ready = pg_atomic_read_u32(&slot->ready) != 0;
+		position = pg_atomic_read_u64(&slot->position);
+		horizon = pg_atomic_read_u64(&slot->horizon);
+		published = pg_atomic_read_u64(&slot->published);
 	}
 
 	values[0] = CStringGetTextDatum(
@@ -127,14 +132,15 @@ outbox_relay_status(PG_FUNCTION_ARGS)
 static bool
 is_published(OutboxDatabase *db, uint64 *target)
 {
-	if (pg_atomic_read_u32(&db->relay_ready) == 0)
+	uint64 position;
+
+	if (!outbox_relays_position(db, &position))
 		return false;
 	/* only now it is sure that last_issued covers what was there before the
 	 * server started */
-	pg_memory_barrier();
 	if (*target == 0)
 		*target = pg_atomic_read_u64(&db->last_issued);
-	return pg_atomic_read_u64(&db->position) >= *target;
+	return position >= *target;
 }
 
 /*

@@ -29,6 +29,7 @@
 
 #include "event.h"
 #include "poison/guard.h"
+#include "shared/my_relay.h"
 #include "shared/relay_state.h"
 
 #define DELAY_MIN_MS         100
@@ -57,8 +58,6 @@ typedef struct TaskState
 	char error[OUTBOX_ERROR_MAX];
 } TaskState;
 
-static OutboxDatabase *db;
-static const char *database;
 static OutboxTask current = OUTBOX_TASK_NONE;
 static TaskState tasks[OUTBOX_TASKS];
 
@@ -81,14 +80,6 @@ task_name(OutboxTask task)
 	return names[task];
 }
 
-/* Called once, when the relay has attached. */
-void
-outbox_guard_init(OutboxDatabase *relay_db, const char *database_name)
-{
-	db = relay_db;
-	database = database_name;
-}
-
 static void
 show_failing(void)
 {
@@ -96,7 +87,7 @@ show_failing(void)
 
 	for (int i = 0; i < OUTBOX_TASKS; i++)
 		failing = failing || tasks[i].failing;
-	outbox_relay_state_failing(db, failing);
+	outbox_relay_state_failing(failing);
 }
 
 /*
@@ -231,15 +222,15 @@ outbox_guard_failed(void)
 	delay_ms = rest(&tasks[task]);
 	current = OUTBOX_TASK_NONE;
 	outbox_event_in_hand = 0;
-	ereport(LOG, (errmsg("outbox relay for database \"%s\": %s has failed, "
+	ereport(LOG, (errmsg("%s: %s has failed, "
 						 "and is tried again in %ld ms",
-						 database, task_name(task), delay_ms),
+						 outbox_my_relay.label, task_name(task), delay_ms),
 				  task == OUTBOX_TASK_POSITION
 					  ? errdetail("Nothing is published until the position "
 								  "can be written.")
 					  : 0));
 	message = psprintf("%s: %s", task_name(task), error->message);
-	outbox_relay_state_error(db, message);
+	outbox_relay_state_error(message);
 	show_failing();
 	pfree(message);
 	FreeErrorData(error);

@@ -26,7 +26,6 @@ typedef enum OutboxTask
 	OUTBOX_TASKS
 } OutboxTask;
 
-extern void outbox_guard_init(OutboxDatabase *db, const char *database);
 extern bool outbox_guard_enter(OutboxTask task);
 extern void outbox_guard_busy(void);
 extern OutboxTask outbox_guard_failed(void);

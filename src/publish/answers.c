@@ -14,12 +14,13 @@
 #include "publish/outage.h"
 #include "publish/recovery.h"
 #include "publish/stuck.h"
+#include "shared/my_relay.h"
 #include "shared/wait.h"
 
 static void
 take_delivered(OutboxStream *stream, uint64 count)
 {
-	pg_atomic_fetch_add_u64(&stream->db->published, count);
+	pg_atomic_fetch_add_u64(&outbox_my_relay.slot->published, count);
 	stream->outage.login_failures = 0;
 	stream->life.delivered_at = GetCurrentTimestamp();
 	outbox_outage_over(stream);

@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 
 #include "publish/outage.h"
+#include "shared/my_relay.h"
 #include "shared/relay_state.h"
 #include "sink/client_log.h"
 
@@ -80,12 +81,12 @@ begin(OutboxStream *stream, const char *reason)
 	if (stream->outage.since == 0)
 		stream->outage.since = GetCurrentTimestamp();
 	stream->outage.complaint_untold = false;
-	outbox_relay_state_error(stream->db, reason);
-	outbox_relay_state_set(stream->db, said->state);
-	ereport(LOG, (errmsg("outbox relay for database \"%s\": %s: %s",
-						 stream->database, said->what, reason),
-				  errdetail("Events are kept, and published when it is back."),
-				  said->hint ? errhint("%s", said->hint) : 0));
+	outbox_relay_state_error(reason);
+	outbox_relay_state_set(said->state);
+	ereport(LOG,
+			(errmsg("%s: %s: %s", outbox_my_relay.label, said->what, reason),
+			 errdetail("Events are kept, and published when it is back."),
+			 said->hint ? errhint("%s", said->hint) : 0));
 }
 
 static void
@@ -228,11 +229,11 @@ outbox_outage_over(OutboxStream *stream)
 	stream->outage.unreachable_since = 0;
 	if (stream->outage.since == 0)
 		return;
-	outbox_relay_state_set(stream->db, OUTBOX_RELAY_PUBLISHING);
+	outbox_relay_state_set(OUTBOX_RELAY_PUBLISHING);
 	ereport(LOG,
-			(errmsg("outbox relay for database \"%s\": Kafka is available "
+			(errmsg("%s: Kafka is available "
 					"again after %ld s",
-					stream->database,
+					outbox_my_relay.label,
 					(long) ((now - stream->outage.since) / USECS_PER_SEC))));
 	stream->outage.since = 0;
 }

@@ -17,6 +17,7 @@
 #include "publish/park.h"
 #include "retry/blocked_keys.h"
 #include "retry/to_dead_letter.h"
+#include "shared/my_relay.h"
 #include "shared/relay_state.h"
 #include "sink/client_log.h"
 
@@ -86,15 +87,14 @@ find_candidates(OutboxStream *stream, bool faults, Candidate *candidates,
 /* Parks one that is at fault, or the first one of a topic that is, in the
  * transaction that reads it. */
 void
-outbox_park_failed(OutboxStream *stream, OutboxParkedWriter *aside,
-				   const OutboxEvent *event,
+outbox_park_failed(OutboxParkedWriter *aside, const OutboxEvent *event,
 				   const OutboxFailedAttempt *attempt)
 {
 	OutboxParkReason reason;
 
 	outbox_failure_reason(attempt, &reason);
 	outbox_parked_writer_failed(aside, event, &reason);
-	outbox_relay_state_error(stream->db, reason.error);
+	outbox_relay_state_error(reason.error);
 	outbox_client_log_event(event->id, reason.dead, reason.error);
 }
 
@@ -121,7 +121,7 @@ park(Run *run, const Candidate *candidate, const OutboxEvent *event)
 		attempt.failure = candidate->fault->failure;
 		attempt.error = candidate->fault->error;
 	}
-	outbox_park_failed(run->stream, &run->aside, event, &attempt);
+	outbox_park_failed(&run->aside, event, &attempt);
 }
 
 /* Passes over other events, unread. */
@@ -174,7 +174,7 @@ bury(OutboxStream *stream, const Candidate *candidate)
 	const char *error =
 		candidate->topic ? candidate->topic->error : candidate->fault->error;
 	OutboxStoreStatus status = outbox_to_dead_letter(
-		stream->relay, OUTBOX_EVENT_TABLE, candidate->id, error, false);
+		outbox_my_relay.name, OUTBOX_EVENT_TABLE, candidate->id, error, false);
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
@@ -204,9 +204,7 @@ park_run(OutboxStream *stream, const Candidate *candidates, int count,
 	static bool undone = false;
 	const char *raised;
 	uint64 condemned = outbox_guard_condemned(OUTBOX_TASK_SETTLE, &raised);
-	Run run = {.stream = stream,
-			   .aside.relay = stream->relay,
-			   .candidates = candidates};
+	Run run = {.stream = stream, .candidates = candidates};
 	OutboxStoreStatus status;
 	uint64 rows;
 

@@ -27,6 +27,7 @@
 #include "retry/parked_writer.h"
 #include "retry/to_dead_letter.h"
 #include "shared/horizon.h"
+#include "shared/my_relay.h"
 #include "shared/relay_state.h"
 
 /* rows that one transaction reads at most */
@@ -156,7 +157,7 @@ take_refused(PageState *page, const OutboxEvent *event,
 	/* the sink has never had it, and would not take it again */
 	if (outbox_failure_fate(&attempt) == OUTBOX_FATE_DEAD)
 	{
-		outbox_park_failed(page->stream, &page->aside, event, &attempt);
+		outbox_park_failed(&page->aside, event, &attempt);
 		set_aside(page, event->id);
 		return true;
 	}
@@ -224,9 +225,9 @@ can_read(OutboxStream *stream)
 		!outbox_blocked_keys_is_loaded())
 		return false;
 	if (halted)
-		outbox_relay_state_set(stream->db, OUTBOX_RELAY_HALTED);
-	else if (stream->db->relay.state == OUTBOX_RELAY_HALTED)
-		outbox_relay_state_set(stream->db, OUTBOX_RELAY_PUBLISHING);
+		outbox_relay_state_set(OUTBOX_RELAY_HALTED);
+	else if (outbox_relay_state() == OUTBOX_RELAY_HALTED)
+		outbox_relay_state_set(OUTBOX_RELAY_PUBLISHING);
 	return !halted;
 }
 
@@ -256,8 +257,8 @@ bury_condemned(OutboxStream *stream)
 
 	if (!outbox_condemned_find(OUTBOX_LANE_STREAM, OUTBOX_TASK_PAGE, &event))
 		return OUTBOX_STORE_OK;
-	status = outbox_to_dead_letter(stream->relay, OUTBOX_EVENT_TABLE, event.id,
-								   event.error, event.by_signal);
+	status = outbox_to_dead_letter(outbox_my_relay.name, OUTBOX_EVENT_TABLE,
+								   event.id, event.error, event.by_signal);
 	if (status != OUTBOX_STORE_OK)
 		return status;
 	outbox_condemned_done(OUTBOX_TASK_PAGE, &event);
@@ -274,9 +275,7 @@ outbox_publish_page(OutboxStream *stream)
 {
 	XLogRecPtr commit_lsn;
 	OutboxStoreStatus status;
-	PageState page = {.stream = stream,
-					  .now = GetCurrentTimestamp(),
-					  .aside.relay = stream->relay};
+	PageState page = {.stream = stream, .now = GetCurrentTimestamp()};
 	uint64 horizon;
 	uint64 rows;
 	bool worked;
@@ -292,9 +291,9 @@ outbox_publish_page(OutboxStream *stream)
 		return outbox_store_task_result(status, false);
 
 	if (!stream->has_more)
-		outbox_horizon_sleep(stream->db);
-	horizon = outbox_horizon_read(stream->db, &commit_lsn);
-	pg_atomic_write_u64(&stream->db->horizon, horizon);
+		outbox_horizon_sleep(outbox_my_relay.db, outbox_my_relay.slot);
+	horizon = outbox_horizon_read(outbox_my_relay.db, &commit_lsn);
+	pg_atomic_write_u64(&outbox_my_relay.slot->horizon, horizon);
 	if (horizon - 1 <= stream->read_upto)
 	{
 		worked = stream->has_more;

@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "publish/stream.h"
+#include "shared/my_relay.h"
 #include "shared/relay_state.h"
 #include "store/pending.h"
 
@@ -62,11 +63,11 @@ outbox_stream_show_position(OutboxStream *stream)
 {
 	uint64 position = outbox_stream_position(stream);
 
-	if (pg_atomic_read_u64(&stream->db->position) == position)
+	if (pg_atomic_read_u64(&outbox_my_relay.slot->position) == position)
 		return;
-	pg_atomic_write_u64(&stream->db->position, position);
-	outbox_pending_passed(stream->db, position);
-	ConditionVariableBroadcast(&stream->db->position_moved);
+	pg_atomic_write_u64(&outbox_my_relay.slot->position, position);
+	outbox_pending_passed(outbox_my_relay.db);
+	ConditionVariableBroadcast(&outbox_my_relay.db->position_moved);
 }
 
 /* Does the sink owe us answers? */
@@ -89,7 +90,7 @@ forget_complaints(OutboxStream *stream)
 		return;
 	outage->trouble = OUTBOX_TROUBLE_AWAY;
 	outage->unreachable_since = 0;
-	outbox_relay_state_set(stream->db, OUTBOX_RELAY_PUBLISHING);
+	outbox_relay_state_set(OUTBOX_RELAY_PUBLISHING);
 }
 
 /*

@@ -63,9 +63,6 @@ typedef struct OutboxSinkLife
 
 typedef struct OutboxStream
 {
-	OutboxDatabase *db;
-	const char *relay;
-	const char *database; /* its name */
 	OutboxStreamState state;
 	OutboxSender sender;
 	OutboxWindow *window; /* NULL = CLOSED */

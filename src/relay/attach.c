@@ -15,6 +15,7 @@
 #include "relay/attach.h"
 #include "schedule/delayed.h"
 #include "shared/horizon.h"
+#include "shared/my_relay.h"
 #include "shared/relay_state.h"
 #include "shared/wait.h"
 #include "store/extension.h"
@@ -42,37 +43,21 @@ lock_relay(const char *relay)
 							   relay)));
 }
 
-/*
- * Shows that this process is the relay, before anything else can fail. False
- * if it must not be.
- */
-static bool
-become_relay(OutboxStream *stream, const OutboxRelayArgs *args)
-{
-	OutboxDatabase *db = outbox_shmem_my_database();
-
-	if (!outbox_relay_state_attach(db, args))
-		return false;
-	stream->db = db;
-	return true;
-}
-
 /* Says once that library and extension do not fit together. */
 static void
-report_incompatible(OutboxStream *stream, const char *version)
+report_incompatible(const char *version)
 {
 	/* nobody else writes it while we are the relay */
-	if (stream->db->relay.state == OUTBOX_RELAY_INCOMPATIBLE)
+	if (outbox_relay_state() == OUTBOX_RELAY_INCOMPATIBLE)
 		return;
-	outbox_relay_state_set(stream->db, OUTBOX_RELAY_INCOMPATIBLE);
-	outbox_relay_state_error(stream->db,
-							 psprintf("the library is of version %s, the "
+	outbox_relay_state_set(OUTBOX_RELAY_INCOMPATIBLE);
+	outbox_relay_state_error(psprintf("the library is of version %s, the "
 									  "extension of version %s",
 									  OUTBOX_VERSION, version));
 	ereport(WARNING,
-			(errmsg("outbox relay for database \"%s\" waits: the library is "
+			(errmsg("%s waits: the library is "
 					"of version %s, the extension of version %s",
-					stream->database, OUTBOX_VERSION, version),
+					outbox_my_relay.label, OUTBOX_VERSION, version),
 			 errhint("Run ALTER EXTENSION %s UPDATE there, or restart the "
 					 "server with the library of the extension's version.",
 					 OUTBOX_EXTENSION)));
@@ -90,16 +75,16 @@ try_attach(OutboxStream *stream, const char *version, uint64 *last_id,
 
 	if (strcmp(version, OUTBOX_VERSION) != 0)
 	{
-		report_incompatible(stream, version);
+		report_incompatible(version);
 		*retry_ms = SAFETY_TICK_MS;
 		return OUTBOX_STORE_BUSY;
 	}
-	status = outbox_position_open(stream->relay, &stream->read_upto, last_id,
-								  &stream->has_events);
+	status = outbox_position_open(outbox_my_relay.name, &stream->read_upto,
+								  last_id, &stream->has_events);
 	if (status == OUTBOX_STORE_OK)
-		status = outbox_delayed_open(stream->db);
+		status = outbox_delayed_open();
 	if (status == OUTBOX_STORE_OK)
-		status = outbox_parked_beyond(stream->relay, stream->read_upto,
+		status = outbox_parked_beyond(outbox_my_relay.name, stream->read_upto,
 									  &stream->done.ids, &stream->done.count);
 	return status;
 }
@@ -111,12 +96,12 @@ try_attach(OutboxStream *stream, const char *version, uint64 *last_id,
  * Raises an error if there is another relay, or no row for this one.
  */
 OutboxLaunchState
-outbox_attach(OutboxStream *stream, const OutboxRelayArgs *args)
+outbox_attach(OutboxStream *stream)
 {
 	OutboxStoreStatus status;
 	uint64 last_id = 0;
 
-	lock_relay(stream->relay);
+	lock_relay(outbox_my_relay.name);
 	for (;;)
 	{
 		char version[NAMEDATALEN];
@@ -125,7 +110,8 @@ outbox_attach(OutboxStream *stream, const OutboxRelayArgs *args)
 		status = outbox_store_version(version, sizeof(version));
 		if (status == OUTBOX_STORE_OK)
 		{
-			if (stream->db == NULL && !become_relay(stream, args))
+			/* shown before anything else can fail */
+			if (outbox_my_relay.slot == NULL && !outbox_relay_state_attach())
 				return OUTBOX_LAUNCH_FINISHED;
 			status = try_attach(stream, version, &last_id, &retry_ms);
 		}
@@ -140,9 +126,11 @@ outbox_attach(OutboxStream *stream, const OutboxRelayArgs *args)
 	outbox_subscription_leave_all();
 	stream->has_more = true;
 	/* if the sequence was set back, nobody may use ids up to the position */
-	outbox_horizon_raise(stream->db, Max(last_id, stream->read_upto));
-	pg_atomic_write_u64(&stream->db->position, stream->read_upto);
-	pg_atomic_write_u32(&stream->db->relay_ready, 1);
-	ConditionVariableBroadcast(&stream->db->position_moved);
+	outbox_horizon_raise(outbox_my_relay.db, Max(last_id, stream->read_upto));
+	pg_atomic_write_u64(&outbox_my_relay.slot->position, stream->read_upto);
+	/* ready last: who sees it reads the others */
+	pg_write_barrier();
+	pg_atomic_write_u32(&outbox_my_relay.slot->ready, 1);
+	ConditionVariableBroadcast(&outbox_my_relay.db->position_moved);
 	return OUTBOX_LAUNCH_STARTED;
 }

@@ -11,9 +11,7 @@
 #include "outbox.h"
 
 #include "publish/stream.h"
-#include "shared/launch.h"
 
-extern OutboxLaunchState outbox_attach(OutboxStream *stream,
-									   const OutboxRelayArgs *args);
+extern OutboxLaunchState outbox_attach(OutboxStream *stream);
 
 #endif /* OUTBOX_ATTACH_H */

@@ -16,6 +16,7 @@
 #include "relay/sink_config.h"
 #include "retry/dead_letter_copies.h"
 #include "retry/retry.h"
+#include "shared/my_relay.h"
 #include "shared/relay_state.h"
 #include "shared/shutdown.h"
 
@@ -41,10 +42,10 @@ refuse(OutboxStream *stream, const char *error)
 	if (refused != NULL)
 		pfree(refused);
 	refused = MemoryContextStrdup(TopMemoryContext, error);
-	outbox_relay_state_error(stream->db, error);
+	outbox_relay_state_error(error);
 	ereport(
 		LOG,
-		(errmsg("outbox relay for database \"%s\" %s: %s", stream->database,
+		(errmsg("%s %s: %s", outbox_my_relay.label,
 				stream->window ? "keeps its settings" : "waits for settings",
 				error),
 		 errhint("Set outbox.bootstrap_servers, outbox.kafka_properties "
@@ -92,10 +93,10 @@ rest(OutboxStream *stream)
 	outbox_sink_config_free(running);
 	running = NULL;
 	accept();
-	outbox_relay_state_set(stream->db, OUTBOX_RELAY_UNCONFIGURED);
-	ereport(LOG, (errmsg("outbox relay for database \"%s\" stops publishing: "
+	outbox_relay_state_set(OUTBOX_RELAY_UNCONFIGURED);
+	ereport(LOG, (errmsg("%s stops publishing: "
 						 "outbox.bootstrap_servers is not set any more",
-						 stream->database),
+						 outbox_my_relay.label),
 				  errdetail("Events are kept, and published when it is "
 							"set again.")));
 }
@@ -118,7 +119,7 @@ outbox_reconfigure(OutboxStream *stream)
 		rest(stream);
 		return;
 	}
-	config = outbox_sink_config_read(stream->database, error);
+	config = outbox_sink_config_read(outbox_my_relay.database, error);
 	if (config == NULL)
 	{
 		refuse(stream, error);
@@ -151,8 +152,8 @@ outbox_reconfigure(OutboxStream *stream)
 		outbox_sink_config_free(running);
 	running = config;
 	accept();
-	ereport(LOG, (errmsg("outbox relay for database \"%s\" publishes to %s",
-						 stream->database, config->sink.bootstrap_servers)));
+	ereport(LOG, (errmsg("%s publishes to %s", outbox_my_relay.label,
+						 config->sink.bootstrap_servers)));
 }
 
 /* Opens a sink in place of one that has been given up. */

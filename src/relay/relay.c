@@ -48,6 +48,7 @@
 #include "retry/dead_letter_copies.h"
 #include "retry/retry.h"
 #include "schedule/retention.h"
+#include "shared/my_relay.h"
 #include "shared/relay_state.h"
 #include "shared/shutdown.h"
 #include "shared/wait.h"
@@ -55,20 +56,14 @@
 #include "store/extension.h"
 #include "store/position.h"
 
-typedef struct Relay
-{
-	OutboxRelayArgs args;
-	OutboxStream stream;
-	uint32 extension_changes; /* of the database, that we have looked at */
-} Relay;
-
-static Relay relay;
+static OutboxStream stream;
+static uint32 extension_changes; /* of the database, that we have looked at */
 
 /* Ends the process in good order. */
 static void
 finish(OutboxLaunchState state)
 {
-	outbox_relay_state_launch(&relay.args, state);
+	outbox_relay_state_launch(state);
 	proc_exit(0);
 }
 
@@ -78,9 +73,9 @@ end_if_absent(OutboxTaskResult result)
 {
 	if (result != OUTBOX_TASK_ABSENT)
 		return;
-	ereport(LOG, (errmsg("outbox relay for database \"%s\" ends: the "
+	ereport(LOG, (errmsg("%s ends: the "
 						 "extension has been dropped",
-						 relay.stream.database)));
+						 outbox_my_relay.label)));
 	finish(OUTBOX_LAUNCH_ABSENT);
 }
 
@@ -116,20 +111,21 @@ undo_transaction(void)
 static void
 check_extension(void)
 {
-	uint32 changes = pg_atomic_read_u32(&relay.stream.db->extension_changes);
+	uint32 changes =
+		pg_atomic_read_u32(&outbox_my_relay.db->extension_changes);
 	char version[NAMEDATALEN];
 
-	if (changes == relay.extension_changes)
+	if (changes == extension_changes)
 		return;
 	end_if_absent(outbox_store_task_result(
 		outbox_store_version(version, sizeof(version)), false));
-	relay.extension_changes = changes;
+	extension_changes = changes;
 	if (strcmp(version, OUTBOX_VERSION) == 0)
 		return;
 	end_if_absent(outbox_tasks_wind_up());
-	ereport(LOG, (errmsg("outbox relay for database \"%s\" ends: the "
+	ereport(LOG, (errmsg("%s ends: the "
 						 "extension has become one of version %s",
-						 relay.stream.database, version)));
+						 outbox_my_relay.label, version)));
 	finish(OUTBOX_LAUNCH_FINISHED);
 }
 
@@ -145,18 +141,18 @@ handle_interrupts(void)
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
 		if (!outbox_enabled ||
-			!outbox_guc_database_allowed(relay.stream.database, NULL))
+			!outbox_guc_database_allowed(outbox_my_relay.database, NULL))
 		{
 			end_if_absent(outbox_tasks_wind_up());
 			ereport(WARNING,
-					(errmsg("outbox relay for database \"%s\" ends: "
+					(errmsg("%s ends: "
 							"publishing is turned off",
-							relay.stream.database),
+							outbox_my_relay.label),
 					 errdetail("Events are kept, and no space is freed.")));
 			finish(OUTBOX_LAUNCH_FINISHED);
 		}
 		outbox_guard_forget();
-		outbox_reconfigure(&relay.stream);
+		outbox_reconfigure(&stream);
 		outbox_retention_reload();
 		outbox_dead_letter_copies_reload();
 	}
@@ -178,7 +174,7 @@ run(void)
 		 * and the cancelled transaction was one that may fail */
 		if (result != OUTBOX_TASK_WORKED && !outbox_shutdown_is_requested())
 			outbox_wait(outbox_tasks_timeout_ms(),
-						outbox_stream_is_pending(&relay.stream)
+						outbox_stream_is_pending(&stream)
 							? OUTBOX_WAIT_RELAY_ACK
 							: OUTBOX_WAIT_RELAY_IDLE);
 	}
@@ -188,13 +184,13 @@ run(void)
 static void
 attach(void)
 {
-	OutboxLaunchState state = outbox_attach(&relay.stream, &relay.args);
+	OutboxLaunchState state = outbox_attach(&stream);
 
 	if (state != OUTBOX_LAUNCH_STARTED)
 		finish(state);
 	/* the first round looks: it may have changed since then */
-	relay.extension_changes =
-		pg_atomic_read_u32(&relay.stream.db->extension_changes) - 1;
+	extension_changes =
+		pg_atomic_read_u32(&outbox_my_relay.db->extension_changes) - 1;
 }
 
 static void
@@ -202,7 +198,7 @@ before_exit_close(int code, Datum arg)
 {
 	(void) code;
 	(void) arg;
-	outbox_stream_close(&relay.stream);
+	outbox_stream_close(&stream);
 	outbox_retry_close();
 	outbox_dead_letter_copies_close();
 	outbox_crash_note_end();
@@ -213,8 +209,7 @@ before_exit_detach(int code, Datum arg)
 {
 	(void) code;
 	(void) arg;
-	if (relay.stream.db != NULL)
-		outbox_relay_state_detach(relay.stream.db);
+	outbox_relay_state_detach();
 }
 
 /*
@@ -225,8 +220,7 @@ static void
 on_exit_leave(int code, Datum arg)
 {
 	(void) arg;
-	if (relay.stream.sender.api != NULL &&
-		!relay.stream.sender.api->has_ended())
+	if (stream.sender.api != NULL && !stream.sender.api->has_ended())
 		_exit(code);
 }
 
@@ -242,12 +236,11 @@ fail(void)
 	MemoryContextSwitchTo(TopMemoryContext);
 	error = CopyErrorData();
 	undo_transaction();
-	outbox_relay_state_launch(&relay.args, OUTBOX_LAUNCH_FAILED);
-	if (relay.stream.db != NULL)
-		outbox_relay_state_error(relay.stream.db, error->message);
+	outbox_relay_state_launch(OUTBOX_LAUNCH_FAILED);
+	outbox_relay_state_error(error->message);
 	PG_TRY();
 	{
-		if (relay.stream.sender.api != NULL)
+		if (stream.sender.api != NULL)
 			end_if_absent(outbox_tasks_wind_up());
 	}
 	PG_CATCH();
@@ -265,28 +258,29 @@ connect_database(void)
 	/* registered before the connection, so it runs after the connection has
 	 * gone: no process shown means that its locks are free */
 	before_shmem_exit(before_exit_detach, (Datum) 0);
-	BackgroundWorkerInitializeConnectionByOid(relay.args.dbid, InvalidOid, 0);
+	BackgroundWorkerInitializeConnectionByOid(outbox_my_relay.args.dbid,
+											  InvalidOid, 0);
 	before_shmem_exit(before_exit_close, (Datum) 0);
 	outbox_session_pin();
 
 	StartTransactionCommand();
-	relay.stream.database =
-		MemoryContextStrdup(TopMemoryContext, get_database_name(MyDatabaseId));
+	outbox_my_relay_name_database(get_database_name(MyDatabaseId));
 	CommitTransactionCommand();
-	outbox_client_log_init(relay.stream.database);
+	outbox_client_log_init(outbox_my_relay.label);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	MemoryContextSwitchTo(TopMemoryContext);
-	outbox_relay_state_launch(&relay.args, OUTBOX_LAUNCH_RUNNING);
+	outbox_relay_state_launch(OUTBOX_LAUNCH_RUNNING);
 }
 
 void
 outbox_relay_main(Datum main_arg)
 {
+	OutboxRelayArgs args;
 	OutboxSinkApiFunction sink_api;
 
 	(void) main_arg;
-	memcpy(&relay.args, MyBgworkerEntry->bgw_extra, sizeof(relay.args));
-	relay.stream.relay = OUTBOX_DEFAULT_RELAY;
+	memcpy(&args, MyBgworkerEntry->bgw_extra, sizeof(args));
+	outbox_my_relay_init(&args);
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
@@ -295,28 +289,26 @@ outbox_relay_main(Datum main_arg)
 	/* registered before all others, so that it is called after them */
 	on_proc_exit(on_exit_leave, (Datum) 0);
 	BackgroundWorkerUnblockSignals();
-	if (outbox_relay_state_is_held_off(&relay.args))
+	if (outbox_relay_state_is_held_off())
 		finish(OUTBOX_LAUNCH_FINISHED);
 	connect_database();
 
 	PG_TRY();
 	{
 		attach();
-		outbox_tasks_init(&relay.stream);
+		outbox_tasks_init(&stream);
 		/* before that there is nothing to be written */
 		outbox_shutdown_install();
 		sink_api = (OutboxSinkApiFunction) load_external_function(
 			"$libdir/outbox_kafka", OUTBOX_SINK_SYMBOL, true, NULL);
-		outbox_sender_init(&relay.stream.sender, sink_api(), "events");
-		outbox_retry_init(relay.stream.db, relay.stream.relay,
-						  relay.stream.sender.api);
-		outbox_dead_letter_copies_init(relay.stream.relay,
-									   relay.stream.sender.api);
-		outbox_relay_state_set(relay.stream.db, OUTBOX_RELAY_UNCONFIGURED);
+		outbox_sender_init(&stream.sender, sink_api(), "events");
+		outbox_retry_init(stream.sender.api);
+		outbox_dead_letter_copies_init(stream.sender.api);
+		outbox_relay_state_set(OUTBOX_RELAY_UNCONFIGURED);
 
 		/* a SIGHUP may have come before there was a handler */
 		ConfigReloadPending = true;
-		outbox_reconfigure(&relay.stream);
+		outbox_reconfigure(&stream);
 		run();
 	}
 	PG_CATCH();

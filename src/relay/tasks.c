@@ -32,6 +32,7 @@
 #include "schedule/delayed.h"
 #include "schedule/replay.h"
 #include "schedule/retention.h"
+#include "shared/my_relay.h"
 #include "shared/shutdown.h"
 #include "store/pending.h"
 #include "store/position.h"
@@ -51,9 +52,8 @@ outbox_tasks_init(OutboxStream *relay_stream)
 {
 	stream = relay_stream;
 	written = stream->read_upto;
-	outbox_crash_note_begin(written,
-							pg_atomic_read_u64(&stream->db->last_issued));
-	outbox_guard_init(stream->db, stream->database);
+	outbox_crash_note_begin(
+		written, pg_atomic_read_u64(&outbox_my_relay.db->last_issued));
 }
 
 /* Has the position moved since it was written? */
@@ -109,7 +109,7 @@ write_position(void)
 
 	if (!needs_writing())
 		return OUTBOX_TASK_IDLE;
-	status = outbox_position_write(stream->relay, position);
+	status = outbox_position_write(outbox_my_relay.name, position);
 	written_at = GetCurrentTimestamp();
 	if (status == OUTBOX_STORE_OK)
 	{
@@ -163,11 +163,11 @@ outbox_tasks_timeout_ms(void)
 			active && !careful ? outbox_dead_letter_copies_timeout_ms() : -1,
 		[OUTBOX_TASK_PAGE] = careful ? CAREFUL_TICK_MS : -1,
 		[OUTBOX_TASK_POSITION] = -1,
-		[OUTBOX_TASK_DELAYED] = outbox_delayed_timeout_ms(stream->db),
-		[OUTBOX_TASK_REPLAY] = outbox_replay_timeout_ms(stream->db),
+		[OUTBOX_TASK_DELAYED] = outbox_delayed_timeout_ms(),
+		[OUTBOX_TASK_REPLAY] = outbox_replay_timeout_ms(),
 		[OUTBOX_TASK_STORAGE] = outbox_retention_timeout_ms(),
 	};
-	long pending_ms = outbox_pending_timeout_ms(stream->db);
+	long pending_ms = outbox_pending_timeout_ms();
 
 	if (needs_writing())
 		waits[OUTBOX_TASK_POSITION] = TimestampDifferenceMilliseconds(
@@ -199,7 +199,7 @@ note(OutboxTaskResult result, OutboxTaskResult *round)
 static bool
 publish(const OutboxSinkConfig *config, OutboxTaskResult *round)
 {
-	uint64 published = pg_atomic_read_u64(&stream->db->published);
+	uint64 published = pg_atomic_read_u64(&outbox_my_relay.slot->published);
 	bool careful = outbox_crash_note_is_careful();
 	uint64 position;
 
@@ -218,7 +218,7 @@ publish(const OutboxSinkConfig *config, OutboxTaskResult *round)
 		return false;
 	/* an outage may end while the stream itself has nothing to send */
 	if (stream->outage.since != 0 && !outbox_stream_is_pending(stream) &&
-		pg_atomic_read_u64(&stream->db->published) != published)
+		pg_atomic_read_u64(&outbox_my_relay.slot->published) != published)
 		outbox_outage_over(stream);
 	/* no copies in a careful life: their sink is not looked after */
 	if (!careful && outbox_guard_enter(OUTBOX_TASK_DEAD_LETTERS) &&
@@ -246,15 +246,14 @@ round_of_work(void)
 		return round;
 	outbox_crash_note_check(written, is_settled());
 	if (outbox_guard_enter(OUTBOX_TASK_DELAYED) &&
-		!note(outbox_delayed_run(stream->db, stream->relay), &round))
+		!note(outbox_delayed_run(), &round))
 		return round;
 	if (outbox_guard_enter(OUTBOX_TASK_REPLAY) &&
-		!note(outbox_replay_run(stream->db), &round))
+		!note(outbox_replay_run(), &round))
 		return round;
 	if (outbox_guard_enter(OUTBOX_TASK_STORAGE) &&
-		note(outbox_retention_run(stream->db, stream->relay, written), &round))
-		note(outbox_pending_run(stream->db, outbox_stream_position(stream)),
-			 &round);
+		note(outbox_retention_run(written), &round))
+		note(outbox_pending_run(), &round);
 	outbox_guard_enter(OUTBOX_TASK_NONE);
 	return round;
 }
@@ -273,7 +272,7 @@ undo(OutboxTask task)
 			outbox_publish_undo(stream);
 			break;
 		case OUTBOX_TASK_DELAYED:
-			outbox_delayed_undone(stream->db);
+			outbox_delayed_undone();
 			break;
 		case OUTBOX_TASK_STORAGE:
 			outbox_retention_reload();

@@ -23,12 +23,11 @@
 #include "utils/memutils.h"
 
 #include "retry/blocked_keys.h"
+#include "shared/my_relay.h"
 #include "store/pending.h"
 
 #define FILTER_BITS 16
 
-static OutboxDatabase *db;
-static const char *relay;
 static MemoryContext context = NULL;
 static HTAB *table = NULL;
 static int entries_of[OUTBOX_BLOCK_EVENT + 1]; /* by their scope */
@@ -81,10 +80,8 @@ hash_id(const void *id, Size size)
 
 /* Called once, when the relay has attached. */
 void
-outbox_blocked_keys_init(OutboxDatabase *database, const char *relay_name)
+outbox_blocked_keys_init(void)
 {
-	db = database;
-	relay = relay_name;
 	context = AllocSetContextCreate(TopMemoryContext, "outbox blocks",
 									ALLOCSET_DEFAULT_SIZES);
 }
@@ -243,12 +240,12 @@ build_filter(void)
 OutboxStoreStatus
 outbox_blocked_keys_load(void)
 {
-	uint32 count = pg_atomic_read_u32(&db->parked_changes);
+	uint32 count = pg_atomic_read_u32(&outbox_my_relay.db->parked_changes);
 	OutboxStoreStatus status;
 
 	keep_back_offs(count != changes);
 	clear();
-	status = outbox_parked_load(relay, add);
+	status = outbox_parked_load(outbox_my_relay.name, add);
 	if (status == OUTBOX_STORE_OK)
 	{
 		build_filter();
@@ -274,7 +271,8 @@ outbox_blocked_keys_reload(void)
 bool
 outbox_blocked_keys_is_loaded(void)
 {
-	return loaded && pg_atomic_read_u32(&db->parked_changes) == changes;
+	return loaded &&
+		   pg_atomic_read_u32(&outbox_my_relay.db->parked_changes) == changes;
 }
 
 /* So many more events are parked, or fewer. */
@@ -282,8 +280,8 @@ void
 outbox_blocked_keys_count(int64 more)
 {
 	parked = Max(parked + more, 0);
-	pg_atomic_write_u64(&db->parked, (uint64) parked);
-	outbox_pending_changed(db);
+	pg_atomic_write_u64(&outbox_my_relay.slot->parked, (uint64) parked);
+	outbox_pending_changed(outbox_my_relay.db);
 }
 
 /* Is anything parked that is not a dead letter? */

@@ -30,8 +30,7 @@ typedef struct OutboxBlockedKey
 	TimestampTz not_before;
 } OutboxBlockedKey;
 
-extern void outbox_blocked_keys_init(OutboxDatabase *database,
-									 const char *relay_name);
+extern void outbox_blocked_keys_init(void);
 extern OutboxStoreStatus outbox_blocked_keys_load(void);
 extern void outbox_blocked_keys_reload(void);
 extern void outbox_blocked_keys_note(OutboxBlockScope scope,

@@ -22,6 +22,7 @@
 #include "poison/guard.h"
 #include "retry/backoff.h"
 #include "retry/dead_letter_copies.h"
+#include "shared/my_relay.h"
 #include "store/dead_letters.h"
 #include "store/parked_held.h"
 
@@ -42,7 +43,6 @@ typedef enum CopyState
 	COPY_FAILED
 } CopyState;
 
-static const char *relay;
 static OutboxSender sender; /* open while there are any to publish */
 static bool added = true;   /* at the start, nobody knows */
 static uint64 ids[BATCH_EVENTS];
@@ -59,10 +59,8 @@ static TimestampTz expired_at = 0; /* 0 = not yet by this process */
 
 /* Called once, when the relay has attached. */
 void
-outbox_dead_letter_copies_init(const char *relay_name,
-							   const OutboxSinkApi *sink_api)
+outbox_dead_letter_copies_init(const OutboxSinkApi *sink_api)
 {
-	relay = relay_name;
 	outbox_sender_init(&sender, sink_api, "copies of dead letters");
 }
 
@@ -208,8 +206,8 @@ end_batch(void)
 			published[n++] = ids[i];
 	}
 	if (n > 0)
-		status =
-			outbox_held_note(OUTBOX_HELD_ANNOUNCED, relay, published, n, 0);
+		status = outbox_held_note(OUTBOX_HELD_ANNOUNCED, outbox_my_relay.name,
+								  published, n, 0);
 	if (status != OUTBOX_STORE_OK)
 		return status;
 
@@ -264,8 +262,9 @@ begin_batch(const OutboxSinkConfig *config)
 	held = (limit == 0);
 	bytes_left = (int64) config->window_size_kb * 1024 / BATCH_SHARE;
 	outbox_event_in_hand = OUTBOX_EVENT_UNKNOWN;
-	status = outbox_dead_letters_to_copy(relay, outbox_dead_letter_topic,
-										 limit, send, NULL, &rows);
+	status = outbox_dead_letters_to_copy(outbox_my_relay.name,
+										 outbox_dead_letter_topic, limit, send,
+										 NULL, &rows);
 	outbox_guard_acquit(OUTBOX_TASK_DEAD_LETTERS);
 	batch_limit = Min(batch_limit * 2, BATCH_EVENTS);
 	if (status != OUTBOX_STORE_OK || count > 0)
@@ -296,9 +295,9 @@ expire(void)
 	expired_at = now;
 	if (outbox_dead_letter_retention_s > 0)
 		status = outbox_dead_letters_remove_old(
-			relay, outbox_dead_letter_retention_s);
+			outbox_my_relay.name, outbox_dead_letter_retention_s);
 	if (status == OUTBOX_STORE_OK)
-		status = outbox_dead_letters_forget_discarded(relay);
+		status = outbox_dead_letters_forget_discarded(outbox_my_relay.name);
 	return status;
 }
 
@@ -321,7 +320,8 @@ outbox_dead_letter_copies_run(const OutboxSinkConfig *config)
 	poll();
 	if (status == OUTBOX_STORE_OK && count == 0 &&
 		outbox_held_next(OUTBOX_HELD_ANNOUNCED) <= GetCurrentTimestamp())
-		status = outbox_held_note_again(OUTBOX_HELD_ANNOUNCED, relay, 0);
+		status = outbox_held_note_again(OUTBOX_HELD_ANNOUNCED,
+										outbox_my_relay.name, 0);
 	if (status != OUTBOX_STORE_OK || GetCurrentTimestamp() < not_before)
 		return outbox_store_task_result(status, false);
 	if (count > 0 && is_answered())

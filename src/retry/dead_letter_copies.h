@@ -11,8 +11,7 @@
 #include "sink/sender.h"
 #include "store/transaction.h"
 
-extern void outbox_dead_letter_copies_init(const char *relay,
-										   const OutboxSinkApi *api);
+extern void outbox_dead_letter_copies_init(const OutboxSinkApi *api);
 extern void outbox_dead_letter_copies_added(void);
 extern void outbox_dead_letter_copies_reload(void);
 extern OutboxTaskResult

@@ -29,6 +29,7 @@
 #include "retry/failure.h"
 #include "retry/parked_writer.h"
 #include "retry/topic.h"
+#include "shared/my_relay.h"
 #include "store/dead_letters.h"
 
 /* what one transaction writes, so that the sink does not wait for it long */
@@ -107,7 +108,7 @@ static void
 add_event(OutboxParkedWriter *aside, const OutboxEvent *event,
 		  const char *state, Datum *values, bool *nulls)
 {
-	values[PARKED_RELAY] = CStringGetTextDatum(aside->relay);
+	values[PARKED_RELAY] = CStringGetTextDatum(outbox_my_relay.name);
 	values[PARKED_ID] = Int64GetDatum((int64) event->id);
 	values[PARKED_EVENT_ID] = UUIDPGetDatum(event->event_id);
 	values[PARKED_EMITTED_AT] = TimestampTzGetDatum(event->emitted_at);

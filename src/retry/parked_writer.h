@@ -12,10 +12,9 @@
 #include "store/segment_reader.h"
 #include "store/table_writer.h"
 
-/* Those of one page; it begins as zeros, but for the relay */
+/* Those of one page; it begins as zeros */
 typedef struct OutboxParkedWriter
 {
-	const char *relay;
 	OutboxTableWriter *writer; /* NULL: nothing to be written */
 	Size bytes;
 	int waiting; /* queued or retrying */

@@ -33,6 +33,7 @@
 #include "retry/retry.h"
 #include "retry/retry_batch.h"
 #include "retry/to_dead_letter.h"
+#include "shared/my_relay.h"
 #include "shared/wait.h"
 #include "store/parked_held.h"
 
@@ -51,7 +52,6 @@
 #define HELD_MAX_MS      10000
 #define HELD_EVENTS_MS   1000
 
-static const char *relay;
 static OutboxRetryBatchKind last_kind = OUTBOX_RETRY_BATCH_TOGETHER;
 /* What became of the rows that have been read */
 static int sent = 0;
@@ -62,12 +62,10 @@ static TimestampTz not_before = 0;
 
 /* Called once, when the relay has attached. */
 void
-outbox_retry_init(OutboxDatabase *database, const char *relay_name,
-				  const OutboxSinkApi *sink_api)
+outbox_retry_init(const OutboxSinkApi *sink_api)
 {
-	relay = relay_name;
-	outbox_blocked_keys_init(database, relay_name);
-	outbox_retry_batch_init(database, relay_name, sink_api);
+	outbox_blocked_keys_init();
+	outbox_retry_batch_init(sink_api);
 }
 
 /*
@@ -153,8 +151,9 @@ begin_alone(OutboxBlockedKey **due, int count)
 		 * the others, never two of a key: see retry_batch.c */
 		if (entry->block.scope == OUTBOX_BLOCK_EVENT)
 			limit = PG_INT32_MAX;
-		status = outbox_parked_read(relay, &entry->block, entry->alone_upto,
-									limit, send_alone, entry, &rows);
+		status = outbox_parked_read(outbox_my_relay.name, &entry->block,
+									entry->alone_upto, limit, send_alone,
+									entry, &rows);
 		if (status != OUTBOX_STORE_OK)
 			return status;
 		if (!is_all_held() && rows == 0 && !beyond &&
@@ -193,7 +192,7 @@ begin_together(void)
 	OutboxStoreStatus status;
 
 	begin_reading();
-	status = outbox_parked_read_all(relay, send_together, &now);
+	status = outbox_parked_read_all(outbox_my_relay.name, send_together, &now);
 	/* nothing is left of what was open */
 	if (status == OUTBOX_STORE_OK && !is_all_held() &&
 		outbox_retry_batch_is_empty())
@@ -233,8 +232,8 @@ bury_condemned(void)
 
 	if (!outbox_condemned_find(OUTBOX_LANE_PARKED, OUTBOX_TASK_RETRY, &event))
 		return OUTBOX_STORE_OK;
-	status = outbox_to_dead_letter_parked(relay, event.id, event.error,
-										  event.by_signal);
+	status = outbox_to_dead_letter_parked(outbox_my_relay.name, event.id,
+										  event.error, event.by_signal);
 	if (status != OUTBOX_STORE_OK)
 		return status;
 	outbox_condemned_done(OUTBOX_TASK_RETRY, &event);
@@ -278,12 +277,13 @@ go_on(const OutboxSinkConfig *config, uint64 position)
 	}
 	if (outbox_held_next(OUTBOX_HELD_DELIVERED) <= GetCurrentTimestamp())
 		return outbox_store_task_result(
-			outbox_held_note_again(OUTBOX_HELD_DELIVERED, relay, position),
+			outbox_held_note_again(OUTBOX_HELD_DELIVERED, outbox_my_relay.name,
+								   position),
 			false);
 	if (!outbox_blocked_keys_any() || outbox_retry_timeout_ms() != 0)
 		return OUTBOX_TASK_IDLE;
 	if (outbox_expiry_next() <= GetCurrentTimestamp())
-		status = outbox_expiry_to_dead_letters(relay);
+		status = outbox_expiry_to_dead_letters(outbox_my_relay.name);
 	else
 		status = begin_round(config);
 	return outbox_store_task_result(status, true);
@@ -363,7 +363,8 @@ outbox_retry_drain(uint64 position, long grace_ms)
 		if (!outbox_wait_answers(deadline, grace_ms))
 			return;
 	}
-	(void) outbox_held_note_again(OUTBOX_HELD_DELIVERED, relay, position);
+	(void) outbox_held_note_again(OUTBOX_HELD_DELIVERED, outbox_my_relay.name,
+								  position);
 }
 
 /* Closes the sinks. What has no answer stays parked. */

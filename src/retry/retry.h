@@ -12,8 +12,7 @@
 #include "sink/sink.h"
 #include "store/parked.h"
 
-extern void outbox_retry_init(OutboxDatabase *db, const char *relay,
-							  const OutboxSinkApi *api);
+extern void outbox_retry_init(const OutboxSinkApi *api);
 extern OutboxTaskResult outbox_retry_run(const OutboxSinkConfig *config,
 										 uint64 position);
 extern long outbox_retry_timeout_ms(void);

@@ -33,8 +33,6 @@
 /* how soon a round that has its answers is ended, if that was not possible */
 #define END_RETRY_MS 100
 
-static OutboxDatabase *db;
-static const char *relay;
 static OutboxSender senders[OUTBOX_RETRY_BATCH_KINDS];
 static OutboxRetryBatchKind kind;      /* of the round under way */
 static OutboxSender *sender = senders; /* of that kind */
@@ -50,11 +48,8 @@ static TimestampTz asked_at = 0;       /* about topics */
 
 /* Called once, when the relay has attached. */
 void
-outbox_retry_batch_init(OutboxDatabase *database, const char *relay_name,
-						const OutboxSinkApi *sink_api)
+outbox_retry_batch_init(const OutboxSinkApi *sink_api)
 {
-	db = database;
-	relay = relay_name;
 	for (int i = 0; i < OUTBOX_RETRY_BATCH_KINDS; i++)
 		outbox_sender_init(&senders[i], sink_api, "parked events");
 	round_context = AllocSetContextCreate(TopMemoryContext, "outbox retry",
@@ -336,14 +331,14 @@ outbox_retry_batch_end(uint64 position, bool *ended)
 	}
 	outbox_retry_outcome_judge(attempts_made, attempt_count, rounds,
 							   kind == OUTBOX_RETRY_BATCH_ALONE);
-	status = outbox_retry_outcome_note_deliveries(db, relay, attempts_made,
-												  attempt_count, position);
+	status = outbox_retry_outcome_note_deliveries(attempts_made, attempt_count,
+												  position);
 
 	if (status == OUTBOX_STORE_OK && kind == OUTBOX_RETRY_BATCH_TOGETHER)
 		outbox_retry_outcome_suspect(attempts_made, attempt_count);
 	if (status == OUTBOX_STORE_OK)
-		status = outbox_retry_outcome_note_failures(db, relay, attempts_made,
-													attempt_count);
+		status =
+			outbox_retry_outcome_note_failures(attempts_made, attempt_count);
 	MemoryContextSwitchTo(old_context);
 	*ended = false;
 	if (status != OUTBOX_STORE_OK)

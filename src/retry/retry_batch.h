@@ -19,8 +19,7 @@ typedef enum OutboxRetryBatchKind
 
 #define OUTBOX_RETRY_BATCH_KINDS 2
 
-extern void outbox_retry_batch_init(OutboxDatabase *db, const char *relay,
-									const OutboxSinkApi *api);
+extern void outbox_retry_batch_init(const OutboxSinkApi *api);
 extern void outbox_retry_batch_begin(OutboxRetryBatchKind kind,
 									 const OutboxSinkConfig *config);
 extern bool outbox_retry_batch_send(const OutboxEvent *event,

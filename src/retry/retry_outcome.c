@@ -15,6 +15,7 @@
 #include "retry/failure.h"
 #include "retry/retry_outcome.h"
 #include "retry/topic.h"
+#include "shared/my_relay.h"
 #include "shared/relay_state.h"
 #include "sink/client_log.h"
 #include "store/dead_letters.h"
@@ -31,7 +32,7 @@ is_own_fault(const OutboxAttempt *attempt)
 
 /* Writes down that an event has failed. */
 static OutboxStoreStatus
-note_failure(OutboxDatabase *db, const char *relay, OutboxAttempt *attempt)
+note_failure(OutboxAttempt *attempt)
 {
 	OutboxFailedAttempt failed = {.failure = attempt->failure,
 								  .error = attempt->error,
@@ -40,7 +41,7 @@ note_failure(OutboxDatabase *db, const char *relay, OutboxAttempt *attempt)
 								  .parked = true};
 	OutboxParkReason reason;
 
-	outbox_relay_state_error(db, attempt->error);
+	outbox_relay_state_error(attempt->error);
 	switch (outbox_failure_reason(&failed, &reason))
 	{
 		case OUTBOX_FATE_AGAIN:
@@ -53,10 +54,10 @@ note_failure(OutboxDatabase *db, const char *relay, OutboxAttempt *attempt)
 			break;
 		case OUTBOX_FATE_TOPIC_DEAD:
 			outbox_dead_letter_copies_added();
-			return outbox_dead_letters_from_topic(relay, attempt->topic,
-												  attempt->error);
+			return outbox_dead_letters_from_topic(
+				outbox_my_relay.name, attempt->topic, attempt->error);
 	}
-	return outbox_parked_failed(relay, attempt->id, &reason);
+	return outbox_parked_failed(outbox_my_relay.name, attempt->id, &reason);
 }
 
 /* What brokers say about the topic of an attempt */
@@ -181,8 +182,7 @@ pass_over_topic(OutboxAttempt *attempts, int count, const char *topic)
 
 /* Writes down what has failed, and closes the blocks. */
 OutboxStoreStatus
-outbox_retry_outcome_note_failures(OutboxDatabase *db, const char *relay,
-								   OutboxAttempt *attempts, int count)
+outbox_retry_outcome_note_failures(OutboxAttempt *attempts, int count)
 {
 	for (int i = 0; i < count; i++)
 	{
@@ -200,17 +200,17 @@ outbox_retry_outcome_note_failures(OutboxDatabase *db, const char *relay,
 				entry->not_before = outbox_backoff_next(1);
 				break;
 			case OUTBOX_FAILURE_TOPIC:
-				status = note_failure(db, relay, attempt);
+				status = note_failure(attempt);
 				if (status == OUTBOX_STORE_OK)
 					pass_over_topic(attempts, count, attempt->topic);
 				break;
 			case OUTBOX_FAILURE_EVENT:
 				if (first || entry->block.scope == OUTBOX_BLOCK_EVENT)
-					status = note_failure(db, relay, attempt);
+					status = note_failure(attempt);
 				break;
 			case OUTBOX_FAILURE_SIZE:
 			case OUTBOX_FAILURE_INVALID:
-				status = note_failure(db, relay, attempt);
+				status = note_failure(attempt);
 				break;
 		}
 		if (status != OUTBOX_STORE_OK)
@@ -226,8 +226,7 @@ outbox_retry_outcome_note_failures(OutboxDatabase *db, const char *relay,
 
 /* Removes what has been delivered from outbox.parked. */
 OutboxStoreStatus
-outbox_retry_outcome_note_deliveries(OutboxDatabase *db, const char *relay,
-									 OutboxAttempt *attempts, int count,
+outbox_retry_outcome_note_deliveries(OutboxAttempt *attempts, int count,
 									 uint64 position)
 {
 	uint64 *ids = palloc((count + 1) * sizeof(uint64));
@@ -242,15 +241,16 @@ outbox_retry_outcome_note_deliveries(OutboxDatabase *db, const char *relay,
 		if (attempts[i].entry->block.scope != OUTBOX_BLOCK_TOPIC)
 			continue;
 		/* the topic can be written to: what is left is blocked by keys */
-		status = outbox_parked_unblock_topic(relay, attempts[i].topic);
+		status = outbox_parked_unblock_topic(outbox_my_relay.name,
+											 attempts[i].topic);
 		if (status != OUTBOX_STORE_OK)
 			return status;
 		outbox_blocked_keys_reload();
 	}
 	if (delivered == 0)
 		return OUTBOX_STORE_OK;
-	status = outbox_held_note(OUTBOX_HELD_DELIVERED, relay, ids, delivered,
-							  position);
+	status = outbox_held_note(OUTBOX_HELD_DELIVERED, outbox_my_relay.name, ids,
+							  delivered, position);
 	if (status != OUTBOX_STORE_OK)
 		return status;
 
@@ -268,7 +268,7 @@ outbox_retry_outcome_note_deliveries(OutboxDatabase *db, const char *relay,
 		}
 		attempts[i].state = OUTBOX_ATTEMPT_RETURNED;
 	}
-	pg_atomic_fetch_add_u64(&db->published, delivered);
+	pg_atomic_fetch_add_u64(&outbox_my_relay.slot->published, delivered);
 	outbox_blocked_keys_count(-delivered);
 	return OUTBOX_STORE_OK;
 }

@@ -32,8 +32,7 @@ typedef struct OutboxAttempt
 } OutboxAttempt;
 
 extern OutboxStoreStatus
-outbox_retry_outcome_note_deliveries(OutboxDatabase *db, const char *relay,
-									 OutboxAttempt *attempts, int count,
+outbox_retry_outcome_note_deliveries(OutboxAttempt *attempts, int count,
 									 uint64 position);
 extern void outbox_retry_outcome_blame(OutboxAttempt *attempts, int count,
 									   const OutboxSinkEvent *answer,
@@ -44,7 +43,6 @@ extern void outbox_retry_outcome_judge(const OutboxAttempt *attempts,
 									   int count, uint32 round, bool alone);
 extern void outbox_retry_outcome_suspect(OutboxAttempt *attempts, int count);
 extern OutboxStoreStatus
-outbox_retry_outcome_note_failures(OutboxDatabase *db, const char *relay,
-								   OutboxAttempt *attempts, int count);
+outbox_retry_outcome_note_failures(OutboxAttempt *attempts, int count);
 
 #endif /* OUTBOX_RETRY_OUTCOME_H */

@@ -31,6 +31,7 @@
 #include "retry/to_dead_letter.h"
 #include "schedule/delayed.h"
 #include "shared/due.h"
+#include "shared/my_relay.h"
 #include "store/delayed_rows.h"
 #include "store/pending.h"
 
@@ -56,7 +57,7 @@ find_first_left(OutboxDelayedPlace from)
 
 /* Learns when the first event is due; once, when the relay starts. */
 OutboxStoreStatus
-outbox_delayed_open(OutboxDatabase *db)
+outbox_delayed_open(void)
 {
 	OutboxStoreStatus status =
 		outbox_store_begin("outbox: looking for events that are due");
@@ -67,7 +68,7 @@ outbox_delayed_open(OutboxDatabase *db)
 	if (status == OUTBOX_STORE_OK)
 		find_first_left((OutboxDelayedPlace){.due = DT_NOBEGIN});
 	outbox_store_end();
-	outbox_due_lower(db, first_left.due);
+	outbox_due_lower(outbox_my_relay.db, first_left.due);
 	return status;
 }
 
@@ -113,15 +114,15 @@ move_events(OutboxDelayedPlace from, TimestampTz now)
 /* An error has been raised by outbox_delayed_run(): the next one looks at all
  * events. */
 void
-outbox_delayed_undone(OutboxDatabase *db)
+outbox_delayed_undone(void)
 {
 	first_left.due = OUTBOX_NEVER_DUE;
-	pg_atomic_write_u64(&db->next_due, (uint64) DT_NOBEGIN);
+	pg_atomic_write_u64(&outbox_my_relay.db->next_due, (uint64) DT_NOBEGIN);
 }
 
 /* Makes a dead letter of an event that has raised errors again and again. */
 static OutboxStoreStatus
-bury_condemned(const char *relay)
+bury_condemned(void)
 {
 	const char *error;
 	uint64 id = outbox_guard_condemned(OUTBOX_TASK_DELAYED, &error);
@@ -129,8 +130,8 @@ bury_condemned(const char *relay)
 
 	if (id == 0)
 		return OUTBOX_STORE_OK;
-	status =
-		outbox_to_dead_letter(relay, OUTBOX_DELAYED_TABLE, id, error, false);
+	status = outbox_to_dead_letter(outbox_my_relay.name, OUTBOX_DELAYED_TABLE,
+								   id, error, false);
 	if (status == OUTBOX_STORE_OK)
 		outbox_guard_acquit(OUTBOX_TASK_DELAYED);
 	return status;
@@ -138,17 +139,17 @@ bury_condemned(const char *relay)
 
 /* Emits events that are due. */
 OutboxTaskResult
-outbox_delayed_run(OutboxDatabase *db, const char *relay)
+outbox_delayed_run(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	OutboxDelayedPlace from = {
-		.due = (TimestampTz) pg_atomic_read_u64(&db->next_due)};
+	OutboxDelayedPlace from = {.due = (TimestampTz) pg_atomic_read_u64(
+								   &outbox_my_relay.db->next_due)};
 	OutboxStoreStatus status;
 	uint64 moved;
 
 	if (from.due >= now || retry_at > now)
 		return OUTBOX_TASK_IDLE;
-	status = bury_condemned(relay);
+	status = bury_condemned();
 	if (status == OUTBOX_STORE_OK)
 		status = outbox_store_begin_emit("outbox: moving events that are due",
 										 OUTBOX_DELAYED_TABLE);
@@ -157,8 +158,8 @@ outbox_delayed_run(OutboxDatabase *db, const char *relay)
 		retry_at = TimestampTzPlusMilliseconds(now, BUSY_RETRY_MS);
 		return outbox_store_task_result(status, false);
 	}
-	from.due = (TimestampTz) pg_atomic_exchange_u64(&db->next_due,
-													(uint64) OUTBOX_NEVER_DUE);
+	from.due = (TimestampTz) pg_atomic_exchange_u64(
+		&outbox_my_relay.db->next_due, (uint64) OUTBOX_NEVER_DUE);
 	if (from.due == first_left.due)
 		from.id = first_left.id;
 	/* what was committed before that must be in sight */
@@ -166,11 +167,11 @@ outbox_delayed_run(OutboxDatabase *db, const char *relay)
 	moved = move_events(from, now);
 	find_first_left(from);
 	outbox_store_end();
-	outbox_due_lower(db, first_left.due);
+	outbox_due_lower(outbox_my_relay.db, first_left.due);
 
 	if (moved > 0)
 	{
-		outbox_pending_changed(db);
+		outbox_pending_changed(outbox_my_relay.db);
 		return OUTBOX_TASK_WORKED;
 	}
 	if (first_left.due <= now)
@@ -180,9 +181,10 @@ outbox_delayed_run(OutboxDatabase *db, const char *relay)
 
 /* How long until there is something to do; -1 = for ever */
 long
-outbox_delayed_timeout_ms(OutboxDatabase *db)
+outbox_delayed_timeout_ms(void)
 {
-	TimestampTz due = (TimestampTz) pg_atomic_read_u64(&db->next_due);
+	TimestampTz due =
+		(TimestampTz) pg_atomic_read_u64(&outbox_my_relay.db->next_due);
 
 	if (due == OUTBOX_NEVER_DUE)
 		return -1;

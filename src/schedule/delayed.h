@@ -15,10 +15,9 @@
 #include "shared/shmem.h"
 #include "store/transaction.h"
 
-extern OutboxStoreStatus outbox_delayed_open(OutboxDatabase *db);
-extern void outbox_delayed_undone(OutboxDatabase *db);
-extern OutboxTaskResult outbox_delayed_run(OutboxDatabase *db,
-										   const char *relay);
-extern long outbox_delayed_timeout_ms(OutboxDatabase *db);
+extern OutboxStoreStatus outbox_delayed_open(void);
+extern void outbox_delayed_undone(void);
+extern OutboxTaskResult outbox_delayed_run(void);
+extern long outbox_delayed_timeout_ms(void);
 
 #endif /* OUTBOX_DELAYED_H */

@@ -22,6 +22,8 @@
 #include "emit/xact.h"
 #include "poison/guard.h"
 #include "schedule/replay.h"
+#include "shared/my_relay.h"
+#include "shared/relay_state.h"
 #include "store/replay_jobs.h"
 
 #define SLICE_IDS       5000
@@ -151,9 +153,9 @@ run_slice(const OutboxReplayJob *job, TimestampTz now)
 
 /* Are there jobs, as far as we know, and is it the time for them? */
 static bool
-is_time(OutboxDatabase *db)
+is_time(void)
 {
-	uint32 changes = pg_atomic_read_u32(&db->parked_changes);
+	uint32 changes = pg_atomic_read_u32(&outbox_my_relay.db->parked_changes);
 
 	if (changes != changes_seen)
 	{
@@ -161,12 +163,12 @@ is_time(OutboxDatabase *db)
 		any_running = true;
 		next_at = 0;
 	}
-	return any_running && db->relay.state == OUTBOX_RELAY_PUBLISHING;
+	return any_running && outbox_relay_state() == OUTBOX_RELAY_PUBLISHING;
 }
 
 /* Works on replays, if there are any. */
 OutboxTaskResult
-outbox_replay_run(OutboxDatabase *db)
+outbox_replay_run(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	/* beyond that only by a clock that has been set back since */
@@ -175,7 +177,7 @@ outbox_replay_run(OutboxDatabase *db)
 	bool worked = false;
 	OutboxReplayJob job;
 
-	if (!is_time(db) || (now < next_at && next_at <= latest))
+	if (!is_time() || (now < next_at && next_at <= latest))
 		return OUTBOX_TASK_IDLE;
 	next_at = TimestampTzPlusMilliseconds(now, SLICE_EVERY_MS);
 	status = outbox_store_begin_emit("outbox: replaying events",
@@ -200,9 +202,9 @@ outbox_replay_run(OutboxDatabase *db)
 
 /* How long until there is something to do; -1 = for ever */
 long
-outbox_replay_timeout_ms(OutboxDatabase *db)
+outbox_replay_timeout_ms(void)
 {
-	if (!is_time(db))
+	if (!is_time())
 		return -1;
 	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_at);
 }

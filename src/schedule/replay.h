@@ -13,7 +13,7 @@
 #include "shared/shmem.h"
 #include "store/transaction.h"
 
-extern OutboxTaskResult outbox_replay_run(OutboxDatabase *db);
-extern long outbox_replay_timeout_ms(OutboxDatabase *db);
+extern OutboxTaskResult outbox_replay_run(void);
+extern long outbox_replay_timeout_ms(void);
 
 #endif /* OUTBOX_REPLAY_H */

@@ -29,6 +29,7 @@
 
 #include "guc.h"
 #include "schedule/retention.h"
+#include "shared/my_relay.h"
 #include "shared/segment.h"
 #include "store/position.h"
 #include "store/replay_jobs.h"
@@ -216,7 +217,7 @@ retire(int segment, const OutboxSegmentBounds *bounds, bool *behind)
 
 /* Switches to the next segment, if it is time, and that one is empty. */
 static void
-rotate(OutboxDatabase *db, int current, const OutboxSegmentBounds *bounds)
+rotate(int current, const OutboxSegmentBounds *bounds)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	int next = (current + 1) % outbox_segments;
@@ -235,7 +236,7 @@ rotate(OutboxDatabase *db, int current, const OutboxSegmentBounds *bounds)
 		{
 			outbox_segment_set_drained(next, false);
 			passed_at[next] = 0;
-			outbox_segment_switch(db, next);
+			outbox_segment_switch(outbox_my_relay.db, next);
 		}
 		check_not_after(soon(now));
 	}
@@ -267,8 +268,7 @@ inspect(int segment, bool is_current, uint64 position,
  * the position where it stays.
  */
 static OutboxStoreStatus
-look(OutboxDatabase *db, const char *relay, uint64 position,
-	 OutboxSegmentBounds *bounds, int *current_segment)
+look(uint64 position, OutboxSegmentBounds *bounds, int *current_segment)
 {
 	OutboxStoreStatus status =
 		outbox_store_begin("outbox: looking at the segments");
@@ -278,7 +278,7 @@ look(OutboxDatabase *db, const char *relay, uint64 position,
 	if (status != OUTBOX_STORE_OK)
 		return status;
 	/* others can make it unknown at any time: load_guard.c */
-	*current_segment = current = outbox_segment_current(db);
+	*current_segment = current = outbox_segment_current(outbox_my_relay.db);
 	for (int i = 0; i < OUTBOX_SEGMENTS; i++)
 	{
 		if (!inspect(i, i == current, position, &bounds[i]))
@@ -288,12 +288,13 @@ look(OutboxDatabase *db, const char *relay, uint64 position,
 	if (status == OUTBOX_STORE_OK)
 		status = outbox_position_lock();
 	if (status == OUTBOX_STORE_OK && any)
-		status = outbox_position_set(relay, position);
+		status = outbox_position_set(outbox_my_relay.name, position);
 	if (status == OUTBOX_STORE_OK && opened_segment != current &&
 		bounds[current].last_id != 0)
 	{
 		opened_at = outbox_position_first_at(
-			outbox_segment_relation(OUTBOX_POSITION_PREFIX, current), relay);
+			outbox_segment_relation(OUTBOX_POSITION_PREFIX, current),
+			outbox_my_relay.name);
 		opened_segment = current;
 	}
 	outbox_store_end();
@@ -304,7 +305,7 @@ look(OutboxDatabase *db, const char *relay, uint64 position,
  * Looks after the segments, if it is time. position is the written one.
  */
 OutboxTaskResult
-outbox_retention_run(OutboxDatabase *db, const char *relay, uint64 position)
+outbox_retention_run(uint64 position)
 {
 	OutboxSegmentBounds bounds[OUTBOX_SEGMENTS];
 	OutboxStoreStatus status;
@@ -313,7 +314,8 @@ outbox_retention_run(OutboxDatabase *db, const char *relay, uint64 position)
 	bool behind = false;
 
 	/* events that nobody publishes take space, too */
-	if (check_at == 0 && pg_atomic_read_u64(&db->last_issued) > position)
+	if (check_at == 0 &&
+		pg_atomic_read_u64(&outbox_my_relay.db->last_issued) > position)
 		outbox_retention_used();
 	if (check_at == 0 || (check_at > now && check_at <= latest_check(now)))
 		return OUTBOX_TASK_IDLE;
@@ -321,7 +323,7 @@ outbox_retention_run(OutboxDatabase *db, const char *relay, uint64 position)
 	if (outbox_retention_s < 0)
 		return OUTBOX_TASK_IDLE;
 
-	status = look(db, relay, position, bounds, &current);
+	status = look(position, bounds, &current);
 	for (int i = 0; status == OUTBOX_STORE_OK && i < OUTBOX_SEGMENTS; i++)
 	{
 		if (i == current || bounds[i].last_id == 0)
@@ -333,7 +335,7 @@ outbox_retention_run(OutboxDatabase *db, const char *relay, uint64 position)
 	}
 	if (status == OUTBOX_STORE_OK)
 	{
-		rotate(db, current, bounds);
+		rotate(current, bounds);
 		notify_behind(behind);
 	}
 	else

@@ -15,8 +15,7 @@
 
 extern void outbox_retention_used(void);
 extern void outbox_retention_reload(void);
-extern OutboxTaskResult
-outbox_retention_run(OutboxDatabase *db, const char *relay, uint64 position);
+extern OutboxTaskResult outbox_retention_run(uint64 position);
 extern long outbox_retention_timeout_ms(void);
 
 #endif /* OUTBOX_RETENTION_H */

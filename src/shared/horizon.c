@@ -55,6 +55,14 @@
  * them sees the other. The wake-up at abort matters: the relay may have
  * stopped short of this very slot, with committed events above it.
  *
+ * A database may have several relays; each sleeps and reads for itself, and
+ * the proof above holds for each. That they sleep is a bit of each in one
+ * atomic, so that a writer looks at one word however many there are: it is
+ * read once at a commit, and only if a bit is set taken away, all bits at
+ * once. Who takes a bit sets that relay's latch; so each bit that was set has
+ * one writer that does, and a bit that is set later is of a relay that looks
+ * for work after that.
+ *
  * The horizon also orders the stream after what others do to outbox.parked,
  * to let a parked event go on (ddl_hooks.c). Such a transaction enters at
  * pre-commit, though it may take no id; once it is visible it counts
@@ -74,7 +82,8 @@
  * slots before reading H loses an event; no wake-up at abort sleeps on
  * committed ones. Likewise for one that changes outbox.parked, one that emits
  * next, and a relay: reading the count before the horizon lets the event
- * pass, and so does leaving before counting.
+ * pass, and so does leaving before counting. And for 2 writers and 2 relays:
+ * a bit that is set by a read and a write that are not one loses a wake-up.
  *
  *-------------------------------------------------------------------------
  */
@@ -139,14 +148,21 @@ outbox_horizon_leave(OutboxDatabase *db, XLogRecPtr commit_lsn)
 	outbox_horizon_wake(db);
 }
 
-/* Wakes the relay if it sleeps; one latch is set for many writers. */
+/* Wakes the relays that sleep; one latch of each is set for many writers. */
 void
 outbox_horizon_wake(OutboxDatabase *db)
 {
+	uint32 sleeping;
+
 	pg_memory_barrier();
-	if (pg_atomic_read_u32(&db->relay_sleeping) != 0 &&
-		pg_atomic_exchange_u32(&db->relay_sleeping, 0) != 0)
-		outbox_shmem_set_latch(pg_atomic_read_u32(&db->relay_proc));
+	if (pg_atomic_read_u32(&db->relays_sleeping) == 0)
+		return;
+	sleeping = pg_atomic_exchange_u32(&db->relays_sleeping, 0);
+	for (int i = 0; i < OUTBOX_RELAYS; i++)
+	{
+		if (sleeping & (1U << i))
+			outbox_shmem_set_latch(pg_atomic_read_u32(&db->relays[i].proc));
+	}
 }
 
 /*
@@ -165,10 +181,18 @@ outbox_horizon_raise(OutboxDatabase *db, uint64 last_id)
  * It has reset its latch before.
  */
 void
-outbox_horizon_sleep(OutboxDatabase *db)
+outbox_horizon_sleep(OutboxDatabase *db, const OutboxRelaySlot *slot)
 {
-	pg_atomic_write_u32(&db->relay_sleeping, 1);
-	pg_memory_barrier();
+	/* a full barrier, too */
+	pg_atomic_fetch_or_u32(&db->relays_sleeping, 1U << (slot - db->relays));
+}
+
+/* The relay ends: nobody needs to wake it. */
+void
+outbox_horizon_gone(OutboxDatabase *db, const OutboxRelaySlot *slot)
+{
+	pg_atomic_fetch_and_u32(&db->relays_sleeping,
+							~(1U << (slot - db->relays)));
 }
 
 /*

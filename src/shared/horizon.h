@@ -19,7 +19,10 @@ extern void outbox_horizon_leave(OutboxDatabase *db, XLogRecPtr commit_lsn);
 
 /* relay */
 extern void outbox_horizon_raise(OutboxDatabase *db, uint64 last_id);
-extern void outbox_horizon_sleep(OutboxDatabase *db);
+extern void outbox_horizon_sleep(OutboxDatabase *db,
+								 const OutboxRelaySlot *slot);
+extern void outbox_horizon_gone(OutboxDatabase *db,
+								const OutboxRelaySlot *slot);
 extern void outbox_horizon_wake(OutboxDatabase *db);
 extern uint64 outbox_horizon_read(OutboxDatabase *db, XLogRecPtr *commit_lsn);
 

@@ -14,6 +14,7 @@
 typedef struct OutboxRelayArgs
 {
 	Oid dbid;
+	int slot;          /* index in the database's relays */
 	int launch;        /* index in outbox_shmem->launches */
 	uint32 generation; /* of that launch */
 } OutboxRelayArgs;

@@ -30,6 +30,7 @@
 
 #include "shared/load_guard.h"
 #include "shared/prepared.h"
+#include "shared/relays.h"
 #include "shared/shmem.h"
 
 PG_FUNCTION_INFO_V1(outbox_keep_relay_away);
@@ -41,7 +42,7 @@ forget_outbox(OutboxDatabase *db)
 {
 	/* a full barrier, before another segment can become the current one */
 	pg_atomic_fetch_add_u32(&db->restores, 1);
-	pg_atomic_write_u32(&db->relay_ready, 0);
+	outbox_relays_forget(db);
 	pg_atomic_write_u32(&db->current_segment, 0);
 	pg_atomic_write_u64(&db->last_issued, 0);
 }
@@ -116,8 +117,7 @@ keep_relay_away(bool loads_ids)
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
 	outbox_shmem->kept_away[outbox_shmem_my_proc()].for_restore = MyDatabaseId;
-	if (db->relay.pid != 0)
-		ended = (kill(db->relay.pid, SIGTERM) == 0 && !told);
+	ended = outbox_relays_end(db) && !told;
 	told = told || ended;
 	forget_outbox(db);
 	if (loads_ids && !is_loader)

@@ -14,39 +14,46 @@
 #include "utils/timestamp.h"
 
 #include "guc.h"
+#include "shared/horizon.h"
+#include "shared/my_relay.h"
 #include "shared/relay_state.h"
 
 /* Is the relay not wanted just now? It need not even connect then. */
 bool
-outbox_relay_state_is_held_off(const OutboxRelayArgs *args)
+outbox_relay_state_is_held_off(void)
 {
 	bool blocked;
 
 	LWLockAcquire(outbox_shmem->lock, LW_SHARED);
-	blocked = outbox_shmem_is_held_off(args->dbid);
+	blocked = outbox_shmem_is_held_off(outbox_my_relay.args.dbid);
 	LWLockRelease(outbox_shmem->lock);
 	return blocked;
 }
 
 /*
- * Makes this process the database's relay. False if it must not be: DDL on
- * the database is under way, or the launcher has given this process up.
+ * Makes this process the relay that it was started for. False if it must not
+ * be: DDL on the database is under way, or the launcher has given this process
+ * up.
  */
 bool
-outbox_relay_state_attach(OutboxDatabase *db, const OutboxRelayArgs *args)
+outbox_relay_state_attach(void)
 {
-	OutboxLaunch *launch = &outbox_shmem->launches[args->launch];
+	const OutboxRelayArgs *args = &outbox_my_relay.args;
+	OutboxDatabase *db = outbox_shmem_my_database();
+	OutboxRelaySlot *slot = &db->relays[args->slot];
 	bool ok;
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	ok = (!outbox_shmem_is_held_off(db->dbid) && db->relay.pid == 0 &&
-		  launch->generation == args->generation);
+	ok = (!outbox_shmem_is_held_off(db->dbid) && slot->status.pid == 0 &&
+		  outbox_shmem->launches[args->launch].generation == args->generation);
 	if (ok)
 	{
-		db->relay.pid = MyProcPid;
-		db->relay.state = OUTBOX_RELAY_STARTING;
-		db->relay.state_since = GetCurrentTimestamp();
-		pg_atomic_write_u32(&db->relay_proc, outbox_shmem_my_proc());
+		slot->status.pid = MyProcPid;
+		slot->status.state = OUTBOX_RELAY_STARTING;
+		slot->status.state_since = GetCurrentTimestamp();
+		pg_atomic_write_u32(&slot->proc, outbox_shmem_my_proc());
+		outbox_my_relay.db = db;
+		outbox_my_relay.slot = slot;
 	}
 	LWLockRelease(outbox_shmem->lock);
 	/* which may be waiting to look into the next database */
@@ -54,28 +61,30 @@ outbox_relay_state_attach(OutboxDatabase *db, const OutboxRelayArgs *args)
 	return ok;
 }
 
-/* This process is not the relay any more. */
+/* This process is not the relay any more, if it was. */
 void
-outbox_relay_state_detach(OutboxDatabase *db)
+outbox_relay_state_detach(void)
 {
+	OutboxRelaySlot *slot = outbox_my_relay.slot;
+
+	if (slot == NULL)
+		return;
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	if (db->relay.pid == MyProcPid)
-	{
-		db->relay.pid = 0;
-		db->relay.state = OUTBOX_RELAY_STOPPED;
-		db->relay.state_since = GetCurrentTimestamp();
-		db->relay.failing_since = 0;
-		pg_atomic_write_u32(&db->relay_proc, OUTBOX_NO_PROC);
-		pg_atomic_write_u32(&db->relay_sleeping, 0);
-	}
+	slot->status.pid = 0;
+	slot->status.state = OUTBOX_RELAY_STOPPED;
+	slot->status.state_since = GetCurrentTimestamp();
+	slot->status.failing_since = 0;
+	pg_atomic_write_u32(&slot->proc, OUTBOX_NO_PROC);
+	outbox_horizon_gone(outbox_my_relay.db, slot);
 	LWLockRelease(outbox_shmem->lock);
 	outbox_shmem_wake_launcher();
 }
 
 /* Tells the launcher how far this process is, or why it ends. */
 void
-outbox_relay_state_launch(const OutboxRelayArgs *args, OutboxLaunchState state)
+outbox_relay_state_launch(OutboxLaunchState state)
 {
+	const OutboxRelayArgs *args = &outbox_my_relay.args;
 	OutboxLaunch *launch = &outbox_shmem->launches[args->launch];
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
@@ -84,44 +93,59 @@ outbox_relay_state_launch(const OutboxRelayArgs *args, OutboxLaunchState state)
 	LWLockRelease(outbox_shmem->lock);
 }
 
-/* Shows what the relay does; cheap if that has not changed. */
-void
-outbox_relay_state_set(OutboxDatabase *db, OutboxRelayState state)
+/* What the relay shows that it does */
+OutboxRelayState
+outbox_relay_state(void)
 {
 	/* nobody else writes it while we are the relay */
-	if (db->relay.state == state)
+	return outbox_my_relay.slot->status.state;
+}
+
+/* Shows what the relay does; cheap if that has not changed. */
+void
+outbox_relay_state_set(OutboxRelayState state)
+{
+	OutboxRelayStatus *status = &outbox_my_relay.slot->status;
+
+	if (status->state == state)
 		return;
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	db->relay.state = state;
-	db->relay.state_since = GetCurrentTimestamp();
+	status->state = state;
+	status->state_since = GetCurrentTimestamp();
 	LWLockRelease(outbox_shmem->lock);
 }
 
 /* Shows whether an error is in the way. */
 void
-outbox_relay_state_failing(OutboxDatabase *db, bool failing)
+outbox_relay_state_failing(bool failing)
 {
-	/* nobody else writes it while we are the relay */
-	if ((db->relay.failing_since != 0) == failing)
+	OutboxRelayStatus *status = &outbox_my_relay.slot->status;
+
+	if ((status->failing_since != 0) == failing)
 		return;
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	db->relay.failing_since = failing ? GetCurrentTimestamp() : 0;
+	status->failing_since = failing ? GetCurrentTimestamp() : 0;
 	LWLockRelease(outbox_shmem->lock);
 }
 
-/* Shows an error, in as many whole characters as there is room for. */
+/* Shows an error, in as many whole characters as there is room for; not before
+ * we have become the relay. */
 void
-outbox_relay_state_error(OutboxDatabase *db, const char *message)
+outbox_relay_state_error(const char *message)
 {
 	int len =
 		pg_mbcliplen(message, (int) strlen(message), OUTBOX_ERROR_MAX - 1);
+	OutboxRelayStatus *status;
 
+	if (outbox_my_relay.slot == NULL)
+		return;
+	status = &outbox_my_relay.slot->status;
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	memcpy(db->relay.last_error, message, len);
-	db->relay.last_error[len] = '\0';
-	db->relay.last_error_at = GetCurrentTimestamp();
+	memcpy(status->last_error, message, len);
+	status->last_error[len] = '\0';
+	status->last_error_at = GetCurrentTimestamp();
 	LWLockRelease(outbox_shmem->lock);
 }
 

@@ -37,6 +37,13 @@ inflight_offset(void)
 	return TYPEALIGN(PG_CACHE_LINE_SIZE, databases_size());
 }
 
+/* Each relay has one at most, whichever life it is in. */
+static Size
+launch_count(void)
+{
+	return mul_size(outbox_max_databases, OUTBOX_RELAYS);
+}
+
 static Size
 launches_offset(void)
 {
@@ -48,7 +55,7 @@ static Size
 kept_away_offset(void)
 {
 	return add_size(launches_offset(),
-					mul_size(outbox_max_databases, sizeof(OutboxLaunch)));
+					mul_size(launch_count(), sizeof(OutboxLaunch)));
 }
 
 static Size
@@ -69,21 +76,29 @@ shmem_request(void)
 }
 
 static void
+init_relay(OutboxRelaySlot *slot)
+{
+	pg_atomic_init_u32(&slot->proc, OUTBOX_NO_PROC);
+	pg_atomic_init_u32(&slot->ready, 0);
+	pg_atomic_init_u64(&slot->position, 0);
+	pg_atomic_init_u64(&slot->horizon, 0);
+	pg_atomic_init_u64(&slot->published, 0);
+	pg_atomic_init_u64(&slot->parked, 0);
+}
+
+static void
 init_database(OutboxDatabase *db)
 {
 	memset(db, 0, sizeof(*db));
 	pg_atomic_init_u64(&db->last_issued, 0);
 	pg_atomic_init_u64(&db->commit_lsn, 0);
-	pg_atomic_init_u32(&db->relay_sleeping, 0);
-	pg_atomic_init_u32(&db->relay_proc, OUTBOX_NO_PROC);
+	pg_atomic_init_u32(&db->relays_sleeping, 0);
 	pg_atomic_init_u32(&db->current_segment, 0);
 	pg_atomic_init_u32(&db->restores, 0);
 	pg_atomic_init_u32(&db->loaders, 0);
 	pg_atomic_init_u64(&db->next_due, OUTBOX_NEVER_DUE);
 	pg_atomic_init_u32(&db->extension_changes, 0);
 	pg_atomic_init_u32(&db->parked_changes, 0);
-	pg_atomic_init_u32(&db->relay_ready, 0);
-	pg_atomic_init_u64(&db->parked, 0);
 	pg_atomic_init_u64(&db->issued_bytes, 0);
 	pg_atomic_init_u64(&db->settled_bytes, 0);
 	pg_atomic_init_u64(&db->before_bytes, 0);
@@ -94,10 +109,9 @@ init_database(OutboxDatabase *db)
 	pg_atomic_init_u32(&db->pending_changed, 0);
 	pg_atomic_init_u64(&db->next_mark_id, PG_UINT64_MAX);
 	pg_atomic_init_u64(&db->marked_bytes, 0);
-	pg_atomic_init_u64(&db->position, 0);
-	pg_atomic_init_u64(&db->horizon, 0);
-	pg_atomic_init_u64(&db->published, 0);
 	ConditionVariableInit(&db->position_moved);
+	for (int i = 0; i < OUTBOX_RELAYS; i++)
+		init_relay(&db->relays[i]);
 }
 
 static void
@@ -123,6 +137,7 @@ shmem_startup(void)
 		outbox_shmem->inflight_slots = MaxBackends;
 		outbox_shmem->inflight =
 			(OutboxInflight *) ((char *) outbox_shmem + inflight_offset());
+		outbox_shmem->launch_count = (int) launch_count();
 		outbox_shmem->launches =
 			(OutboxLaunch *) ((char *) outbox_shmem + launches_offset());
 		outbox_shmem->kept_away =

@@ -12,6 +12,10 @@
  *						which they must be touched), and figures that are
  *						merely shown.
  *
+ * What is of a database, whoever publishes it, is in its OutboxDatabase; what
+ * is of one relay is in a slot of it, and only this relay writes there, but
+ * that others may take "ready" away, and the launcher and DDL read "status".
+ *
  * Entries hold plain values only: processes are known by their number in the
  * PGPROC array, so that a stale one costs a spurious wake-up and no more.
  *
@@ -49,7 +53,8 @@ typedef enum OutboxRelayState
 	OUTBOX_RELAY_HALTED,          /* by outbox.on_failure = 'halt' */
 } OutboxRelayState;
 
-/* A relay as others see it. Guarded by outbox_shmem->lock. */
+/* What a relay shows of itself. Guarded by outbox_shmem->lock; the relay, who
+ * is the only one to write it, reads it without. */
 typedef struct OutboxRelayStatus
 {
 	int pid; /* 0 = no process */
@@ -59,6 +64,31 @@ typedef struct OutboxRelayStatus
 	TimestampTz last_error_at;
 	char last_error[OUTBOX_ERROR_MAX];
 } OutboxRelayStatus;
+
+/* One relay of a database, running or not */
+typedef struct OutboxRelaySlot
+{
+	OutboxRelayStatus status;
+
+	/* whose latch to set, or OUTBOX_NO_PROC. Set before the relay first says
+	 * that it sleeps; one that is stale costs a spurious wake-up */
+	pg_atomic_uint32 proc;
+
+	/* read by the views, by outbox.wait_*() and by outbox.max_pending. ready
+	 * is set when the position and the database's last_issued are known, after
+	 * both; who has seen it passes a barrier, and then reads them */
+	pg_atomic_uint32 ready;
+	pg_atomic_uint64 position;
+	pg_atomic_uint64 horizon;
+	pg_atomic_uint64 published; /* acknowledged since the server started */
+	pg_atomic_uint64 parked;    /* being retried, or queued behind one */
+} OutboxRelaySlot;
+
+/*
+ * How many relays a database has. The bits of relays_sleeping allow for 32;
+ * there is room for the one that outbox.relay has.
+ */
+#define OUTBOX_RELAYS 1
 
 /* So many bytes of events had been committed when ids went up to this one */
 typedef struct OutboxPendingMark
@@ -75,13 +105,11 @@ typedef struct OutboxDatabase
 	/* guarded by outbox_shmem->lock */
 	Oid dbid;          /* InvalidOid = the entry is free */
 	bool start_wanted; /* for the launcher: start a relay now */
-	OutboxRelayStatus relay;
 
 	/* horizon protocol, see horizon.c */
-	pg_atomic_uint64 last_issued; /* the highest id handed out */
-	pg_atomic_uint64 commit_lsn;  /* end of the last commit with events */
-	pg_atomic_uint32 relay_sleeping;
-	pg_atomic_uint32 relay_proc; /* whose latch to set, or OUTBOX_NO_PROC */
+	pg_atomic_uint64 last_issued;     /* the highest id handed out */
+	pg_atomic_uint64 commit_lsn;      /* end of the last commit with events */
+	pg_atomic_uint32 relays_sleeping; /* a bit for each slot */
 
 	/* which segment is written to, plus one; 0 = not known yet: segment.c */
 	pg_atomic_uint32 current_segment;
@@ -100,22 +128,15 @@ typedef struct OutboxDatabase
 	/* counts commits that have changed outbox.parked from outside */
 	pg_atomic_uint32 parked_changes;
 
-	/* written by the relay alone, read by the views and outbox.wait_* */
-	pg_atomic_uint32 relay_ready; /* position and last_issued are known */
-	pg_atomic_uint64 position;
-	pg_atomic_uint64 horizon;
-	pg_atomic_uint64 published; /* acknowledged since the server started */
-	pg_atomic_uint64 parked;    /* being retried, or queued behind one */
-
 	/* what is kept unpublished: pending.c */
 	pg_atomic_uint64 issued_bytes;    /* of events, since there is a limit */
-	pg_atomic_uint64 settled_bytes;   /* of these, behind the position */
+	pg_atomic_uint64 settled_bytes;   /* of these, behind all positions */
 	pg_atomic_uint64 before_bytes;    /* of events from before that, ... */
 	pg_atomic_uint64 before_from;     /* ... whose ids are beyond this one */
 	pg_atomic_uint64 before_upto;     /* and up to this one */
 	pg_atomic_uint64 delayed;         /* events that are not due yet */
 	pg_atomic_uint64 aside_bytes;     /* of these, and of parked ones */
-	pg_atomic_uint32 pending_changed; /* the relay is to count again */
+	pg_atomic_uint32 pending_changed; /* a relay is to count again */
 	pg_atomic_uint64 next_mark_id;    /* of the first mark; or UINT64_MAX */
 	pg_atomic_uint64 marked_bytes;    /* of the last mark */
 	/* guarded by outbox_shmem->lock */
@@ -123,7 +144,8 @@ typedef struct OutboxDatabase
 	int marks;
 	OutboxPendingMark mark[OUTBOX_PENDING_MARKS];
 
-	ConditionVariable position_moved;
+	ConditionVariable position_moved; /* of any of the relays */
+	OutboxRelaySlot relays[OUTBOX_RELAYS];
 } OutboxDatabase;
 
 /* A backend's events on their way into the outbox; a cache line of its own */
@@ -168,8 +190,9 @@ typedef struct OutboxShmem
 	LWLock *lock;
 	pg_atomic_uint32 launcher_proc; /* or OUTBOX_NO_PROC */
 	pg_atomic_uint32 ddl_count;     /* databases may have come or gone */
-	OutboxLaunch *launches;         /* outbox.max_databases of them */
-	int crashes;                    /* in a row, see crash.c */
+	int launch_count;
+	OutboxLaunch *launches; /* so many; guarded by the lock */
+	int crashes;            /* in a row, see crash.c */
 	/* guarded by the lock: */
 	TimestampTz relays_start_at; /* not before that; 0 = not known yet */
 	TimestampTz no_worker_at;    /* none was free for a relay; 0 = there is */

@@ -20,7 +20,7 @@
 #define LINES_MAX 10
 #define PERIOD_MS 60000
 
-static const char *database = "";
+static const char *label = ""; /* of the relay */
 
 typedef struct LineLimit
 {
@@ -84,11 +84,11 @@ outbox_client_log(int syslog_level, const char *message)
 								 withheld)));
 }
 
-/* Called once, with the name of the relay's database. */
+/* Called once; lines about events begin with that. */
 void
-outbox_client_log_init(const char *name)
+outbox_client_log_init(const char *relay_label)
 {
-	database = name;
+	label = relay_label;
 }
 
 /* An event of the stream has been parked, or any is a dead letter. */
@@ -101,9 +101,7 @@ outbox_client_log_event(uint64 id, bool dead, const char *error)
 	if (is_allowed(&limit, &withheld))
 		ereport(
 			LOG,
-			(errmsg("outbox relay for database \"%s\": event %llu is %s: "
-					"%s",
-					database, (unsigned long long) id,
+			(errmsg("%s: event %llu is %s: %s", label, (unsigned long long) id,
 					dead ? "a dead letter" : "parked", error),
 			 withheld == 0
 				 ? 0

@@ -11,7 +11,7 @@
 #include "outbox.h"
 
 extern void outbox_client_log(int syslog_level, const char *message);
-extern void outbox_client_log_init(const char *database);
+extern void outbox_client_log_init(const char *relay_label);
 extern void outbox_client_log_event(uint64 id, bool dead, const char *error);
 
 #endif /* OUTBOX_CLIENT_LOG_H */

@@ -32,6 +32,8 @@
 #include "utils/timestamp.h"
 
 #include "guc.h"
+#include "shared/my_relay.h"
+#include "shared/relays.h"
 #include "shared/segment.h"
 #include "store/pending.h"
 #include "store/statement.h"
@@ -78,7 +80,7 @@ static void
 refuse(OutboxDatabase *db, const char *what, int64 is, int64 limit)
 {
 	outbox_pending_changed(db);
-	outbox_shmem_set_latch(pg_atomic_read_u32(&db->relay_proc));
+	outbox_relays_wake(db);
 	ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 					errmsg("too many events wait to be published"),
 					errdetail("With this one they would be %lld; %s is %lld.",
@@ -90,21 +92,20 @@ refuse(OutboxDatabase *db, const char *what, int64 is, int64 limit)
 
 /*
  * May one more event be emitted? Raises 53400 if not. own: what the current
- * transaction has emitted, with this one. The relay must have told how far it
- * is, since the server started.
+ * transaction has emitted, with this one. The relays must have told how far
+ * they are, since the server started.
  */
 void
 outbox_pending_check(OutboxDatabase *db, int64 own_events, int64 own_bytes)
 {
 	uint64 position;
 
-	if (!has_limit() || pg_atomic_read_u32(&db->relay_ready) == 0)
+	if (!has_limit() || !outbox_relays_position(db, &position))
 		return;
-	position = pg_atomic_read_u64(&db->position);
 	if (outbox_max_pending > 0)
 	{
 		int64 events =
-			(int64) (pg_atomic_read_u64(&db->parked) +
+			(int64) (outbox_relays_parked(db) +
 					 pg_atomic_read_u64(&db->delayed) +
 					 pg_atomic_read_u64(&db->last_issued) - position) +
 			own_events;
@@ -175,9 +176,9 @@ outbox_pending_changed(OutboxDatabase *db)
 	pg_atomic_write_u32(&db->pending_changed, 1);
 }
 
-/* The position has moved: settles what was before the marks behind it. */
-void
-outbox_pending_passed(OutboxDatabase *db, uint64 position)
+/* Settles what was before the marks up to that id. */
+static void
+settle(OutboxDatabase *db, uint64 position)
 {
 	if (position < pg_atomic_read_u64(&db->next_mark_id))
 		return;
@@ -193,6 +194,16 @@ outbox_pending_passed(OutboxDatabase *db, uint64 position)
 											   ? db->mark[db->first_mark].id
 											   : PG_UINT64_MAX);
 	LWLockRelease(outbox_shmem->lock);
+}
+
+/* A relay's position has moved: settles what all of them have passed. */
+void
+outbox_pending_passed(OutboxDatabase *db)
+{
+	uint64 position;
+
+	if (outbox_relays_position(db, &position))
+		settle(db, position);
 }
 
 /* The bytes of a table of ours, which is free at once; else 0 */
@@ -229,7 +240,7 @@ measure_segments(OutboxDatabase *db, uint64 position)
 	pg_atomic_write_u64(&db->before_from, position);
 	pg_atomic_write_u64(&db->before_bytes, (uint64) bytes);
 	pg_atomic_write_u64(&db->before_upto, last_id);
-	outbox_pending_passed(db, last_id);
+	settle(db, last_id);
 	pg_atomic_write_u64(&db->settled_bytes, issued);
 }
 
@@ -254,10 +265,12 @@ count_aside(OutboxDatabase *db)
 
 /* Counts, if it is time, and there is a limit. */
 OutboxTaskResult
-outbox_pending_run(OutboxDatabase *db, uint64 position)
+outbox_pending_run(void)
 {
+	OutboxDatabase *db = outbox_my_relay.db;
 	TimestampTz now = GetCurrentTimestamp();
 	OutboxStoreStatus status;
+	uint64 position;
 
 	if (!has_limit())
 	{
@@ -266,6 +279,8 @@ outbox_pending_run(OutboxDatabase *db, uint64 position)
 	}
 	/* the clock may have been set back */
 	counted_at = Min(counted_at, now);
+	if (!outbox_relays_position(db, &position))
+		return OUTBOX_TASK_IDLE;
 	if (has_begun &&
 		(pg_atomic_read_u32(&db->pending_changed) == 0 ||
 		 !TimestampDifferenceExceeds(counted_at, now, COUNT_EVERY_MS)))
@@ -287,9 +302,10 @@ outbox_pending_run(OutboxDatabase *db, uint64 position)
 
 /* How long until there is something to count; -1 = for ever */
 long
-outbox_pending_timeout_ms(OutboxDatabase *db)
+outbox_pending_timeout_ms(void)
 {
-	if (!has_limit() || pg_atomic_read_u32(&db->pending_changed) == 0)
+	if (!has_limit() ||
+		pg_atomic_read_u32(&outbox_my_relay.db->pending_changed) == 0)
 		return -1;
 	return TimestampDifferenceMilliseconds(
 		GetCurrentTimestamp(),

@@ -19,9 +19,8 @@ extern void outbox_pending_committed(OutboxDatabase *db, int64 bytes,
 
 /* relay */
 extern void outbox_pending_changed(OutboxDatabase *db);
-extern void outbox_pending_passed(OutboxDatabase *db, uint64 position);
-extern OutboxTaskResult outbox_pending_run(OutboxDatabase *db,
-										   uint64 position);
-extern long outbox_pending_timeout_ms(OutboxDatabase *db);
+extern void outbox_pending_passed(OutboxDatabase *db);
+extern OutboxTaskResult outbox_pending_run(void);
+extern long outbox_pending_timeout_ms(void);
 
 #endif /* OUTBOX_PENDING_H */

@@ -1,0 +1,29 @@
+/*-------------------------------------------------------------------------
+ *
+ * my_relay.h
+ *	  Which relay this process is.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_MY_RELAY_H
+#define OUTBOX_MY_RELAY_H
+
+#include "shared/launch.h"
+#include "shared/shmem.h"
+
+typedef struct OutboxMyRelay
+{
+	OutboxRelayArgs args;
+	const char *name;      /* of its row in outbox.relay */
+	const char *database;  /* the name of our database */
+	const char *label;     /* "outbox relay for database ...", in the log */
+	OutboxDatabase *db;    /* NULL until we have become the relay, ... */
+	OutboxRelaySlot *slot; /* ... and its slot there */
+} OutboxMyRelay;
+
+extern OutboxMyRelay outbox_my_relay;
+
+extern void outbox_my_relay_init(const OutboxRelayArgs *args);
+extern void outbox_my_relay_name_database(const char *database);
+
+#endif /* OUTBOX_MY_RELAY_H */
