@@ -58,10 +58,8 @@
 #include "shared/relay_state.h"
 #include "shared/relays.h"
 #include "shared/shmem.h"
+#include "shared/times.h"
 #include "shared/wait.h"
-
-/* the list of databases is looked at so often, whatever we are told */
-#define SAFETY_TICK_MS   60000
 
 #define RESTART_MIN_MS   100
 #define RESTART_MAX_MS   60000
@@ -313,7 +311,7 @@ start_relays(void)
 {
 	ListCell *cell;
 	TimestampTz now = GetCurrentTimestamp();
-	long timeout_ms = SAFETY_TICK_MS;
+	long timeout_ms = OUTBOX_SAFETY_TICK_MS;
 	int probes = count_probes(now);
 	long wait_ms = outbox_late_start_wait_ms();
 
@@ -411,7 +409,7 @@ outbox_launcher_main(Datum main_arg)
 		}
 		if (reap_relays() || count != listed_ddl_count || listed_at == 0 ||
 			TimestampDifferenceExceeds(listed_at, GetCurrentTimestamp(),
-									   SAFETY_TICK_MS))
+									   OUTBOX_SAFETY_TICK_MS))
 		{
 			outbox_database_list_list();
 			listed_ddl_count = count;

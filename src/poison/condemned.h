@@ -18,9 +18,7 @@ typedef struct OutboxCondemned
 	bool by_signal; /* it has crashed the process; else it raises errors */
 } OutboxCondemned;
 
-extern bool outbox_condemned_find(OutboxLane lane, OutboxTask task,
-								  OutboxCondemned *condemned);
-extern void outbox_condemned_done(OutboxTask task,
-								  const OutboxCondemned *condemned);
+extern bool outbox_condemned_find(OutboxLane lane, OutboxCondemned *condemned);
+extern void outbox_condemned_done(const OutboxCondemned *condemned);
 
 #endif /* OUTBOX_CONDEMNED_H */

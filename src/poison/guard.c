@@ -31,12 +31,12 @@
 #include "poison/guard.h"
 #include "shared/my_relay.h"
 #include "shared/relay_state.h"
+#include "shared/shutdown.h"
+#include "shared/times.h"
+#include "store/position.h"
 
 #define DELAY_MIN_MS         100
 #define DELAY_MAX_MS         60000
-
-/* how soon tables that others have locked are tried again */
-#define BUSY_RETRY_MS        50
 
 /* a task that has gone well for so long, beyond its delay, is as good as new */
 #define WELL_AFTER_MS        10000
@@ -45,81 +45,17 @@
 #define TRIES                3
 #define TRIES_WITHOUT_MEMORY 10
 
-typedef struct TaskState
-{
-	int failures; /* one after another */
-	bool failing; /* it has not gone well since */
-	TimestampTz failed_at;
-	TimestampTz not_before;
-	TimestampTz busy_until; /* others have locked the tables */
-	uint64 suspect;         /* 0 = none */
-	int tries;              /* of it alone */
-	bool condemned;
-	char error[OUTBOX_ERROR_MAX];
-} TaskState;
-
-static OutboxTask current = OUTBOX_TASK_NONE;
-static TaskState tasks[OUTBOX_TASKS];
-
-static const char *
-task_name(OutboxTask task)
-{
-	static const char *const names[OUTBOX_TASKS] = {
-		[OUTBOX_TASK_NONE] = "working",
-		[OUTBOX_TASK_ANSWERS] = "taking in answers",
-		[OUTBOX_TASK_SETTLE] = "parking events",
-		[OUTBOX_TASK_RETRY] = "retrying parked events",
-		[OUTBOX_TASK_DEAD_LETTERS] = "copying dead letters",
-		[OUTBOX_TASK_PAGE] = "publishing events",
-		[OUTBOX_TASK_POSITION] = "writing the position",
-		[OUTBOX_TASK_DELAYED] = "moving delayed events",
-		[OUTBOX_TASK_REPLAY] = "replaying events",
-		[OUTBOX_TASK_STORAGE] = "emptying segments",
-	};
-
-	return names[task];
-}
+static OutboxTask *current = NULL; /* whose turn it is */
+static int failing_tasks = 0;
 
 static void
-show_failing(void)
+set_failing(OutboxTaskErrors *errors, bool failing)
 {
-	bool failing = false;
-
-	for (int i = 0; i < OUTBOX_TASKS; i++)
-		failing = failing || tasks[i].failing;
-	outbox_relay_state_failing(failing);
-}
-
-/*
- * The task before has gone well; from here on, an error is this one's. False
- * if it must rest: it has failed, or others have locked its tables.
- */
-bool
-outbox_guard_enter(OutboxTask task)
-{
-	TaskState *state = &tasks[current];
-
-	outbox_event_in_hand = 0;
-	current = OUTBOX_TASK_NONE;
-	if (state->failing)
-	{
-		state->failing = false;
-		show_failing();
-	}
-	state = &tasks[task];
-	if (Max(state->not_before, state->busy_until) != 0 &&
-		Max(state->not_before, state->busy_until) > GetCurrentTimestamp())
-		return false;
-	current = task;
-	return true;
-}
-
-/* Others have locked the tables that the task needs: again in a moment. */
-void
-outbox_guard_busy(void)
-{
-	tasks[current].busy_until =
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_RETRY_MS);
+	if (errors->failing == failing)
+		return;
+	errors->failing = failing;
+	failing_tasks += failing ? 1 : -1;
+	outbox_relay_state_failing(failing_tasks > 0);
 }
 
 /* How often an event must raise such an error, alone, to be its cause; 0 if it
@@ -153,7 +89,7 @@ outbox_guard_may_be_event(int sqlerrcode)
 
 /* Is it the event in hand? */
 static void
-suspect(TaskState *state, const ErrorData *error)
+suspect(OutboxTaskErrors *state, const ErrorData *error)
 {
 	int tries = tries_for(error->sqlerrcode);
 
@@ -174,7 +110,7 @@ suspect(TaskState *state, const ErrorData *error)
 
 /* The task under way has failed: it must rest. Returns for how long. */
 static long
-rest(TaskState *state)
+rest(OutboxTaskErrors *state)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	long delay_ms;
@@ -185,27 +121,23 @@ rest(TaskState *state)
 	delay_ms = DELAY_MIN_MS << Min(state->failures, 16);
 	delay_ms = Min(delay_ms, DELAY_MAX_MS);
 	state->failures++;
-	state->failing = true;
+	set_failing(state, true);
 	state->failed_at = now;
 	state->not_before = TimestampTzPlusMilliseconds(now, delay_ms);
 	return delay_ms;
 }
 
 /*
- * To be called in PG_CATCH: undoes the transaction, if there is one, and tells
- * the error. Returns the task that has raised it, which must make good what it
- * has noted of that transaction in its memory; for NONE, nothing has been done.
+ * In PG_CATCH: undoes the transaction, if there is one, tells the error, and
+ * lets the task rest.
  */
-OutboxTask
-outbox_guard_failed(void)
+static void
+handle_error(OutboxTask *task)
 {
-	OutboxTask task = current;
 	ErrorData *error;
 	char *message;
 	long delay_ms;
 
-	if (task == OUTBOX_TASK_NONE)
-		return task;
 	HOLD_INTERRUPTS();
 	MemoryContextSwitchTo(TopMemoryContext);
 	error = CopyErrorData();
@@ -218,81 +150,124 @@ outbox_guard_failed(void)
 	pgstat_report_activity(STATE_IDLE, NULL);
 	RESUME_INTERRUPTS();
 
-	suspect(&tasks[task], error);
-	delay_ms = rest(&tasks[task]);
-	current = OUTBOX_TASK_NONE;
-	outbox_event_in_hand = 0;
-	ereport(LOG, (errmsg("%s: %s has failed, "
-						 "and is tried again in %ld ms",
-						 outbox_my_relay.label, task_name(task), delay_ms),
-				  task == OUTBOX_TASK_POSITION
-					  ? errdetail("Nothing is published until the position "
-								  "can be written.")
-					  : 0));
-	message = psprintf("%s: %s", task_name(task), error->message);
+	suspect(&task->errors, error);
+	delay_ms = rest(&task->errors);
+	ereport(LOG, (errmsg("%s: %s has failed, and is tried again in %ld ms",
+						 outbox_my_relay.label, task->name, delay_ms),
+				  task->detail ? errdetail("%s", task->detail) : 0));
+	message = psprintf("%s: %s", task->name, error->message);
 	outbox_relay_state_error(message);
-	show_failing();
 	pfree(message);
 	FreeErrorData(error);
-	return task;
+}
+
+/* Must the task rest? */
+static bool
+is_resting(const OutboxTaskErrors *errors)
+{
+	TimestampTz until = Max(errors->not_before, errors->busy_until);
+
+	return until != 0 && until > GetCurrentTimestamp();
+}
+
+/*
+ * Gives a task its turn, unless it must rest: it has failed, or others have
+ * locked its tables. An error is handled here, but for the one by which the
+ * process is asked to end.
+ */
+OutboxTaskResult
+outbox_guard_run(OutboxTask *task, const OutboxRound *round)
+{
+	OutboxTaskErrors *errors = &task->errors;
+	volatile OutboxTaskResult result = OUTBOX_TASK_IDLE;
+	volatile bool failed = false;
+
+	if (is_resting(errors))
+		return OUTBOX_TASK_IDLE;
+	outbox_event_in_hand = 0;
+	current = task;
+	PG_TRY();
+	{
+		result = task->run(round);
+	}
+	PG_CATCH();
+	{
+		if (outbox_shutdown_is_reason(geterrcode()))
+			PG_RE_THROW();
+		failed = true;
+		handle_error(task);
+	}
+	PG_END_TRY();
+	current = NULL;
+	if (failed)
+	{
+		outbox_position_forget();
+		if (task->undo != NULL)
+			task->undo(round);
+		return OUTBOX_TASK_IDLE;
+	}
+	set_failing(errors, false);
+	if (result == OUTBOX_TASK_BUSY)
+		errors->busy_until = TimestampTzPlusMilliseconds(
+			GetCurrentTimestamp(), OUTBOX_TABLES_RETRY_MS);
+	return result;
 }
 
 /* Has the task failed, and not gone well since? */
 bool
-outbox_guard_is_failing(OutboxTask task)
+outbox_guard_is_failing(const OutboxTask *task)
 {
-	return tasks[task].failing;
+	return task->errors.failing;
 }
 
 /* The event because of which the task must handle one at a time; 0 = none */
 uint64
-outbox_guard_suspect(OutboxTask task)
+outbox_guard_suspect(void)
 {
-	return tasks[task].suspect;
+	return current->errors.suspect;
 }
 
 /* The event that the task must take out of the way, and why; 0 = none */
 uint64
-outbox_guard_condemned(OutboxTask task, const char **error)
+outbox_guard_condemned(const char **error)
 {
-	*error = tasks[task].error;
-	return tasks[task].condemned ? tasks[task].suspect : 0;
+	*error = current->errors.error;
+	return current->errors.condemned ? current->errors.suspect : 0;
 }
 
 /* The suspect is out of the way, or has gone well. */
 void
-outbox_guard_acquit(OutboxTask task)
+outbox_guard_acquit(void)
 {
+	OutboxTaskErrors *errors = &current->errors;
+
 	/* what comes next need not wait for that which was in its way */
-	if (tasks[task].suspect != 0)
-		tasks[task].failures = 0;
-	tasks[task].suspect = 0;
-	tasks[task].condemned = false;
-	tasks[task].tries = 0;
+	if (errors->suspect != 0)
+		errors->failures = 0;
+	errors->suspect = 0;
+	errors->condemned = false;
+	errors->tries = 0;
 }
 
 /* How long a task has nothing to do (-1 = for ever), if it has to rest */
 long
-outbox_guard_timeout_ms(OutboxTask task, long timeout_ms)
+outbox_guard_timeout_ms(const OutboxTask *task, long timeout_ms)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (tasks[task].busy_until > now)
+	if (task->errors.busy_until > now)
 		timeout_ms =
-			TimestampDifferenceMilliseconds(now, tasks[task].busy_until);
-	if (tasks[task].not_before <= now)
+			TimestampDifferenceMilliseconds(now, task->errors.busy_until);
+	if (task->errors.not_before <= now)
 		return timeout_ms;
 	return Max(timeout_ms,
-			   TimestampDifferenceMilliseconds(now, tasks[task].not_before));
+			   TimestampDifferenceMilliseconds(now, task->errors.not_before));
 }
 
-/* What was in the way may have been repaired: all are tried at once. */
+/* What was in the way may have been repaired: the task is tried at once. */
 void
-outbox_guard_forget(void)
+outbox_guard_forget(OutboxTask *task)
 {
-	for (int i = 0; i < OUTBOX_TASKS; i++)
-	{
-		tasks[i].failures = 0;
-		tasks[i].not_before = 0;
-	}
+	task->errors.failures = 0;
+	task->errors.not_before = 0;
 }

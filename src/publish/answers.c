@@ -47,8 +47,8 @@ take_answer(OutboxStream *stream, const OutboxSinkEvent *event)
 }
 
 /* Takes in all that the sink has to tell. Returns whether there was any. */
-bool
-outbox_answers_poll(OutboxStream *stream)
+static bool
+poll_sink(OutboxStream *stream)
 {
 	OutboxSinkEvent event;
 	uint64 delivered = 0;
@@ -104,9 +104,44 @@ outbox_answers_drain(OutboxStream *stream, long grace_ms)
 
 	do
 	{
-		outbox_answers_poll(stream);
+		poll_sink(stream);
 		if (!outbox_stream_is_pending(stream))
 			return true;
 	} while (outbox_wait_answers(deadline, grace_ms));
 	return false;
 }
+
+static OutboxTaskResult
+run(const OutboxRound *round)
+{
+	static uint64 published = 0;
+	OutboxStream *stream = round->stream;
+	uint64 before = published;
+
+	/* an outage may end while the stream itself has nothing to send */
+	published = pg_atomic_read_u64(&outbox_my_relay.slot->published);
+	if (stream->outage.since != 0 && published != before &&
+		!outbox_stream_is_pending(stream))
+		outbox_outage_over(stream);
+	return poll_sink(stream) ? OUTBOX_TASK_WORKED : OUTBOX_TASK_IDLE;
+}
+
+static long
+timeout_ms(const OutboxRound *round)
+{
+	return outbox_outage_timeout_ms(round->stream);
+}
+
+/* Answers may have been lost with the error. */
+static void
+undo(const OutboxRound *round)
+{
+	outbox_stream_end(round->stream);
+}
+
+OutboxTask outbox_answers_task = {
+	.name = "taking in answers",
+	.run = run,
+	.timeout_ms = timeout_ms,
+	.undo = undo,
+};

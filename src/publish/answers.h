@@ -9,8 +9,10 @@
 #define OUTBOX_ANSWERS_H
 
 #include "publish/stream.h"
+#include "shared/task.h"
 
-extern bool outbox_answers_poll(OutboxStream *stream);
+extern OutboxTask outbox_answers_task;
+
 extern bool outbox_answers_drain(OutboxStream *stream, long grace_ms);
 
 #endif /* OUTBOX_ANSWERS_H */

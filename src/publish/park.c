@@ -178,7 +178,7 @@ bury(OutboxStream *stream, const Candidate *candidate)
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	outbox_guard_acquit(OUTBOX_TASK_SETTLE);
+	outbox_guard_acquit();
 	note_done(stream, candidate, 1);
 	return OUTBOX_STORE_OK;
 }
@@ -203,7 +203,7 @@ park_run(OutboxStream *stream, const Candidate *candidates, int count,
 {
 	static bool undone = false;
 	const char *raised;
-	uint64 condemned = outbox_guard_condemned(OUTBOX_TASK_SETTLE, &raised);
+	uint64 condemned = outbox_guard_condemned(&raised);
 	Run run = {.stream = stream, .candidates = candidates};
 	OutboxStoreStatus status;
 	uint64 rows;

@@ -5,9 +5,8 @@
  *	  the sink answers: answers.c.
  *
  * Reading goes on while earlier pages are in flight, until the window is
- * full; nothing here waits. After an error in outbox_publish_page() what it has
- * handed to the sink stays in the window, and it goes on behind that:
- * outbox_publish_undo().
+ * full; nothing here waits. After an error what has been handed to the sink
+ * stays in the window, and it goes on behind that: undo().
  *
  *-------------------------------------------------------------------------
  */
@@ -240,7 +239,7 @@ page_limit(const OutboxStream *stream)
 {
 	int room = outbox_window_room(stream->window);
 
-	if (outbox_guard_suspect(OUTBOX_TASK_PAGE) > stream->read_upto)
+	if (outbox_guard_suspect() > stream->read_upto)
 		return Min(room, 1);
 	if (outbox_crash_note_is_careful())
 		return Min(room, outbox_crash_note_limit(stream->read_upto));
@@ -255,13 +254,13 @@ bury_condemned(OutboxStream *stream)
 	OutboxCondemned event;
 	OutboxStoreStatus status;
 
-	if (!outbox_condemned_find(OUTBOX_LANE_STREAM, OUTBOX_TASK_PAGE, &event))
+	if (!outbox_condemned_find(OUTBOX_LANE_STREAM, &event))
 		return OUTBOX_STORE_OK;
 	status = outbox_to_dead_letter(outbox_my_relay.name, OUTBOX_EVENT_TABLE,
 								   event.id, event.error, event.by_signal);
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	outbox_condemned_done(OUTBOX_TASK_PAGE, &event);
+	outbox_condemned_done(&event);
 	outbox_stream_skip(stream, event.id);
 	return OUTBOX_STORE_OK;
 }
@@ -270,9 +269,10 @@ bury_condemned(OutboxStream *stream)
  * Reads a page below the horizon and hands it to the sink. The order of the
  * steps is that of horizon.c.
  */
-OutboxTaskResult
-outbox_publish_page(OutboxStream *stream)
+static OutboxTaskResult
+run(const OutboxRound *round)
 {
+	OutboxStream *stream = round->stream;
 	XLogRecPtr commit_lsn;
 	OutboxStoreStatus status;
 	PageState page = {.stream = stream, .now = GetCurrentTimestamp()};
@@ -320,19 +320,21 @@ outbox_publish_page(OutboxStream *stream)
 	stream->has_more = page.stopped || rows == (uint64) limit;
 	if (!stream->has_more)
 		stream->read_upto = horizon - 1;
-	if (outbox_guard_suspect(OUTBOX_TASK_PAGE) <= stream->read_upto)
-		outbox_guard_acquit(OUTBOX_TASK_PAGE);
+	if (outbox_guard_suspect() <= stream->read_upto)
+		outbox_guard_acquit();
 	return worked ? OUTBOX_TASK_WORKED : OUTBOX_TASK_IDLE;
 }
 
 /*
- * An error has been raised by outbox_publish_page(), and its transaction has
+ * An error has been raised by run(), and its transaction has
  * been undone. What was to be parked is read again, once it is known what
  * becomes of that which has been handed to the sink.
  */
-void
-outbox_publish_undo(OutboxStream *stream)
+static void
+undo(const OutboxRound *round)
 {
+	OutboxStream *stream = round->stream;
+
 	if (stream->state == OUTBOX_STREAM_CLOSED)
 		return;
 	stream->has_more = true;
@@ -347,3 +349,11 @@ outbox_publish_undo(OutboxStream *stream)
 		outbox_stream_end(stream);
 	handing_over = 0;
 }
+
+OutboxTask outbox_publish_task = {
+	.name = "publishing events",
+	.needs = OUTBOX_TASK_NEEDS_TO_PUBLISH,
+	.care = OUTBOX_TASK_WHEN_SETTLED,
+	.run = run,
+	.undo = undo,
+};

@@ -8,10 +8,8 @@
 #ifndef OUTBOX_PUBLISH_H
 #define OUTBOX_PUBLISH_H
 
-#include "publish/stream.h"
-#include "store/transaction.h"
+#include "shared/task.h"
 
-extern OutboxTaskResult outbox_publish_page(OutboxStream *stream);
-extern void outbox_publish_undo(OutboxStream *stream);
+extern OutboxTask outbox_publish_task;
 
 #endif /* OUTBOX_PUBLISH_H */

@@ -46,7 +46,7 @@
 /* the size of a batch of librdkafka, if nothing limits it */
 #define BATCH_BYTES_MAX 1000000
 
-/* Notes that an event has failed; outbox_recovery_run() does the rest. */
+/* Notes that an event has failed; the task does the rest. */
 void
 outbox_recovery_failed(OutboxStream *stream, uint64 tag, OutboxFailure failure,
 					   const char *error)
@@ -199,12 +199,9 @@ look_after_open(OutboxStream *stream)
 	return OUTBOX_TASK_IDLE;
 }
 
-/*
- * Goes on with what becomes of events that have failed; does not wait. When
- * the sink has been closed, the relay opens another one.
- */
-OutboxTaskResult
-outbox_recovery_run(OutboxStream *stream)
+/* Goes on with what becomes of events that have failed. */
+static OutboxTaskResult
+recover(OutboxStream *stream)
 {
 	switch (stream->state)
 	{
@@ -224,10 +221,35 @@ outbox_recovery_run(OutboxStream *stream)
 	return OUTBOX_TASK_IDLE;
 }
 
-/* How long there is nothing to do but to take in answers; -1 = for ever */
-long
-outbox_recovery_timeout_ms(const OutboxStream *stream)
+/* Opens a sink in place of one that has been given up. */
+static void
+reopen(OutboxStream *stream, const OutboxSinkConfig *running)
 {
+	OutboxSender sender = stream->sender;
+	OutboxSinkConfig config = *running;
+
+	if (stream->state != OUTBOX_STREAM_CLOSED ||
+		GetCurrentTimestamp() < stream->open_at)
+		return;
+	config.batch_bytes = stream->limit.bytes;
+	outbox_sender_open(&sender, &config);
+	outbox_stream_open(stream, &sender, &config);
+}
+
+static OutboxTaskResult
+run(const OutboxRound *round)
+{
+	OutboxTaskResult result = recover(round->stream);
+
+	if (result != OUTBOX_TASK_ABSENT)
+		reopen(round->stream, round->config);
+	return result;
+}
+
+static long
+timeout_ms(const OutboxRound *round)
+{
+	const OutboxStream *stream = round->stream;
 	TimestampTz now = GetCurrentTimestamp();
 
 	switch (stream->state)
@@ -246,3 +268,10 @@ outbox_recovery_timeout_ms(const OutboxStream *stream)
 				   outbox_stuck_timeout_ms(stream));
 	return stream->limit.bytes != 0 ? NARROW_MS : -1;
 }
+
+OutboxTask outbox_recovery_task = {
+	.name = "parking events",
+	.needs = OUTBOX_TASK_NEEDS_BROKERS,
+	.run = run,
+	.timeout_ms = timeout_ms,
+};

@@ -13,7 +13,7 @@
 
 extern void outbox_recovery_failed(OutboxStream *stream, uint64 tag,
 								   OutboxFailure failure, const char *error);
-extern OutboxTaskResult outbox_recovery_run(OutboxStream *stream);
-extern long outbox_recovery_timeout_ms(const OutboxStream *stream);
+
+extern OutboxTask outbox_recovery_task;
 
 #endif /* OUTBOX_RECOVERY_H */

@@ -17,14 +17,12 @@
 #include "shared/horizon.h"
 #include "shared/my_relay.h"
 #include "shared/relay_state.h"
+#include "shared/times.h"
 #include "shared/wait.h"
 #include "store/extension.h"
 #include "store/parked.h"
 #include "store/position.h"
 #include "store/subscription.h"
-
-#define BUSY_RETRY_MS    50
-#define SAFETY_TICK_MS   60000
 
 /* class of our advisory lock, beside the 1 and 2 that SQL functions use */
 #define RELAY_LOCK_CLASS 0x6f62
@@ -76,7 +74,7 @@ try_attach(OutboxStream *stream, const char *version, uint64 *last_id,
 	if (strcmp(version, OUTBOX_VERSION) != 0)
 	{
 		report_incompatible(version);
-		*retry_ms = SAFETY_TICK_MS;
+		*retry_ms = OUTBOX_SAFETY_TICK_MS;
 		return OUTBOX_STORE_BUSY;
 	}
 	status = outbox_position_open(outbox_my_relay.name, &stream->read_upto,
@@ -105,7 +103,7 @@ outbox_attach(OutboxStream *stream)
 	for (;;)
 	{
 		char version[NAMEDATALEN];
-		long retry_ms = BUSY_RETRY_MS;
+		long retry_ms = OUTBOX_TABLES_RETRY_MS;
 
 		status = outbox_store_version(version, sizeof(version));
 		if (status == OUTBOX_STORE_OK)

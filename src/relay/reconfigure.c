@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * reconfigure.c
- *	  Opens the stream's sink: with new settings, or again with the ones that
- *	  it has, after the sink has been given up.
+ *	  Opens the stream's sink with new settings.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,8 +13,7 @@
 #include "publish/answers.h"
 #include "relay/reconfigure.h"
 #include "relay/sink_config.h"
-#include "retry/dead_letter_copies.h"
-#include "retry/retry.h"
+#include "relay/tasks.h"
 #include "shared/my_relay.h"
 #include "shared/relay_state.h"
 #include "shared/shutdown.h"
@@ -69,12 +67,11 @@ static bool
 leave(OutboxStream *stream)
 {
 	outbox_answers_drain(stream, SWITCH_GRACE_MS);
-	outbox_retry_drain(outbox_stream_position(stream), SWITCH_GRACE_MS);
+	outbox_tasks_drain(SWITCH_GRACE_MS);
 	if (outbox_shutdown_is_requested())
 		return false;
 	outbox_stream_close(stream);
-	outbox_retry_close();
-	outbox_dead_letter_copies_close();
+	outbox_tasks_close();
 	outbox_stream_forget_brokers(stream);
 	return true;
 }
@@ -154,20 +151,4 @@ outbox_reconfigure(OutboxStream *stream)
 	accept();
 	ereport(LOG, (errmsg("%s publishes to %s", outbox_my_relay.label,
 						 config->sink.bootstrap_servers)));
-}
-
-/* Opens a sink in place of one that has been given up. */
-void
-outbox_reconfigure_reopen(OutboxStream *stream)
-{
-	OutboxSender sender = stream->sender;
-	OutboxSinkConfig config;
-
-	if (stream->state != OUTBOX_STREAM_CLOSED || running == NULL ||
-		GetCurrentTimestamp() < stream->open_at)
-		return;
-	config = running->sink;
-	config.batch_bytes = stream->limit.bytes;
-	outbox_sender_open(&sender, &config);
-	outbox_stream_open(stream, &sender, &config);
 }

@@ -11,7 +11,6 @@
 #include "publish/stream.h"
 
 extern void outbox_reconfigure(OutboxStream *stream);
-extern void outbox_reconfigure_reopen(OutboxStream *stream);
 extern const OutboxSinkConfig *outbox_reconfigure_running(void);
 
 #endif /* OUTBOX_RECONFIGURE_H */

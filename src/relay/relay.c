@@ -2,21 +2,22 @@
  *
  * relay.c
  *	  The process that publishes one database's events: its life, its
- *	  settings and its loop.
+ *	  settings and its loop. README.md tells it from begin to end.
  *
- * One round of the loop (tasks.c) takes in what the broker has answered,
- * publishes a page of events, and writes the position now and then. When a
- * round has done nothing, the process waits for its latch, which a committing
- * backend sets, and for the sink's pipe, both at once; there is no polling.
+ * A round of the loop (tasks.c) takes in what the broker has answered,
+ * publishes a page of events, and so on. When a round has done nothing, the
+ * process waits for its latch, which a committing backend sets, and for the
+ * sink's pipe, both at once; there is no polling.
  *
  * No transaction, snapshot or lock is held while waiting: whatever function
  * begins one ends it (transaction.c).
  *
  * An error in one of the tasks of a round is undone, and tried again (guard.c);
  * any other ends the process, and the launcher starts another one, which goes
- * on from the position. SIGTERM cancels what is under way, but for the page that
- * is being read (shutdown.c). Then the process gives the broker a moment to answer
- * and writes its position, so that an orderly restart repeats nothing.
+ * on from the position. SIGTERM cancels what is under way, but for the page
+ * that is being read (shutdown.c). Then the process gives the broker a moment
+ * to answer and writes its position, so that an orderly restart repeats
+ * nothing.
  *
  *-------------------------------------------------------------------------
  */
@@ -39,15 +40,11 @@
 
 #include "guc.h"
 #include "poison/crash_note.h"
-#include "poison/guard.h"
 #include "relay/attach.h"
 #include "relay/reconfigure.h"
 #include "relay/relay.h"
 #include "relay/session.h"
 #include "relay/tasks.h"
-#include "retry/dead_letter_copies.h"
-#include "retry/retry.h"
-#include "schedule/retention.h"
 #include "shared/my_relay.h"
 #include "shared/relay_state.h"
 #include "shared/shutdown.h"
@@ -73,8 +70,7 @@ end_if_absent(OutboxTaskResult result)
 {
 	if (result != OUTBOX_TASK_ABSENT)
 		return;
-	ereport(LOG, (errmsg("%s ends: the "
-						 "extension has been dropped",
+	ereport(LOG, (errmsg("%s ends: the extension has been dropped",
 						 outbox_my_relay.label)));
 	finish(OUTBOX_LAUNCH_ABSENT);
 }
@@ -123,8 +119,8 @@ check_extension(void)
 	if (strcmp(version, OUTBOX_VERSION) == 0)
 		return;
 	end_if_absent(outbox_tasks_wind_up());
-	ereport(LOG, (errmsg("%s ends: the "
-						 "extension has become one of version %s",
+	ereport(LOG, (errmsg("%s ends: the extension has become one of "
+						 "version %s",
 						 outbox_my_relay.label, version)));
 	finish(OUTBOX_LAUNCH_FINISHED);
 }
@@ -145,16 +141,13 @@ handle_interrupts(void)
 		{
 			end_if_absent(outbox_tasks_wind_up());
 			ereport(WARNING,
-					(errmsg("%s ends: "
-							"publishing is turned off",
+					(errmsg("%s ends: publishing is turned off",
 							outbox_my_relay.label),
 					 errdetail("Events are kept, and no space is freed.")));
 			finish(OUTBOX_LAUNCH_FINISHED);
 		}
-		outbox_guard_forget();
+		outbox_tasks_reload();
 		outbox_reconfigure(&stream);
-		outbox_retention_reload();
-		outbox_dead_letter_copies_reload();
 	}
 }
 
@@ -168,12 +161,12 @@ run(void)
 		Assert(CurrentMemoryContext == TopMemoryContext);
 		handle_interrupts();
 		check_extension();
-		result = outbox_tasks_round();
+		result = outbox_tasks_round(outbox_reconfigure_running());
 		end_if_absent(result);
 		/* the latch tells of SIGTERM, unless a wait in the round has reset it
 		 * and the cancelled transaction was one that may fail */
 		if (result != OUTBOX_TASK_WORKED && !outbox_shutdown_is_requested())
-			outbox_wait(outbox_tasks_timeout_ms(),
+			outbox_wait(outbox_tasks_timeout_ms(outbox_reconfigure_running()),
 						outbox_stream_is_pending(&stream)
 							? OUTBOX_WAIT_RELAY_ACK
 							: OUTBOX_WAIT_RELAY_IDLE);
@@ -199,8 +192,7 @@ before_exit_close(int code, Datum arg)
 	(void) code;
 	(void) arg;
 	outbox_stream_close(&stream);
-	outbox_retry_close();
-	outbox_dead_letter_copies_close();
+	outbox_tasks_close();
 	outbox_crash_note_end();
 }
 
@@ -296,14 +288,12 @@ outbox_relay_main(Datum main_arg)
 	PG_TRY();
 	{
 		attach();
-		outbox_tasks_init(&stream);
-		/* before that there is nothing to be written */
-		outbox_shutdown_install();
 		sink_api = (OutboxSinkApiFunction) load_external_function(
 			"$libdir/outbox_kafka", OUTBOX_SINK_SYMBOL, true, NULL);
 		outbox_sender_init(&stream.sender, sink_api(), "events");
-		outbox_retry_init(stream.sender.api);
-		outbox_dead_letter_copies_init(stream.sender.api);
+		outbox_tasks_init(&stream);
+		/* before that there is nothing to be written */
+		outbox_shutdown_install();
 		outbox_relay_state_set(OUTBOX_RELAY_UNCONFIGURED);
 
 		/* a SIGHUP may have come before there was a handler */

@@ -1,126 +1,191 @@
 /*-------------------------------------------------------------------------
  *
  * tasks.c
- *	  What a relay does once it is running: rounds of its tasks, and how long
- *	  it may sleep between them.
- *
- * An error in one of the tasks is undone, and tried again (guard.c).
- *
- * What is published while the position cannot be written would be repeated by
- * the next process, and the next. So nothing is, until it has been written
- * once by this process, or after that has failed.
+ *	  What a relay does once it is running: rounds, in which each of its tasks
+ *	  has a turn, and how long it may sleep between them. task.h tells what a
+ *	  task is.
  *
  *-------------------------------------------------------------------------
  */
 #include "outbox.h"
 
-#include "access/xact.h"
-#include "access/xlog.h"
 #include "utils/timestamp.h"
 
 #include "poison/crash_note.h"
 #include "poison/guard.h"
 #include "publish/answers.h"
-#include "publish/outage.h"
 #include "publish/publish.h"
 #include "publish/recovery.h"
-#include "relay/reconfigure.h"
+#include "relay/position_task.h"
 #include "relay/tasks.h"
 #include "retry/dead_letter_copies.h"
 #include "retry/retry.h"
-#include "retry/retry_batch.h"
 #include "schedule/delayed.h"
 #include "schedule/replay.h"
 #include "schedule/retention.h"
 #include "shared/my_relay.h"
 #include "shared/shutdown.h"
+#include "shared/times.h"
 #include "store/pending.h"
-#include "store/position.h"
 
-#define POSITION_EVERY_MS 1000
-#define SAFETY_TICK_MS    60000
-#define CAREFUL_TICK_MS   500
+/* in a careful life time itself brings something to do */
+#define CAREFUL_TICK_MS 500
 
-static OutboxStream *stream;
-static uint64 written;         /* position in the table */
-static bool can_write = false; /* it was this process that has written it */
-static TimestampTz written_at = 0;
+/* In the order of their turns. To add a task, add it here. */
+static OutboxTask *const tasks[] = {
+	&outbox_answers_task, /* first: what others do next depends on them */
+	&outbox_recovery_task,
+	&outbox_retry_task, /* before the page: it knows what is blocked */
+	&outbox_dead_letter_copies_task,
+	&outbox_publish_task,
+	&outbox_position_task, /* after all that moves it */
+	&outbox_delayed_task,
+	&outbox_replay_task,
+	&outbox_retention_task,
+	&outbox_pending_task,
+};
 
-/* Called once, when the relay has attached. */
+#define TASKS ((int) lengthof(tasks))
+
+static OutboxRound round_args;
+
+/* Called once, when the relay has attached, before any sink is opened. */
 void
-outbox_tasks_init(OutboxStream *relay_stream)
+outbox_tasks_init(OutboxStream *stream)
 {
-	stream = relay_stream;
-	written = stream->read_upto;
+	round_args.stream = stream;
+	outbox_position_task_open(stream->read_upto);
 	outbox_crash_note_begin(
-		written, pg_atomic_read_u64(&outbox_my_relay.db->last_issued));
+		stream->read_upto,
+		pg_atomic_read_u64(&outbox_my_relay.db->last_issued));
+	for (int i = 0; i < TASKS; i++)
+	{
+		if (tasks[i]->init != NULL)
+			tasks[i]->init(stream->sender.api);
+	}
 }
 
-/* Has the position moved since it was written? */
-static bool
-needs_writing(void)
+/* What the next task is to be told */
+static const OutboxRound *
+now_is(void)
 {
-	return stream->has_events &&
-		   (!can_write || outbox_stream_position(stream) != written);
+	round_args.position = outbox_stream_position(round_args.stream);
+	round_args.written = outbox_position_task_written();
+	return &round_args;
 }
 
-/* Is it the time to write it? */
+/* Is there what the task needs? */
 static bool
-is_writing_due(void)
+may_run(const OutboxTask *task)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	const OutboxStream *stream = round_args.stream;
 
-	/* the clock may have been set back */
-	written_at = Min(written_at, now);
-	if (!needs_writing())
+	if (task->needs != OUTBOX_TASK_NEEDS_NOTHING && round_args.config == NULL)
 		return false;
-	if (outbox_crash_note_is_careful() && !outbox_stream_is_pending(stream))
+	if (task->needs == OUTBOX_TASK_NEEDS_TO_PUBLISH &&
+		!outbox_position_task_may_publish(stream))
+		return false;
+	if (!outbox_crash_note_is_careful())
 		return true;
-	return TimestampDifferenceExceeds(written_at, now, POSITION_EVERY_MS);
-}
-
-/* Is nothing under way, and everything written down? In a careful life, that
- * is waited for after each step. */
-static bool
-is_settled(void)
-{
-	return !outbox_stream_is_pending(stream) &&
-		   !outbox_retry_batch_is_under_way() && !needs_writing();
-}
-
-/* May events be published, as told above? */
-static bool
-may_publish(void)
-{
-	return (can_write || !stream->has_events) &&
-		   !outbox_guard_is_failing(OUTBOX_TASK_POSITION);
+	switch (task->care)
+	{
+		case OUTBOX_TASK_AS_ALWAYS:
+			return true;
+		case OUTBOX_TASK_BESIDE_NO_STREAM:
+			return !outbox_stream_is_pending(stream);
+		case OUTBOX_TASK_WHEN_SETTLED:
+			return outbox_position_task_is_settled(stream);
+		case OUTBOX_TASK_NOT_AT_ALL:
+			break;
+	}
+	return false;
 }
 
 /*
- * Writes the position if it has moved; not while others lock the table, and
- * not before there have been events: it may be a restore that has brought the
- * sequence, and has yet to bring events and position.
+ * One round, in which errors of the tasks are handled, with the settings that
+ * are in use, or NULL. WORKED if the next one is to follow at once, ABSENT if
+ * the extension is not there.
  */
-static OutboxTaskResult
-write_position(void)
+OutboxTaskResult
+outbox_tasks_round(const OutboxSinkConfig *config)
 {
-	uint64 position = outbox_stream_position(stream);
-	OutboxStoreStatus status;
+	OutboxTaskResult round = OUTBOX_TASK_IDLE;
 
-	if (!needs_writing())
-		return OUTBOX_TASK_IDLE;
-	status = outbox_position_write(outbox_my_relay.name, position);
-	written_at = GetCurrentTimestamp();
-	if (status == OUTBOX_STORE_OK)
+	round_args.config = config;
+	for (int i = 0; i < TASKS; i++)
 	{
-		if (!can_write || outbox_crash_note_is_careful())
-			XLogFlush(XactLastCommitEnd);
-		written = position;
-		can_write = true;
-		outbox_retention_used();
+		OutboxTaskResult result;
+
+		if (!may_run(tasks[i]))
+			continue;
+		result = outbox_guard_run(tasks[i], now_is());
+		outbox_stream_show_position(round_args.stream);
+		if (result == OUTBOX_TASK_ABSENT)
+			return result;
+		if (result == OUTBOX_TASK_WORKED)
+			round = result;
 	}
-	/* a careful life goes on when it has been written */
-	return outbox_store_task_result(status, outbox_crash_note_is_careful());
+	outbox_crash_note_check(
+		outbox_position_task_written(),
+		outbox_position_task_is_settled(round_args.stream));
+	return round;
+}
+
+/* How long there will be nothing to do unless somebody wakes us */
+long
+outbox_tasks_timeout_ms(const OutboxSinkConfig *config)
+{
+	long timeout_ms = OUTBOX_SAFETY_TICK_MS;
+
+	round_args.config = config;
+	if (outbox_crash_note_is_careful())
+		timeout_ms = CAREFUL_TICK_MS;
+	for (int i = 0; i < TASKS; i++)
+	{
+		long wait_ms = -1;
+
+		if (tasks[i]->timeout_ms != NULL && may_run(tasks[i]))
+			wait_ms = tasks[i]->timeout_ms(now_is());
+		wait_ms = outbox_guard_timeout_ms(tasks[i], wait_ms);
+		if (wait_ms >= 0)
+			timeout_ms = Min(timeout_ms, wait_ms);
+	}
+	return timeout_ms;
+}
+
+/* Settings may have changed, and what made tasks fail may have been repaired:
+ * all are tried at once. */
+void
+outbox_tasks_reload(void)
+{
+	for (int i = 0; i < TASKS; i++)
+	{
+		outbox_guard_forget(tasks[i]);
+		if (tasks[i]->reload != NULL)
+			tasks[i]->reload();
+	}
+}
+
+/* What tasks have under way beside the stream has some time to be done. */
+void
+outbox_tasks_drain(long grace_ms)
+{
+	for (int i = 0; i < TASKS; i++)
+	{
+		if (tasks[i]->drain != NULL)
+			tasks[i]->drain(now_is(), grace_ms);
+	}
+}
+
+/* Closes their sinks; what has no answer is published again. */
+void
+outbox_tasks_close(void)
+{
+	for (int i = 0; i < TASKS; i++)
+	{
+		if (tasks[i]->close != NULL)
+			tasks[i]->close();
+	}
 }
 
 /*
@@ -133,179 +198,10 @@ outbox_tasks_wind_up(void)
 {
 	OutboxTaskResult result;
 
-	outbox_answers_drain(stream, OUTBOX_STOP_GRACE_MS);
+	outbox_answers_drain(round_args.stream, OUTBOX_STOP_GRACE_MS);
 	outbox_store_limit_waits(OUTBOX_STOP_GRACE_MS);
-	result = write_position();
+	result = outbox_position_task_write(round_args.stream);
 	if (result != OUTBOX_TASK_ABSENT)
-		outbox_retry_drain(outbox_stream_position(stream),
-						   OUTBOX_STOP_GRACE_MS);
+		outbox_tasks_drain(OUTBOX_STOP_GRACE_MS);
 	return result;
-}
-
-/* How long there will be nothing to do unless somebody wakes us */
-long
-outbox_tasks_timeout_ms(void)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	bool running = (outbox_reconfigure_running() != NULL);
-	bool careful = outbox_crash_note_is_careful();
-	bool active = running && may_publish() &&
-				  !(careful && outbox_stream_is_pending(stream));
-	long timeout_ms = SAFETY_TICK_MS;
-	/* -1 = for ever */
-	long waits[OUTBOX_TASKS] = {
-		[OUTBOX_TASK_NONE] = -1,
-		[OUTBOX_TASK_ANSWERS] = outbox_outage_timeout_ms(stream),
-		[OUTBOX_TASK_SETTLE] =
-			running ? outbox_recovery_timeout_ms(stream) : -1,
-		[OUTBOX_TASK_RETRY] = active ? outbox_retry_timeout_ms() : -1,
-		[OUTBOX_TASK_DEAD_LETTERS] =
-			active && !careful ? outbox_dead_letter_copies_timeout_ms() : -1,
-		[OUTBOX_TASK_PAGE] = careful ? CAREFUL_TICK_MS : -1,
-		[OUTBOX_TASK_POSITION] = -1,
-		[OUTBOX_TASK_DELAYED] = outbox_delayed_timeout_ms(),
-		[OUTBOX_TASK_REPLAY] = outbox_replay_timeout_ms(),
-		[OUTBOX_TASK_STORAGE] = outbox_retention_timeout_ms(),
-	};
-	long pending_ms = outbox_pending_timeout_ms();
-
-	if (needs_writing())
-		waits[OUTBOX_TASK_POSITION] = TimestampDifferenceMilliseconds(
-			now, TimestampTzPlusMilliseconds(written_at, POSITION_EVERY_MS));
-	if (pending_ms >= 0)
-		timeout_ms = Min(timeout_ms, pending_ms);
-	for (int i = 0; i < OUTBOX_TASKS; i++)
-	{
-		long wait_ms = outbox_guard_timeout_ms(i, waits[i]);
-
-		if (wait_ms >= 0)
-			timeout_ms = Min(timeout_ms, wait_ms);
-	}
-	return timeout_ms;
-}
-
-/* Notes the answer of a task. False if the round is over. */
-static bool
-note(OutboxTaskResult result, OutboxTaskResult *round)
-{
-	if (result == OUTBOX_TASK_BUSY)
-		outbox_guard_busy();
-	else
-		*round = outbox_task_both(*round, result);
-	return result != OUTBOX_TASK_ABSENT;
-}
-
-/* What needs brokers */
-static bool
-publish(const OutboxSinkConfig *config, OutboxTaskResult *round)
-{
-	uint64 published = pg_atomic_read_u64(&outbox_my_relay.slot->published);
-	bool careful = outbox_crash_note_is_careful();
-	uint64 position;
-
-	if (outbox_guard_enter(OUTBOX_TASK_SETTLE))
-	{
-		if (!note(outbox_recovery_run(stream), round))
-			return false;
-		outbox_reconfigure_reopen(stream);
-	}
-	if (!may_publish())
-		return true;
-	position = outbox_stream_position(stream);
-	if ((!careful || !outbox_stream_is_pending(stream)) &&
-		outbox_guard_enter(OUTBOX_TASK_RETRY) &&
-		!note(outbox_retry_run(config, position), round))
-		return false;
-	/* an outage may end while the stream itself has nothing to send */
-	if (stream->outage.since != 0 && !outbox_stream_is_pending(stream) &&
-		pg_atomic_read_u64(&outbox_my_relay.slot->published) != published)
-		outbox_outage_over(stream);
-	/* no copies in a careful life: their sink is not looked after */
-	if (!careful && outbox_guard_enter(OUTBOX_TASK_DEAD_LETTERS) &&
-		!note(outbox_dead_letter_copies_run(config), round))
-		return false;
-	return (careful && !is_settled()) ||
-		   !outbox_guard_enter(OUTBOX_TASK_PAGE) ||
-		   note(outbox_publish_page(stream), round);
-}
-
-/* One round; see outbox_tasks_round() */
-static OutboxTaskResult
-round_of_work(void)
-{
-	const OutboxSinkConfig *config = outbox_reconfigure_running();
-	OutboxTaskResult round = OUTBOX_TASK_IDLE;
-
-	if (outbox_guard_enter(OUTBOX_TASK_ANSWERS) && outbox_answers_poll(stream))
-		round = OUTBOX_TASK_WORKED;
-	if (config != NULL && !publish(config, &round))
-		return round;
-	outbox_stream_show_position(stream);
-	if (is_writing_due() && outbox_guard_enter(OUTBOX_TASK_POSITION) &&
-		!note(write_position(), &round))
-		return round;
-	outbox_crash_note_check(written, is_settled());
-	if (outbox_guard_enter(OUTBOX_TASK_DELAYED) &&
-		!note(outbox_delayed_run(), &round))
-		return round;
-	if (outbox_guard_enter(OUTBOX_TASK_REPLAY) &&
-		!note(outbox_replay_run(), &round))
-		return round;
-	if (outbox_guard_enter(OUTBOX_TASK_STORAGE) &&
-		note(outbox_retention_run(written), &round))
-		note(outbox_pending_run(), &round);
-	outbox_guard_enter(OUTBOX_TASK_NONE);
-	return round;
-}
-
-/* A task has failed: makes good what it has noted in memory only. */
-static void
-undo(OutboxTask task)
-{
-	outbox_position_forget();
-	switch (task)
-	{
-		case OUTBOX_TASK_ANSWERS:
-			outbox_stream_end(stream);
-			break;
-		case OUTBOX_TASK_PAGE:
-			outbox_publish_undo(stream);
-			break;
-		case OUTBOX_TASK_DELAYED:
-			outbox_delayed_undone();
-			break;
-		case OUTBOX_TASK_STORAGE:
-			outbox_retention_reload();
-			break;
-		default:
-			break;
-	}
-}
-
-/*
- * One round, after which errors of its tasks have been handled. WORKED if the
- * next one is to follow at once, ABSENT if the extension is not there.
- */
-OutboxTaskResult
-outbox_tasks_round(void)
-{
-	volatile OutboxTaskResult round = OUTBOX_TASK_IDLE;
-
-	PG_TRY();
-	{
-		round = round_of_work();
-	}
-	PG_CATCH();
-	{
-		OutboxTask task;
-
-		if (outbox_shutdown_is_reason(geterrcode()))
-			PG_RE_THROW();
-		task = outbox_guard_failed();
-		if (task == OUTBOX_TASK_NONE)
-			PG_RE_THROW();
-		undo(task);
-	}
-	PG_END_TRY();
-	return round;
 }

@@ -11,9 +11,12 @@
 #include "publish/stream.h"
 #include "shared/task.h"
 
-extern void outbox_tasks_init(OutboxStream *relay_stream);
-extern OutboxTaskResult outbox_tasks_round(void);
-extern long outbox_tasks_timeout_ms(void);
+extern void outbox_tasks_init(OutboxStream *stream);
+extern OutboxTaskResult outbox_tasks_round(const OutboxSinkConfig *config);
+extern long outbox_tasks_timeout_ms(const OutboxSinkConfig *config);
+extern void outbox_tasks_reload(void);
+extern void outbox_tasks_drain(long grace_ms);
+extern void outbox_tasks_close(void);
 extern OutboxTaskResult outbox_tasks_wind_up(void);
 
 #endif /* OUTBOX_TASKS_H */

@@ -23,6 +23,8 @@
 #include "retry/backoff.h"
 #include "retry/dead_letter_copies.h"
 #include "shared/my_relay.h"
+#include "shared/times.h"
+#include "sink/sender.h"
 #include "store/dead_letters.h"
 #include "store/parked_held.h"
 
@@ -32,8 +34,6 @@
  * always be on its way */
 #define BATCH_SHARE     8
 #define EXPIRE_EVERY_MS 600000
-#define BUSY_RETRY_MS   50
-#define HELD_RETRY_MS   1000 /* for rows that others have locked */
 
 /* What is known of a copy of the batch */
 typedef enum CopyState
@@ -57,9 +57,8 @@ static char *told = NULL; /* the error told last, to tell it once */
 static TimestampTz not_before = 0;
 static TimestampTz expired_at = 0; /* 0 = not yet by this process */
 
-/* Called once, when the relay has attached. */
-void
-outbox_dead_letter_copies_init(const OutboxSinkApi *sink_api)
+static void
+init(const OutboxSinkApi *sink_api)
 {
 	outbox_sender_init(&sender, sink_api, "copies of dead letters");
 }
@@ -71,9 +70,9 @@ outbox_dead_letter_copies_added(void)
 	added = true;
 }
 
-/* Settings may have changed: perhaps they can be published now. */
-void
-outbox_dead_letter_copies_reload(void)
+/* Perhaps they can be published now. */
+static void
+reload(void)
 {
 	failures = 0;
 	not_before = 0;
@@ -94,6 +93,14 @@ report_failure(const char *error)
 						 outbox_dead_letter_topic, error),
 				  errdetail("They are kept in outbox.dead_letter, and it is "
 							"tried again.")));
+}
+
+/* Closes the sink; copies without an answer are published again. */
+static void
+close_sink(void)
+{
+	count = 0;
+	outbox_sender_close(&sender);
 }
 
 /* Takes an event into the batch. */
@@ -214,7 +221,7 @@ end_batch(void)
 	count = 0;
 	if (failed || sender.state == OUTBOX_SENDER_ENDING)
 	{
-		outbox_dead_letter_copies_close();
+		close_sink();
 		not_before = outbox_backoff_next(++failures);
 	}
 	else
@@ -228,7 +235,8 @@ static OutboxStoreStatus
 skip_copy(const char *error)
 {
 	uint64 id;
-	OutboxStoreStatus status = outbox_dead_letters_skip_copy(relay, &id);
+	OutboxStoreStatus status =
+		outbox_dead_letters_skip_copy(outbox_my_relay.name, &id);
 
 	if (status == OUTBOX_STORE_OK && id != 0)
 		ereport(LOG,
@@ -248,14 +256,14 @@ begin_batch(const OutboxSinkConfig *config)
 
 	alone.batch_bytes = 1;
 	outbox_sender_begin_batch(&sender, &alone);
-	if (outbox_guard_condemned(OUTBOX_TASK_DEAD_LETTERS, &raised) != 0)
+	if (outbox_guard_condemned(&raised) != 0)
 	{
 		status = skip_copy(raised);
 		if (status != OUTBOX_STORE_OK)
 			return status;
-		outbox_guard_acquit(OUTBOX_TASK_DEAD_LETTERS);
+		outbox_guard_acquit();
 	}
-	if (outbox_guard_suspect(OUTBOX_TASK_DEAD_LETTERS) != 0)
+	if (outbox_guard_suspect() != 0)
 		batch_limit = 1;
 	limit = Min(batch_limit, outbox_held_room(OUTBOX_HELD_ANNOUNCED));
 	failed = false;
@@ -265,7 +273,7 @@ begin_batch(const OutboxSinkConfig *config)
 	status = outbox_dead_letters_to_copy(outbox_my_relay.name,
 										 outbox_dead_letter_topic, limit, send,
 										 NULL, &rows);
-	outbox_guard_acquit(OUTBOX_TASK_DEAD_LETTERS);
+	outbox_guard_acquit();
 	batch_limit = Min(batch_limit * 2, BATCH_EVENTS);
 	if (status != OUTBOX_STORE_OK || count > 0)
 		return status;
@@ -273,12 +281,12 @@ begin_batch(const OutboxSinkConfig *config)
 		return end_batch();
 	if (held)
 	{
-		not_before =
-			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HELD_RETRY_MS);
+		not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												 OUTBOX_PARKED_ROWS_RETRY_MS);
 		return OUTBOX_STORE_OK;
 	}
 	added = false;
-	outbox_dead_letter_copies_close();
+	close_sink();
 	return OUTBOX_STORE_OK;
 }
 
@@ -310,9 +318,8 @@ is_answered(void)
 			   : sender.in_flight == 0;
 }
 
-/* Goes on; does not wait. */
-OutboxTaskResult
-outbox_dead_letter_copies_run(const OutboxSinkConfig *config)
+static OutboxTaskResult
+run(const OutboxRound *round)
 {
 	OutboxStoreStatus status = expire();
 	bool worked = false;
@@ -332,20 +339,18 @@ outbox_dead_letter_copies_run(const OutboxSinkConfig *config)
 	else if (count == 0 && added && outbox_dead_letter_topic[0] != '\0')
 	{
 		worked = true;
-		status = begin_batch(config);
+		status = begin_batch(round->config);
 	}
-	if (status == OUTBOX_STORE_BUSY)
-		not_before =
-			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_RETRY_MS);
 	return outbox_store_task_result(status, worked);
 }
 
 /* How long there is nothing to do but to take in answers; -1 = for ever */
-long
-outbox_dead_letter_copies_timeout_ms(void)
+static long
+timeout_ms(const OutboxRound *round)
 {
 	TimestampTz next = outbox_held_next(OUTBOX_HELD_ANNOUNCED);
 
+	(void) round;
 	if (count > 0)
 		return outbox_sender_timeout_ms(&sender);
 	if (added && outbox_dead_letter_topic[0] != '\0')
@@ -355,10 +360,13 @@ outbox_dead_letter_copies_timeout_ms(void)
 	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
 }
 
-/* Closes the sink; copies without an answer are published again. */
-void
-outbox_dead_letter_copies_close(void)
-{
-	count = 0;
-	outbox_sender_close(&sender);
-}
+OutboxTask outbox_dead_letter_copies_task = {
+	.name = "copying dead letters",
+	.needs = OUTBOX_TASK_NEEDS_TO_PUBLISH,
+	.care = OUTBOX_TASK_NOT_AT_ALL, /* their sink is not looked after */
+	.init = init,
+	.run = run,
+	.timeout_ms = timeout_ms,
+	.reload = reload,
+	.close = close_sink,
+};

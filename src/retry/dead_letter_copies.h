@@ -8,15 +8,10 @@
 #ifndef OUTBOX_DEAD_LETTER_COPIES_H
 #define OUTBOX_DEAD_LETTER_COPIES_H
 
-#include "sink/sender.h"
-#include "store/transaction.h"
+#include "shared/task.h"
 
-extern void outbox_dead_letter_copies_init(const OutboxSinkApi *api);
+extern OutboxTask outbox_dead_letter_copies_task;
+
 extern void outbox_dead_letter_copies_added(void);
-extern void outbox_dead_letter_copies_reload(void);
-extern OutboxTaskResult
-outbox_dead_letter_copies_run(const OutboxSinkConfig *config);
-extern long outbox_dead_letter_copies_timeout_ms(void);
-extern void outbox_dead_letter_copies_close(void);
 
 #endif /* OUTBOX_DEAD_LETTER_COPIES_H */

@@ -14,10 +14,8 @@
 #include "retry/blocked_keys.h"
 #include "retry/dead_letter_copies.h"
 #include "retry/expiry.h"
+#include "shared/times.h"
 #include "store/dead_letters.h"
-
-/* how soon rows that others have locked are tried again */
-#define BUSY_RETRY_MS 1000
 
 /* when the first of the parked events expires; 0 = look */
 static TimestampTz next = 0;
@@ -57,7 +55,7 @@ outbox_expiry_to_dead_letters(const char *relay)
 	if (next == 0)
 		next = DT_NOEND;
 	else if (next <= now)
-		next = TimestampTzPlusMilliseconds(now, BUSY_RETRY_MS);
+		next = TimestampTzPlusMilliseconds(now, OUTBOX_PARKED_ROWS_RETRY_MS);
 	if (made > 0)
 	{
 		outbox_blocked_keys_reload();

@@ -43,9 +43,6 @@
 /* after a refusal the sink is a new one; not too many of them */
 #define AFTER_REFUSAL_MS 100
 
-/* how soon locked tables are tried again */
-#define BUSY_RETRY_MS    50
-
 /* how soon rows are looked at again that others had locked: of a topic or key
  * twice as late each time; events that block no other look together */
 #define HELD_MIN_MS      100
@@ -60,9 +57,8 @@ static bool held = false;   /* others have locked some ... */
 static OutboxBlockedKey *held_events = NULL; /* ... that block no other */
 static TimestampTz not_before = 0;
 
-/* Called once, when the relay has attached. */
-void
-outbox_retry_init(const OutboxSinkApi *sink_api)
+static void
+init(const OutboxSinkApi *sink_api)
 {
 	outbox_blocked_keys_init();
 	outbox_retry_batch_init(sink_api);
@@ -230,13 +226,13 @@ bury_condemned(void)
 	OutboxCondemned event;
 	OutboxStoreStatus status;
 
-	if (!outbox_condemned_find(OUTBOX_LANE_PARKED, OUTBOX_TASK_RETRY, &event))
+	if (!outbox_condemned_find(OUTBOX_LANE_PARKED, &event))
 		return OUTBOX_STORE_OK;
 	status = outbox_to_dead_letter_parked(outbox_my_relay.name, event.id,
 										  event.error, event.by_signal);
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	outbox_condemned_done(OUTBOX_TASK_RETRY, &event);
+	outbox_condemned_done(&event);
 	outbox_blocked_keys_reload();
 	return OUTBOX_STORE_OK;
 }
@@ -261,60 +257,9 @@ end_round(uint64 position)
 	return outbox_store_task_result(status, true);
 }
 
-/* No round is under way: does what is next. */
-static OutboxTaskResult
-go_on(const OutboxSinkConfig *config, uint64 position)
-{
-	OutboxStoreStatus status = bury_condemned();
-
-	if (status != OUTBOX_STORE_OK)
-		return outbox_store_task_result(status, false);
-	if (!outbox_blocked_keys_is_loaded())
-	{
-		outbox_due_blocks_changed();
-		outbox_expiry_check();
-		return outbox_store_task_result(outbox_blocked_keys_load(), true);
-	}
-	if (outbox_held_next(OUTBOX_HELD_DELIVERED) <= GetCurrentTimestamp())
-		return outbox_store_task_result(
-			outbox_held_note_again(OUTBOX_HELD_DELIVERED, outbox_my_relay.name,
-								   position),
-			false);
-	if (!outbox_blocked_keys_any() || outbox_retry_timeout_ms() != 0)
-		return OUTBOX_TASK_IDLE;
-	if (outbox_expiry_next() <= GetCurrentTimestamp())
-		status = outbox_expiry_to_dead_letters(outbox_my_relay.name);
-	else
-		status = begin_round(config);
-	return outbox_store_task_result(status, true);
-}
-
-/* Goes on with what is parked; does not wait. position is the stream's. */
-OutboxTaskResult
-outbox_retry_run(const OutboxSinkConfig *config, uint64 position)
-{
-	OutboxTaskResult result =
-		outbox_retry_batch_poll() ? OUTBOX_TASK_WORKED : OUTBOX_TASK_IDLE;
-	OutboxTaskResult ended = OUTBOX_TASK_WORKED;
-
-	if (GetCurrentTimestamp() < not_before)
-		return result;
-	if (outbox_retry_batch_is_under_way())
-	{
-		ended = end_round(position);
-		result = outbox_task_both(result, ended);
-	}
-	if (ended == OUTBOX_TASK_WORKED)
-		result = outbox_task_both(result, go_on(config, position));
-	if (result == OUTBOX_TASK_BUSY)
-		not_before =
-			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_RETRY_MS);
-	return result;
-}
-
 /* How long there is nothing to do but to take in answers; -1 = for ever */
-long
-outbox_retry_timeout_ms(void)
+static long
+idle_ms(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz next;
@@ -341,12 +286,66 @@ outbox_retry_timeout_ms(void)
 	return (next <= now) ? 0 : TimestampDifferenceMilliseconds(now, next);
 }
 
+/* No round is under way: does what is next. */
+static OutboxTaskResult
+go_on(const OutboxRound *round)
+{
+	OutboxStoreStatus status = bury_condemned();
+
+	if (status != OUTBOX_STORE_OK)
+		return outbox_store_task_result(status, false);
+	if (!outbox_blocked_keys_is_loaded())
+	{
+		outbox_due_blocks_changed();
+		outbox_expiry_check();
+		return outbox_store_task_result(outbox_blocked_keys_load(), true);
+	}
+	if (outbox_held_next(OUTBOX_HELD_DELIVERED) <= GetCurrentTimestamp())
+		return outbox_store_task_result(
+			outbox_held_note_again(OUTBOX_HELD_DELIVERED, outbox_my_relay.name,
+								   round->position),
+			false);
+	if (!outbox_blocked_keys_any() || idle_ms() != 0)
+		return OUTBOX_TASK_IDLE;
+	if (outbox_expiry_next() <= GetCurrentTimestamp())
+		status = outbox_expiry_to_dead_letters(outbox_my_relay.name);
+	else
+		status = begin_round(round->config);
+	return outbox_store_task_result(status, true);
+}
+
+static OutboxTaskResult
+run(const OutboxRound *round)
+{
+	OutboxTaskResult result =
+		outbox_retry_batch_poll() ? OUTBOX_TASK_WORKED : OUTBOX_TASK_IDLE;
+	OutboxTaskResult ended = OUTBOX_TASK_WORKED;
+
+	if (GetCurrentTimestamp() < not_before)
+		return result;
+	if (outbox_retry_batch_is_under_way())
+	{
+		ended = end_round(round->position);
+		result = outbox_task_both(result, ended);
+	}
+	if (ended == OUTBOX_TASK_WORKED)
+		result = outbox_task_both(result, go_on(round));
+	return result;
+}
+
+static long
+timeout_ms(const OutboxRound *round)
+{
+	(void) round;
+	return idle_ms();
+}
+
 /*
  * Waits until the round under way has its answers, but not longer than that,
  * and writes them down, so that nothing is repeated.
  */
-void
-outbox_retry_drain(uint64 position, long grace_ms)
+static void
+drain(const OutboxRound *round, long grace_ms)
 {
 	TimestampTz deadline =
 		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), grace_ms);
@@ -358,18 +357,23 @@ outbox_retry_drain(uint64 position, long grace_ms)
 		outbox_retry_batch_poll();
 		/* tables may be locked for a moment */
 		if (outbox_retry_batch_is_answered() &&
-			outbox_retry_batch_end(position, &sink_ended) != OUTBOX_STORE_BUSY)
+			outbox_retry_batch_end(round->position, &sink_ended) !=
+				OUTBOX_STORE_BUSY)
 			break;
 		if (!outbox_wait_answers(deadline, grace_ms))
 			return;
 	}
 	(void) outbox_held_note_again(OUTBOX_HELD_DELIVERED, outbox_my_relay.name,
-								  position);
+								  round->position);
 }
 
-/* Closes the sinks. What has no answer stays parked. */
-void
-outbox_retry_close(void)
-{
-	outbox_retry_batch_close();
-}
+OutboxTask outbox_retry_task = {
+	.name = "retrying parked events",
+	.needs = OUTBOX_TASK_NEEDS_TO_PUBLISH,
+	.care = OUTBOX_TASK_BESIDE_NO_STREAM,
+	.init = init,
+	.run = run,
+	.timeout_ms = timeout_ms,
+	.drain = drain,
+	.close = outbox_retry_batch_close,
+};

@@ -8,15 +8,8 @@
 #ifndef OUTBOX_RETRY_H
 #define OUTBOX_RETRY_H
 
-#include "shared/shmem.h"
-#include "sink/sink.h"
-#include "store/parked.h"
+#include "shared/task.h"
 
-extern void outbox_retry_init(const OutboxSinkApi *api);
-extern OutboxTaskResult outbox_retry_run(const OutboxSinkConfig *config,
-										 uint64 position);
-extern long outbox_retry_timeout_ms(void);
-extern void outbox_retry_drain(uint64 position, long grace_ms);
-extern void outbox_retry_close(void);
+extern OutboxTask outbox_retry_task;
 
 #endif /* OUTBOX_RETRY_H */

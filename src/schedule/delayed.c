@@ -32,15 +32,13 @@
 #include "schedule/delayed.h"
 #include "shared/due.h"
 #include "shared/my_relay.h"
+#include "shared/times.h"
 #include "store/delayed_rows.h"
 #include "store/pending.h"
 
 /* what one transaction moves at most; bytes only as far as they are alike */
-#define MOVE_ROWS     1000
-#define MOVE_BYTES    (1024 * 1024)
-
-/* how soon tables, or rows, that others have locked are tried again */
-#define BUSY_RETRY_MS 200
+#define MOVE_ROWS  1000
+#define MOVE_BYTES (1024 * 1024)
 
 static OutboxDelayedPlace first_left = {
 	.due = OUTBOX_NEVER_DUE}; /* by the last look */
@@ -95,7 +93,7 @@ emit_event(const OutboxEvent *event, void *arg)
 static uint64
 move_events(OutboxDelayedPlace from, TimestampTz now)
 {
-	uint64 suspect = outbox_guard_suspect(OUTBOX_TASK_DELAYED);
+	uint64 suspect = outbox_guard_suspect();
 	int64 limit = (suspect != 0) ? 1 : move_rows;
 	Batch batch = {0};
 	uint64 moved;
@@ -103,7 +101,7 @@ move_events(OutboxDelayedPlace from, TimestampTz now)
 	outbox_xact_join(true);
 	moved = outbox_delayed_rows_take(from, now, limit, emit_event, &batch);
 	if (moved == 0 || batch.last_id == suspect)
-		outbox_guard_acquit(OUTBOX_TASK_DELAYED);
+		outbox_guard_acquit();
 	if (batch.bytes > MOVE_BYTES)
 		move_rows = Max(move_rows / 2, 1);
 	else if (batch.bytes < MOVE_BYTES / 2)
@@ -111,11 +109,11 @@ move_events(OutboxDelayedPlace from, TimestampTz now)
 	return moved;
 }
 
-/* An error has been raised by outbox_delayed_run(): the next one looks at all
- * events. */
-void
-outbox_delayed_undone(void)
+/* The next one looks at all events. */
+static void
+undo(const OutboxRound *round)
 {
+	(void) round;
 	first_left.due = OUTBOX_NEVER_DUE;
 	pg_atomic_write_u64(&outbox_my_relay.db->next_due, (uint64) DT_NOBEGIN);
 }
@@ -125,7 +123,7 @@ static OutboxStoreStatus
 bury_condemned(void)
 {
 	const char *error;
-	uint64 id = outbox_guard_condemned(OUTBOX_TASK_DELAYED, &error);
+	uint64 id = outbox_guard_condemned(&error);
 	OutboxStoreStatus status;
 
 	if (id == 0)
@@ -133,13 +131,13 @@ bury_condemned(void)
 	status = outbox_to_dead_letter(outbox_my_relay.name, OUTBOX_DELAYED_TABLE,
 								   id, error, false);
 	if (status == OUTBOX_STORE_OK)
-		outbox_guard_acquit(OUTBOX_TASK_DELAYED);
+		outbox_guard_acquit();
 	return status;
 }
 
 /* Emits events that are due. */
-OutboxTaskResult
-outbox_delayed_run(void)
+static OutboxTaskResult
+run(const OutboxRound *round)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	OutboxDelayedPlace from = {.due = (TimestampTz) pg_atomic_read_u64(
@@ -147,6 +145,7 @@ outbox_delayed_run(void)
 	OutboxStoreStatus status;
 	uint64 moved;
 
+	(void) round;
 	if (from.due >= now || retry_at > now)
 		return OUTBOX_TASK_IDLE;
 	status = bury_condemned();
@@ -154,10 +153,7 @@ outbox_delayed_run(void)
 		status = outbox_store_begin_emit("outbox: moving events that are due",
 										 OUTBOX_DELAYED_TABLE);
 	if (status != OUTBOX_STORE_OK)
-	{
-		retry_at = TimestampTzPlusMilliseconds(now, BUSY_RETRY_MS);
 		return outbox_store_task_result(status, false);
-	}
 	from.due = (TimestampTz) pg_atomic_exchange_u64(
 		&outbox_my_relay.db->next_due, (uint64) OUTBOX_NEVER_DUE);
 	if (from.due == first_left.due)
@@ -175,19 +171,26 @@ outbox_delayed_run(void)
 		return OUTBOX_TASK_WORKED;
 	}
 	if (first_left.due <= now)
-		retry_at = TimestampTzPlusMilliseconds(now, BUSY_RETRY_MS);
+		retry_at = TimestampTzPlusMilliseconds(now, OUTBOX_DUE_ROWS_RETRY_MS);
 	return OUTBOX_TASK_IDLE;
 }
 
-/* How long until there is something to do; -1 = for ever */
-long
-outbox_delayed_timeout_ms(void)
+static long
+timeout_ms(const OutboxRound *round)
 {
 	TimestampTz due =
 		(TimestampTz) pg_atomic_read_u64(&outbox_my_relay.db->next_due);
 
+	(void) round;
 	if (due == OUTBOX_NEVER_DUE)
 		return -1;
 	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 										   Max(due + 1, retry_at));
 }
+
+OutboxTask outbox_delayed_task = {
+	.name = "moving delayed events",
+	.run = run,
+	.timeout_ms = timeout_ms,
+	.undo = undo,
+};

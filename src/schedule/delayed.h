@@ -10,14 +10,11 @@
 
 #include "outbox.h"
 
-#include "datatype/timestamp.h"
-
-#include "shared/shmem.h"
+#include "shared/task.h"
 #include "store/transaction.h"
 
+extern OutboxTask outbox_delayed_task;
+
 extern OutboxStoreStatus outbox_delayed_open(void);
-extern void outbox_delayed_undone(void);
-extern OutboxTaskResult outbox_delayed_run(void);
-extern long outbox_delayed_timeout_ms(void);
 
 #endif /* OUTBOX_DELAYED_H */

@@ -24,6 +24,7 @@
 #include "schedule/replay.h"
 #include "shared/my_relay.h"
 #include "shared/relay_state.h"
+#include "shared/times.h"
 #include "store/replay_jobs.h"
 
 #define SLICE_IDS       5000
@@ -41,11 +42,8 @@ typedef struct Slice
 	bool full;      /* there may be more, up to the id where it ends */
 } Slice;
 
-/* how soon a job that somebody has locked is tried again */
-#define BUSY_RETRY_MS 200
-
 /* the longest rest: of one event at the lowest rate, one a second */
-#define REST_MAX_MS   1000
+#define REST_MAX_MS 1000
 
 static int64 slice_ids = SLICE_IDS; /* less after an error */
 static bool any_running = true;     /* as far as we know */
@@ -61,7 +59,7 @@ plan_next(TimestampTz now)
 	any_running = outbox_replay_jobs_next(&next);
 	/* due already, but locked by somebody */
 	if (next <= now)
-		next = TimestampTzPlusMilliseconds(now, BUSY_RETRY_MS);
+		next = TimestampTzPlusMilliseconds(now, OUTBOX_DUE_ROWS_RETRY_MS);
 	next_at = Min(next, TimestampTzPlusMilliseconds(now, REST_MAX_MS));
 }
 
@@ -105,7 +103,7 @@ narrow(const OutboxReplayJob *job)
 {
 	const char *error;
 
-	if (outbox_guard_suspect(OUTBOX_TASK_REPLAY) == 0)
+	if (outbox_guard_suspect() == 0)
 	{
 		slice_ids = Min(slice_ids * 2, SLICE_IDS);
 		return false;
@@ -113,10 +111,10 @@ narrow(const OutboxReplayJob *job)
 	if (slice_ids > 1)
 	{
 		slice_ids = Max(slice_ids / 32, 1);
-		outbox_guard_acquit(OUTBOX_TASK_REPLAY);
+		outbox_guard_acquit();
 		return false;
 	}
-	if (outbox_guard_condemned(OUTBOX_TASK_REPLAY, &error) == 0)
+	if (outbox_guard_condemned(&error) == 0)
 		return false;
 	ereport(WARNING, (errmsg("outbox: event %lld is not replayed: %s",
 							 (long long) job->next_id, error)));
@@ -167,8 +165,8 @@ is_time(void)
 }
 
 /* Works on replays, if there are any. */
-OutboxTaskResult
-outbox_replay_run(void)
+static OutboxTaskResult
+run(const OutboxRound *round)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	/* beyond that only by a clock that has been set back since */
@@ -177,6 +175,7 @@ outbox_replay_run(void)
 	bool worked = false;
 	OutboxReplayJob job;
 
+	(void) round;
 	if (!is_time() || (now < next_at && next_at <= latest))
 		return OUTBOX_TASK_IDLE;
 	next_at = TimestampTzPlusMilliseconds(now, SLICE_EVERY_MS);
@@ -193,18 +192,22 @@ outbox_replay_run(void)
 		else
 			plan_next(now);
 	}
-	else
-		next_at = TimestampTzPlusMilliseconds(now, BUSY_RETRY_MS);
 	outbox_store_end();
-	outbox_guard_acquit(OUTBOX_TASK_REPLAY);
+	outbox_guard_acquit();
 	return outbox_store_task_result(status, worked);
 }
 
-/* How long until there is something to do; -1 = for ever */
-long
-outbox_replay_timeout_ms(void)
+static long
+timeout_ms(const OutboxRound *round)
 {
+	(void) round;
 	if (!is_time())
 		return -1;
 	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_at);
 }
+
+OutboxTask outbox_replay_task = {
+	.name = "replaying events",
+	.run = run,
+	.timeout_ms = timeout_ms,
+};

@@ -10,10 +10,8 @@
 
 #include "outbox.h"
 
-#include "shared/shmem.h"
-#include "store/transaction.h"
+#include "shared/task.h"
 
-extern OutboxTaskResult outbox_replay_run(void);
-extern long outbox_replay_timeout_ms(void);
+extern OutboxTask outbox_replay_task;
 
 #endif /* OUTBOX_REPLAY_H */

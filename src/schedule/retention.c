@@ -92,9 +92,8 @@ outbox_retention_used(void)
 			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), share_ms()));
 }
 
-/* Settings may have changed. */
-void
-outbox_retention_reload(void)
+static void
+reload(void)
 {
 	check_at = GetCurrentTimestamp();
 }
@@ -301,12 +300,11 @@ look(uint64 position, OutboxSegmentBounds *bounds, int *current_segment)
 	return status;
 }
 
-/*
- * Looks after the segments, if it is time. position is the written one.
- */
-OutboxTaskResult
-outbox_retention_run(uint64 position)
+/* Looks after the segments, if it is time. */
+static OutboxTaskResult
+run(const OutboxRound *round)
 {
+	uint64 position = round->written;
 	OutboxSegmentBounds bounds[OUTBOX_SEGMENTS];
 	OutboxStoreStatus status;
 	TimestampTz now = GetCurrentTimestamp();
@@ -343,11 +341,26 @@ outbox_retention_run(uint64 position)
 	return outbox_store_task_result(status, false);
 }
 
-/* How long until there is something to do; -1 = for ever */
-long
-outbox_retention_timeout_ms(void)
+static long
+timeout_ms(const OutboxRound *round)
 {
+	(void) round;
 	if (check_at == 0)
 		return -1;
 	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), check_at);
 }
+
+static void
+undo(const OutboxRound *round)
+{
+	(void) round;
+	reload();
+}
+
+OutboxTask outbox_retention_task = {
+	.name = "emptying segments",
+	.run = run,
+	.timeout_ms = timeout_ms,
+	.undo = undo,
+	.reload = reload,
+};

@@ -32,15 +32,13 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "shared/times.h"
 #include "store/parked_held.h"
 #include "store/parked_sql.h"
 #include "store/position.h"
 
 /* what is remembered of each kind; a query looks at all for each row */
-#define HELD_MAX      4000
-
-/* how soon it is tried again to note it */
-#define HELD_RETRY_MS 1000
+#define HELD_MAX 4000
 
 typedef struct HeldRows
 {
@@ -134,8 +132,8 @@ outbox_held_note(OutboxHeldKind kind, const char *relay, const uint64 *ids,
 		rows->count = 0;
 	for (uint64 row = 0; row < left && rows->count < HELD_MAX; row++)
 		rows->ids[rows->count++] = (uint64) outbox_store_result(row, 1);
-	rows->next =
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HELD_RETRY_MS);
+	rows->next = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+											 OUTBOX_PARKED_ROWS_RETRY_MS);
 	outbox_store_end();
 	return OUTBOX_STORE_OK;
 }

@@ -264,14 +264,15 @@ count_aside(OutboxDatabase *db)
 }
 
 /* Counts, if it is time, and there is a limit. */
-OutboxTaskResult
-outbox_pending_run(void)
+static OutboxTaskResult
+run(const OutboxRound *round)
 {
 	OutboxDatabase *db = outbox_my_relay.db;
 	TimestampTz now = GetCurrentTimestamp();
 	OutboxStoreStatus status;
 	uint64 position;
 
+	(void) round;
 	if (!has_limit())
 	{
 		has_begun = false;
@@ -300,10 +301,10 @@ outbox_pending_run(void)
 	return OUTBOX_TASK_IDLE;
 }
 
-/* How long until there is something to count; -1 = for ever */
-long
-outbox_pending_timeout_ms(void)
+static long
+timeout_ms(const OutboxRound *round)
 {
+	(void) round;
 	if (!has_limit() ||
 		pg_atomic_read_u32(&outbox_my_relay.db->pending_changed) == 0)
 		return -1;
@@ -311,3 +312,9 @@ outbox_pending_timeout_ms(void)
 		GetCurrentTimestamp(),
 		TimestampTzPlusMilliseconds(counted_at, count_rest_ms));
 }
+
+OutboxTask outbox_pending_task = {
+	.name = "counting what is pending",
+	.run = run,
+	.timeout_ms = timeout_ms,
+};

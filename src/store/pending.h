@@ -8,7 +8,7 @@
 #ifndef OUTBOX_PENDING_H
 #define OUTBOX_PENDING_H
 
-#include "shared/shmem.h"
+#include "shared/task.h"
 #include "store/transaction.h"
 
 /* sessions */
@@ -20,7 +20,6 @@ extern void outbox_pending_committed(OutboxDatabase *db, int64 bytes,
 /* relay */
 extern void outbox_pending_changed(OutboxDatabase *db);
 extern void outbox_pending_passed(OutboxDatabase *db);
-extern OutboxTaskResult outbox_pending_run(void);
-extern long outbox_pending_timeout_ms(void);
+extern OutboxTask outbox_pending_task;
 
 #endif /* OUTBOX_PENDING_H */
