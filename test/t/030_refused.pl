@@ -118,8 +118,9 @@ check('the key goes on');
 is(scalar records_of($bad), 0, 'the dead letter is not published');
 
 note 'requeue';
+my $letter = query("SELECT * FROM outbox.dead_letter WHERE event_id = '$bad'");
 is(query("SELECT * FROM outbox.requeue('$bad')"),
-	"$bad|refused|bad key", 'requeue() says what it does');
+	$letter, 'requeue() returns the dead letter as it was');
 wait_until(undef, sub { scalar records_of($bad) }, 'it is published');
 wait_parked(0, 'and parked no more');
 my ($record) = records_of($bad);
@@ -157,9 +158,10 @@ is(dead_letters(), $others, 'nothing is discarded');
 is(query("SELECT * FROM outbox.discard(topic => 'other', class => 'size',"
 		  . " until => '$start')"),
 	'', 'nor what does not meet all conditions');
+$letter = query("SELECT * FROM outbox.dead_letter WHERE event_id = '$large'");
 is(query("SELECT * FROM outbox.discard(topic => 'other', key => 'large',"
 		  . " class => 'size', since => '$start')"),
-	"$large|other|large", 'discard() returns it');
+	$letter, 'discard() returns it');
 is(dead_letters(), $others - 1, 'and nothing else');
 is(query("SELECT count(*) FROM outbox.parked WHERE event_id = '$large'"),
 	0, 'it is gone');
