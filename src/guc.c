@@ -17,6 +17,7 @@
 #include "utils/varlena.h"
 
 #include "guc.h"
+#include "sink/kafka_rules.h"
 #include "sink/properties.h"
 
 bool outbox_enabled = true;
@@ -93,7 +94,7 @@ check_kafka_properties(char **newval, void **extra, GucSource source)
 
 	(void) extra;
 	(void) source;
-	properties = outbox_properties_parse(*newval, error);
+	properties = outbox_properties_parse(&outbox_kafka_kind, *newval, error);
 	if (properties == NULL)
 	{
 		GUC_check_errcode(ERRCODE_INVALID_PARAMETER_VALUE);
@@ -105,6 +106,13 @@ check_kafka_properties(char **newval, void **extra, GucSource source)
 	}
 	outbox_properties_free(properties);
 	return true;
+}
+
+/* The kind of broker that events are published to. There is one so far. */
+const OutboxSinkKind *
+outbox_guc_sink_kind(void)
+{
+	return &outbox_kafka_kind;
 }
 
 /*

@@ -8,7 +8,7 @@
 #ifndef OUTBOX_GUC_H
 #define OUTBOX_GUC_H
 
-#include "outbox.h"
+#include "sink/kind.h"
 
 /* What happens to later events of a key while one of it is parked */
 typedef enum OutboxOnFailure
@@ -41,6 +41,7 @@ extern char *outbox_kafka_properties;
 extern char *outbox_kafka_properties_file;
 
 extern void outbox_guc_define(void);
+extern const OutboxSinkKind *outbox_guc_sink_kind(void);
 extern bool outbox_guc_database_allowed(const char *database, bool *folded);
 
 #endif /* OUTBOX_GUC_H */

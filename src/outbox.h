@@ -30,9 +30,6 @@
 /* the first relay; others come with their own rows in outbox.relay */
 #define OUTBOX_DEFAULT_RELAY   "default"
 
-/* Kafka's limit for a topic's name */
-#define OUTBOX_TOPIC_MAX       249
-
 /* the header that carries event_id; the application cannot set it */
 #define OUTBOX_HEADER_EVENT_ID "event_id"
 

@@ -109,7 +109,7 @@ set_times(FunctionCallInfo fcinfo, TimestampTz emitted_at, Datum *values,
  * timestamptz, deliver_after interval, expires_at timestamptz) RETURNS uuid
  *
  * One function for every type of key and payload; that of an older version
- * may have fewer arguments. What is written is all that Kafka gets, but for
+ * may have fewer arguments. What is written is all that brokers get, but for
  * event_id.
  */
 Datum
@@ -126,13 +126,8 @@ outbox_emit(PG_FUNCTION_ARGS)
 	int columns = OUTBOX_EVENT_COLUMNS;
 
 	outbox_xact_join(false);
-	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("topic must not be null"),
-						errhint("Name the Kafka topic that the event is to "
-								"be published to.")));
-	values[OUTBOX_EVENT_TOPIC] =
-		PointerGetDatum(outbox_event_topic(PG_GETARG_TEXT_PP(0)));
+	values[OUTBOX_EVENT_TOPIC] = PointerGetDatum(
+		outbox_event_topic(PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0)));
 
 	if (!PG_ARGISNULL(1))
 		key = outbox_event_key(PG_GETARG_DATUM(1), argument_type(fcinfo, 1));

@@ -26,45 +26,22 @@
 #include "format/record.h"
 #include "guc.h"
 
-/*
- * Checks a topic's name by Kafka's rules (org.apache.kafka.common.internals
- * .Topic): 1 to 249 characters of [a-zA-Z0-9._-], and neither "." nor "..".
- */
+/* Checks a topic's name; topic may be NULL, which is refused. */
 text *
 outbox_event_topic(text *topic)
 {
-	const char *name = VARDATA_ANY(topic);
-	int len = VARSIZE_ANY_EXHDR(topic);
+	const OutboxSinkKind *kind = outbox_guc_sink_kind();
 
-	if (len == 0)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("topic must not be empty"),
-						errhint("Name the Kafka topic that the event is to "
-								"be published to.")));
-	if (len > OUTBOX_TOPIC_MAX)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("topic is too long"),
-						errdetail("It has %d bytes; Kafka allows %d.", len,
-								  OUTBOX_TOPIC_MAX),
-						errhint("Use a shorter topic name.")));
-	for (int i = 0; i < len; i++)
-	{
-		char c = name[i];
-
-		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-			  (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-'))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("topic \"%s\" has an illegal character",
-							text_to_cstring(topic)),
-					 errhint("Kafka allows letters and digits of ASCII, "
-							 "\".\", \"_\" and \"-\".")));
-	}
-	if (name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.')))
+	if (topic == NULL || VARSIZE_ANY_EXHDR(topic) == 0)
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("topic must not be \"%s\"", text_to_cstring(topic)),
-				 errhint("Kafka reserves this name.")));
+				(errcode(topic == NULL ? ERRCODE_NULL_VALUE_NOT_ALLOWED
+									   : ERRCODE_INVALID_PARAMETER_VALUE),
+				 topic == NULL ? errmsg("topic must not be null")
+							   : errmsg("topic must not be empty"),
+				 errhint("Name the %s topic that the event is to be "
+						 "published to.",
+						 kind->name)));
+	kind->check_topic(VARDATA_ANY(topic), VARSIZE_ANY_EXHDR(topic));
 	return topic;
 }
 
@@ -194,8 +171,8 @@ check_size(Size bytes)
 				 errdetail("Key, payload and headers may have %d bytes "
 						   "together, as they are sent.",
 						   outbox_max_event_size_bytes),
-				 errhint("Send less, or raise outbox.max_event_size, and "
-						 "max.message.bytes of the topic in Kafka.")));
+				 errhint("Send less, or raise outbox.max_event_size, and %s.",
+						 outbox_guc_sink_kind()->size_limit)));
 }
 
 /* Adds what headers will have when they are sent. Rendered, a number may have

@@ -14,6 +14,7 @@
 #include "utils/timestamp.h"
 
 #include "format/record.h"
+#include "guc.h"
 
 /* what a header costs beside its bytes: bookkeeping of the library */
 #define HEADER_OVERHEAD  96
@@ -33,8 +34,9 @@ in_conversion(void *arg)
 
 	if (code == ERRCODE_CHARACTER_NOT_IN_REPERTOIRE ||
 		code == ERRCODE_UNTRANSLATABLE_CHARACTER)
-		errhint("Kafka gets text in UTF-8. Send other bytes as a payload of "
-				"type bytea.");
+		errhint("%s gets text in UTF-8. Send other bytes as a payload of "
+				"type bytea.",
+				outbox_guc_sink_kind()->name);
 	errcontext("converting the %s of an event to UTF-8", (const char *) arg);
 }
 

@@ -2,7 +2,7 @@
  *
  * errors.c
  *	  Kafka's error codes, and whose fault each is. What the relay does about
- *	  it is in retry.c.
+ *	  it is in retry/failure.c.
  *
  * librdkafka retries by itself, for ever, what its rd_kafka_handle_Produce_
  * error() calls retriable; such codes are listed all the same, in case it

@@ -123,7 +123,8 @@ extern void outbox_kafka_gate_open_wide(void);
 extern void outbox_kafka_end(void (*end)(void *), void *arg);
 extern int outbox_kafka_ending(void);
 
-/* errors.c */
+/* tls.c */
+extern const OutboxTroubleWords outbox_kafka_words[OUTBOX_TROUBLES];
 extern void outbox_kafka_tls_init(rd_kafka_conf_t *conf);
 extern void outbox_kafka_tls_log(OutboxSink *sink, const char *facility,
 								 const char *text);
@@ -131,10 +132,12 @@ extern OutboxTrouble outbox_kafka_trouble(OutboxSink *sink,
 										  rd_kafka_resp_err_t code,
 										  const char **message);
 
+/* errors.c */
 extern OutboxFailure outbox_kafka_failure(rd_kafka_resp_err_t code);
 extern void outbox_kafka_message(rd_kafka_resp_err_t code, char *message);
 
 /* poll.c */
+extern bool outbox_kafka_is_same_message(const char *a, const char *b);
 extern bool outbox_kafka_poll(OutboxSink *sink, OutboxSinkEvent *event);
 
 /* producer.c */

@@ -72,6 +72,15 @@ make_returned(OutboxSink *sink, const OutboxKafkaHeld *held,
 	make_failure(sink, held->code, held->topic->name, event);
 }
 
+/* The sink ends; told as the library's log line would be. */
+static void
+make_fatal(OutboxSink *sink, const char *reason, OutboxSinkEvent *event)
+{
+	snprintf(sink->message, sizeof(sink->message), "FATAL: %s", reason);
+	event->type = OUTBOX_SINK_FATAL;
+	event->message = sink->message;
+}
+
 static void
 make_error(OutboxSink *sink, OutboxSinkEvent *event)
 {
@@ -84,10 +93,11 @@ make_error(OutboxSink *sink, OutboxSinkEvent *event)
 						 : outbox_kafka_failure(code);
 	if (code == RD_KAFKA_RESP_ERR__FATAL)
 	{
-		event->type = OUTBOX_SINK_FATAL;
+		char reason[OUTBOX_SINK_ERROR_MAX - 10];
+
 		outbox_kafka_stop(sink);
-		rd_kafka_fatal_error(sink->rk, sink->message, sizeof(sink->message));
-		event->message = sink->message;
+		rd_kafka_fatal_error(sink->rk, reason, sizeof(reason));
+		make_fatal(sink, reason, event);
 	}
 	else if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
 			 event->failure == OUTBOX_FAILURE_LOGIN)
@@ -154,9 +164,17 @@ is_crowded(OutboxSink *sink, OutboxSinkEvent *event)
 	if (sink->crowded || rd_kafka_thread_cnt() <= THREADS_MAX)
 		return false;
 	sink->crowded = true;
-	event->type = OUTBOX_SINK_FATAL;
-	event->message = "the brokers name too many brokers";
+	make_fatal(sink, "the brokers name too many brokers", event);
 	return true;
+}
+
+/* Are they the same, but for the time that the library adds in parentheses? */
+bool
+outbox_kafka_is_same_message(const char *a, const char *b)
+{
+	size_t len = strcspn(a, "(");
+
+	return len == strcspn(b, "(") && strncmp(a, b, len) == 0;
 }
 
 /*

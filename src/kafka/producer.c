@@ -10,7 +10,7 @@
  * into the relay's pipe.
  *
  * librdkafka blocks all signals in its threads, unless
- * internal.termination.signal is set, which forbidden.c refuses.
+ * internal.termination.signal is set, which kafka_rules.c refuses.
  *
  *-------------------------------------------------------------------------
  */
@@ -303,7 +303,11 @@ kafka_has_ended(void)
 }
 
 static const OutboxSinkApi kafka_api = {
+	.interface = OUTBOX_SINK_INTERFACE,
+	.words = outbox_kafka_words,
+	.batch_bytes_max = 1000000,
 	.version = kafka_version,
+	.is_same_message = outbox_kafka_is_same_message,
 	.open = kafka_open,
 	.publish = kafka_publish,
 	.ask_topic = outbox_kafka_ask_topic,

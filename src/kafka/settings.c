@@ -4,7 +4,7 @@
  *	  From the settings of outbox to a configuration of librdkafka.
  *
  * In this order, the later ones winning: our defaults, the administrator's
- * properties, and what the promises of outbox rest on. (forbidden.c refuses
+ * properties, and what the promises of outbox rest on. (kafka_rules.c refuses
  * the latter by name already, with a better message.) In the end the library is
  * asked what it has understood.
  *
@@ -242,7 +242,7 @@ outbox_kafka_conf(const OutboxSinkConfig *config, char *error)
 		set_all(conf, defaults, lengthof(defaults), error) &&
 		set_properties(conf, config->properties, error) &&
 		set_batch(conf, config->batch_bytes, error) &&
-		set(conf, "bootstrap.servers", config->bootstrap_servers, error) &&
+		set(conf, "bootstrap.servers", config->servers, error) &&
 		set_all(conf, fixed, lengthof(fixed), error) && check(conf, error) &&
 		(!config->keys_once ||
 		 set(conf, "enable.gapless.guarantee", "false", error)))

@@ -16,6 +16,33 @@
 #define ALERT    "SSL alert number "
 #define VERIFIED " verification callback failed: "
 
+/* How each trouble is told */
+const OutboxTroubleWords outbox_kafka_words[OUTBOX_TROUBLES] = {
+	[OUTBOX_TROUBLE_AWAY] = {"Kafka is unavailable", NULL},
+	[OUTBOX_TROUBLE_UNTRUSTED] =
+		{"we do not trust Kafka's certificate",
+		 "Let ssl.ca.location name the certificate of the authority that has "
+		 "signed it, and reload."},
+	[OUTBOX_TROUBLE_HOST] =
+		{"Kafka's certificate is of another host",
+		 "Use the certificate's names in outbox.bootstrap_servers and in the "
+		 "brokers' advertised.listeners."},
+	[OUTBOX_TROUBLE_EXPIRED] =
+		{"Kafka's certificate is not valid now",
+		 "Renew the brokers' certificate, or set this machine's clock."},
+	[OUTBOX_TROUBLE_TLS] =
+		{"Kafka and we do not agree about TLS",
+		 "Compare security.protocol, and the properties that begin with ssl, "
+		 "with the brokers' listener."},
+	[OUTBOX_TROUBLE_CERTIFICATE] =
+		{"Kafka refuses our certificate",
+		 "Let ssl.certificate.location and ssl.key.location name one that the "
+		 "brokers trust, and reload."},
+	[OUTBOX_TROUBLE_LOGIN] =
+		{"Kafka refuses our credentials",
+		 "Correct the properties that begin with sasl, and reload."},
+};
+
 typedef struct Reason
 {
 	int code; /* X509_V_ERR_... of OpenSSL */

@@ -26,26 +26,6 @@ take_delivered(OutboxStream *stream, uint64 count)
 	outbox_outage_over(stream);
 }
 
-/* An event has its answer. */
-static void
-take_answer(OutboxStream *stream, const OutboxSinkEvent *event)
-{
-	if (!outbox_window_is_in_flight(stream->window, event->tag))
-	{
-		/* one that came too late may have been parked without it */
-		if (stream->state == OUTBOX_STREAM_PARKING)
-			return;
-		outbox_sender_answered_twice(&stream->sender, event->tag);
-	}
-	if (event->type == OUTBOX_SINK_DELIVERED)
-		outbox_window_done(stream->window, event->tag);
-	else if (event->type == OUTBOX_SINK_PURGED)
-		outbox_window_answered(stream->window, event->tag);
-	else
-		outbox_recovery_failed(stream, event->tag, event->failure,
-							   event->message);
-}
-
 /* Takes in all that the sink has to tell. Returns whether there was any. */
 static bool
 poll_sink(OutboxStream *stream)
@@ -60,11 +40,15 @@ poll_sink(OutboxStream *stream)
 		switch (event.type)
 		{
 			case OUTBOX_SINK_DELIVERED:
+				outbox_window_done(stream->window, event.tag);
 				delivered++;
-				/* FALLTHROUGH */
+				break;
 			case OUTBOX_SINK_PURGED:
+				outbox_window_answered(stream->window, event.tag);
+				break;
 			case OUTBOX_SINK_FAILED:
-				take_answer(stream, &event);
+				outbox_recovery_failed(stream, event.tag, event.failure,
+									   event.message);
 				break;
 			case OUTBOX_SINK_FATAL:
 				outbox_stream_end(stream);

@@ -24,6 +24,7 @@
 #include "shared/my_relay.h"
 #include "shared/relay_state.h"
 #include "sink/client_log.h"
+#include "sink/module.h"
 
 /* how long brokers may be silent until it is called an outage */
 #define SILENCE_MS   5000
@@ -38,55 +39,31 @@
 /* answers so soon after a lost connection do not end an outage */
 #define ECHO_MS      1000
 
-/* What is said of each trouble, and what can be done about it */
-typedef struct Words
-{
-	OutboxRelayState state;
-	const char *what;
-	const char *hint; /* or NULL */
-} Words;
-
-static const Words words[] = {
-	[OUTBOX_TROUBLE_AWAY] = {OUTBOX_RELAY_UNAVAILABLE, "Kafka is unavailable",
-							 NULL},
-	[OUTBOX_TROUBLE_UNTRUSTED] =
-		{OUTBOX_RELAY_UNTRUSTED, "we do not trust Kafka's certificate",
-		 "Let ssl.ca.location name the certificate of the authority that has "
-		 "signed it, and reload."},
-	[OUTBOX_TROUBLE_HOST] =
-		{OUTBOX_RELAY_UNTRUSTED, "Kafka's certificate is of another host",
-		 "Use the certificate's names in outbox.bootstrap_servers and in the "
-		 "brokers' advertised.listeners."},
-	[OUTBOX_TROUBLE_EXPIRED] =
-		{OUTBOX_RELAY_UNTRUSTED, "Kafka's certificate is not valid now",
-		 "Renew the brokers' certificate, or set this machine's clock."},
-	[OUTBOX_TROUBLE_TLS] =
-		{OUTBOX_RELAY_UNAVAILABLE, "Kafka and we do not agree about TLS",
-		 "Compare security.protocol, and the properties that begin with ssl, "
-		 "with the brokers' listener."},
-	[OUTBOX_TROUBLE_CERTIFICATE] =
-		{OUTBOX_RELAY_UNAUTHENTICATED, "Kafka refuses our certificate",
-		 "Let ssl.certificate.location and ssl.key.location name one that the "
-		 "brokers trust, and reload."},
-	[OUTBOX_TROUBLE_LOGIN] =
-		{OUTBOX_RELAY_UNAUTHENTICATED, "Kafka refuses our credentials",
-		 "Correct the properties that begin with sasl, and reload."},
+static const OutboxRelayState states[OUTBOX_TROUBLES] = {
+	[OUTBOX_TROUBLE_AWAY] = OUTBOX_RELAY_UNAVAILABLE,
+	[OUTBOX_TROUBLE_UNTRUSTED] = OUTBOX_RELAY_UNTRUSTED,
+	[OUTBOX_TROUBLE_HOST] = OUTBOX_RELAY_UNTRUSTED,
+	[OUTBOX_TROUBLE_EXPIRED] = OUTBOX_RELAY_UNTRUSTED,
+	[OUTBOX_TROUBLE_TLS] = OUTBOX_RELAY_UNAVAILABLE,
+	[OUTBOX_TROUBLE_CERTIFICATE] = OUTBOX_RELAY_UNAUTHENTICATED,
+	[OUTBOX_TROUBLE_LOGIN] = OUTBOX_RELAY_UNAUTHENTICATED,
 };
 
 static void
 begin(OutboxStream *stream, const char *reason)
 {
-	const Words *said = &words[stream->outage.trouble];
+	const OutboxTroubleWords *words =
+		&stream->sender.api->words[stream->outage.trouble];
 
 	if (stream->outage.since == 0)
 		stream->outage.since = GetCurrentTimestamp();
 	stream->outage.complaint_untold = false;
 	outbox_relay_state_error(reason);
-	outbox_relay_state_set(said->state);
+	outbox_relay_state_set(states[stream->outage.trouble]);
 	ereport(LOG,
-			(errmsg("%s: %s: %s", outbox_my_relay.label, said->what, reason),
+			(errmsg("%s: %s: %s", outbox_my_relay.label, words->what, reason),
 			 errdetail("Events are kept, and published when it is back."),
-			 said->hint ? errhint("%s", said->hint) : 0));
+			 words->hint ? errhint("%s", words->hint) : 0));
 }
 
 static void
@@ -132,15 +109,6 @@ outbox_outage_unreachable(OutboxStream *stream, OutboxFailure failure,
 		stream->outage.unreachable_since = GetCurrentTimestamp();
 }
 
-/* Are they the same, but for the time that librdkafka adds in parentheses? */
-static bool
-same_reason(const char *a, const char *b)
-{
-	size_t len = strcspn(a, "(");
-
-	return len == strcspn(b, "(") && strncmp(a, b, len) == 0;
-}
-
 /*
  * A broker cannot be reached. If that is an outage, it is told with it; if
  * not, because others answer, it is told then.
@@ -159,7 +127,7 @@ outbox_outage_lost(OutboxStream *stream, OutboxTrouble trouble,
 		return;
 	}
 	if (stream->outage.since == 0 && outbox_stream_is_pending(stream) &&
-		!same_reason(stream->outage.complaint, reason))
+		!stream->sender.api->is_same_message(stream->outage.complaint, reason))
 		stream->outage.complaint_untold = true;
 	complain(stream, trouble, reason);
 	outbox_client_log(LOG_INFO, reason);
@@ -231,9 +199,8 @@ outbox_outage_over(OutboxStream *stream)
 		return;
 	outbox_relay_state_set(OUTBOX_RELAY_PUBLISHING);
 	ereport(LOG,
-			(errmsg("%s: Kafka is available "
-					"again after %ld s",
-					outbox_my_relay.label,
+			(errmsg("%s: %s is available again after %ld s",
+					outbox_my_relay.label, outbox_module_kind()->name,
 					(long) ((now - stream->outage.since) / USECS_PER_SEC))));
 	stream->outage.since = 0;
 }

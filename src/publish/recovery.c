@@ -35,16 +35,13 @@
 
 /* how long the answers of a sink that has stopped are waited for, if they all
  * are of topics that have failed */
-#define FAILED_MS       1000
+#define FAILED_MS  1000
 
 /* how long batches stay small after one was too large */
-#define NARROW_MS       60000
+#define NARROW_MS  60000
 
 /* after so long without an answer, events in the sink may expire */
-#define EXPIRED_MS      1000
-
-/* the size of a batch of librdkafka, if nothing limits it */
-#define BATCH_BYTES_MAX 1000000
+#define EXPIRED_MS 1000
 
 /* Notes that an event has failed; the task does the rest. */
 void
@@ -70,14 +67,8 @@ outbox_recovery_failed(OutboxStream *stream, uint64 tag, OutboxFailure failure,
 static void
 report_given_up(OutboxStream *stream)
 {
-	char message[OUTBOX_SINK_ERROR_MAX + 10];
-
 	if (stream->sender.given_up[0] != '\0')
-	{
-		snprintf(message, sizeof(message), "FATAL: %s",
-				 stream->sender.given_up);
-		outbox_client_log(LOG_WARNING, message);
-	}
+		outbox_client_log(LOG_WARNING, stream->sender.given_up);
 }
 
 /* Have all events their answers that can have one? The sink ends. */
@@ -128,7 +119,7 @@ smaller_batches(OutboxStream *stream)
 		return 1;
 	stream->limit.until =
 		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), NARROW_MS);
-	return (int) Max(Min(bytes, BATCH_BYTES_MAX) / 2, 1);
+	return (int) Max(Min(bytes, stream->sender.api->batch_bytes_max) / 2, 1);
 }
 
 /* When the first event of the window is taken back, if no answer comes */

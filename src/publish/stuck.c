@@ -2,8 +2,8 @@
  *
  * stuck.c
  *	  Events that get no answer, while brokers can be reached: a partition has
- *	  no leader, or too few replicas, or a broker hangs, or librdkafka says
- *	  nothing of a topic that we are not allowed to see.
+ *	  no leader, or too few replicas, or a broker hangs, or the client library
+ *	  says nothing of a topic that we are not allowed to see.
  *
  * The brokers are asked about the topics of such events, all at once. What
  * they say is held against the topic,

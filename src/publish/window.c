@@ -279,16 +279,6 @@ outbox_window_is_answered(const OutboxWindow *window, uint64 tag)
 		   entry_at(window, tag)->answered;
 }
 
-/* Does the sink owe an answer for it? Of any tag. */
-bool
-outbox_window_is_in_flight(const OutboxWindow *window, uint64 tag)
-{
-	const WindowEntry *entry = entry_at(window, tag);
-
-	return tag >= window->first && tag < window->next && entry->bytes != 0 &&
-		   !entry->answered;
-}
-
 /* How large an event is that is not done */
 int64
 outbox_window_bytes(const OutboxWindow *window, uint64 tag)

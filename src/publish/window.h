@@ -34,7 +34,6 @@ extern void outbox_window_set_aside(OutboxWindow *window, uint64 id);
 extern bool outbox_window_has_aside(const OutboxWindow *window);
 extern void outbox_window_aside_done(OutboxWindow *window);
 extern void outbox_window_done(OutboxWindow *window, uint64 tag);
-extern bool outbox_window_is_in_flight(const OutboxWindow *window, uint64 tag);
 extern void outbox_window_answered(OutboxWindow *window, uint64 tag);
 extern uint64 outbox_window_first_tag(const OutboxWindow *window);
 extern int outbox_window_count(const OutboxWindow *window);

@@ -17,6 +17,7 @@
 #include "shared/my_relay.h"
 #include "shared/relay_state.h"
 #include "shared/shutdown.h"
+#include "sink/module.h"
 
 /* how long new settings wait for answers from the brokers of the old ones */
 #define SWITCH_GRACE_MS 5000
@@ -46,8 +47,7 @@ refuse(OutboxStream *stream, const char *error)
 		(errmsg("%s %s: %s", outbox_my_relay.label,
 				stream->window ? "keeps its settings" : "waits for settings",
 				error),
-		 errhint("Set outbox.bootstrap_servers, outbox.kafka_properties "
-				 "or outbox.kafka_properties_file, and reload.")));
+		 errhint("Set %s, and reload.", outbox_module_kind()->settings)));
 }
 
 /* The settings are fine; the next refusal is news. */
@@ -111,7 +111,7 @@ outbox_reconfigure(OutboxStream *stream)
 	OutboxConfig *config;
 	OutboxSender sender;
 
-	if (!outbox_sink_config_has_brokers())
+	if (!outbox_sink_config_has_servers())
 	{
 		rest(stream);
 		return;
@@ -150,5 +150,5 @@ outbox_reconfigure(OutboxStream *stream)
 	running = config;
 	accept();
 	ereport(LOG, (errmsg("%s publishes to %s", outbox_my_relay.label,
-						 config->sink.bootstrap_servers)));
+						 config->sink.servers)));
 }

@@ -27,7 +27,6 @@
 
 #include "access/xact.h"
 #include "commands/dbcommands.h"
-#include "fmgr.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "pgstat.h"
@@ -50,6 +49,7 @@
 #include "shared/shutdown.h"
 #include "shared/wait.h"
 #include "sink/client_log.h"
+#include "sink/module.h"
 #include "store/extension.h"
 #include "store/position.h"
 
@@ -268,7 +268,6 @@ void
 outbox_relay_main(Datum main_arg)
 {
 	OutboxRelayArgs args;
-	OutboxSinkApiFunction sink_api;
 
 	(void) main_arg;
 	memcpy(&args, MyBgworkerEntry->bgw_extra, sizeof(args));
@@ -288,9 +287,9 @@ outbox_relay_main(Datum main_arg)
 	PG_TRY();
 	{
 		attach();
-		sink_api = (OutboxSinkApiFunction) load_external_function(
-			"$libdir/outbox_kafka", OUTBOX_SINK_SYMBOL, true, NULL);
-		outbox_sender_init(&stream.sender, sink_api(), "events");
+		outbox_sender_init(&stream.sender,
+						   outbox_module_load(outbox_guc_sink_kind()),
+						   "events");
 		outbox_tasks_init(&stream);
 		/* before that there is nothing to be written */
 		outbox_shutdown_install();

@@ -1,9 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * sink_config.c
- *	  Collects what a sink needs to know from the settings and from
- *	  outbox.kafka_properties_file, so that a reload can be compared with what
- *	  is running.
+ *	  Collects what a sink needs to know from the settings and from the file
+ *	  of properties, so that a reload can be compared with what is running.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,10 +13,11 @@
 #include "guc.h"
 #include "relay/sink_config.h"
 #include "shared/wait.h"
+#include "sink/module.h"
 
 /* Is there anything but blanks and commas in outbox.bootstrap_servers? */
 bool
-outbox_sink_config_has_brokers(void)
+outbox_sink_config_has_servers(void)
 {
 	return outbox_bootstrap_servers[strspn(outbox_bootstrap_servers,
 										   " \t\r\n,")] != '\0';
@@ -44,13 +44,14 @@ outbox_sink_config_read(const char *database, char *error)
 	old_context = MemoryContextSwitchTo(context);
 	config = palloc0(sizeof(OutboxConfig));
 	config->context = context;
-	config->sink.bootstrap_servers = pstrdup(outbox_bootstrap_servers);
+	config->sink.servers = pstrdup(outbox_bootstrap_servers);
 	config->sink.client_id = psprintf("outbox-%s", database);
 	config->sink.window_events = outbox_window_events;
 	config->sink.window_size_kb = outbox_window_size_kb;
 	config->sink.wake_fd = outbox_wait_pipe();
 
-	properties = outbox_properties_parse(outbox_kafka_properties, error);
+	properties = outbox_properties_parse(outbox_module_kind(),
+										 outbox_kafka_properties, error);
 	if (properties == NULL)
 		ok = false;
 	else if (outbox_kafka_properties_file[0] != '\0')
@@ -68,7 +69,7 @@ outbox_sink_config_read(const char *database, char *error)
 bool
 outbox_sink_config_equal(const OutboxConfig *a, const OutboxConfig *b)
 {
-	return strcmp(a->sink.bootstrap_servers, b->sink.bootstrap_servers) == 0 &&
+	return strcmp(a->sink.servers, b->sink.servers) == 0 &&
 		   strcmp(a->sink.client_id, b->sink.client_id) == 0 &&
 		   a->sink.window_events == b->sink.window_events &&
 		   a->sink.window_size_kb == b->sink.window_size_kb &&

@@ -17,7 +17,7 @@ typedef struct OutboxConfig
 	OutboxSinkConfig sink;
 } OutboxConfig;
 
-extern bool outbox_sink_config_has_brokers(void);
+extern bool outbox_sink_config_has_servers(void);
 extern OutboxConfig *outbox_sink_config_read(const char *database,
 											 char *error);
 extern bool outbox_sink_config_equal(const OutboxConfig *a,

@@ -35,18 +35,12 @@
 #define BATCH_SHARE     8
 #define EXPIRE_EVERY_MS 600000
 
-/* What is known of a copy of the batch */
-typedef enum CopyState
-{
-	COPY_IN_FLIGHT,
-	COPY_PUBLISHED, /* or not to be */
-	COPY_FAILED
-} CopyState;
+StaticAssertDecl(BATCH_EVENTS <= OUTBOX_SENDER_BATCH_MAX, "see sender.h");
 
 static OutboxSender sender; /* open while there are any to publish */
 static bool added = true;   /* at the start, nobody knows */
 static uint64 ids[BATCH_EVENTS];
-static CopyState states[BATCH_EVENTS];
+static bool delivered[BATCH_EVENTS];
 static int batch_limit = BATCH_EVENTS; /* less after an error */
 static int count = 0;                  /* 0 = no batch under way */
 static int64 bytes_left = 0; /* of memory for the copies of the batch */
@@ -105,10 +99,10 @@ close_sink(void)
 
 /* Takes an event into the batch. */
 static void
-add(const OutboxEvent *event, CopyState state)
+add(const OutboxEvent *event, bool is_done)
 {
 	ids[count] = event->id;
-	states[count] = state;
+	delivered[count] = is_done;
 	count++;
 }
 
@@ -134,13 +128,13 @@ send(const OutboxEvent *event, void *arg)
 							 "outbox.dead_letter_topic",
 							 (unsigned long long) event->id),
 					  errdetail_internal("%s", error)));
-		add(event, COPY_PUBLISHED);
+		add(event, true);
 		return true;
 	}
 	if (record.bytes > bytes_left && sender.in_flight > 0)
 		return false;
 	bytes_left -= record.bytes;
-	add(event, COPY_IN_FLIGHT);
+	add(event, false);
 	switch (outbox_sender_hand_over(&sender, &record, &failure, error))
 	{
 		case OUTBOX_SINK_ACCEPTED:
@@ -158,18 +152,6 @@ send(const OutboxEvent *event, void *arg)
 	return false;
 }
 
-/* A copy has its answer. */
-static void
-take_answer(const OutboxSinkEvent *event)
-{
-	CopyState *state = &states[event->tag - sender.first_tag];
-
-	if (*state != COPY_IN_FLIGHT)
-		outbox_sender_answered_twice(&sender, event->tag);
-	*state =
-		event->type == OUTBOX_SINK_DELIVERED ? COPY_PUBLISHED : COPY_FAILED;
-}
-
 static void
 poll(void)
 {
@@ -180,16 +162,13 @@ poll(void)
 		switch (event.type)
 		{
 			case OUTBOX_SINK_DELIVERED:
-			case OUTBOX_SINK_PURGED:
-				take_answer(&event);
+				delivered[event.tag - sender.first_tag] = true;
 				break;
 			case OUTBOX_SINK_FAILED:
-				take_answer(&event);
-				report_failure(event.message);
-				break;
 			case OUTBOX_SINK_FATAL:
 				report_failure(event.message);
 				break;
+			case OUTBOX_SINK_PURGED:
 			case OUTBOX_SINK_LOG:
 			case OUTBOX_SINK_TOPIC:
 			case OUTBOX_SINK_LOST:
@@ -209,7 +188,7 @@ end_batch(void)
 
 	for (int i = 0; i < count; i++)
 	{
-		if (states[i] == COPY_PUBLISHED)
+		if (delivered[i])
 			published[n++] = ids[i];
 	}
 	if (n > 0)

@@ -33,6 +33,8 @@
 /* how soon a round that has its answers is ended, if that was not possible */
 #define END_RETRY_MS 100
 
+StaticAssertDecl(ROUND_EVENTS <= OUTBOX_SENDER_BATCH_MAX, "see sender.h");
+
 static OutboxSender senders[OUTBOX_RETRY_BATCH_KINDS];
 static OutboxRetryBatchKind kind;      /* of the round under way */
 static OutboxSender *sender = senders; /* of that kind */
@@ -175,8 +177,6 @@ take_answer(const OutboxSinkEvent *event)
 {
 	OutboxAttempt *attempt = &attempts_made[event->tag - sender->first_tag];
 
-	if (attempt->state != OUTBOX_ATTEMPT_SENT)
-		outbox_sender_answered_twice(sender, event->tag);
 	last_result_at = GetCurrentTimestamp();
 	if (event->type == OUTBOX_SINK_DELIVERED)
 		attempt->state = OUTBOX_ATTEMPT_DELIVERED;

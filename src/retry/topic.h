@@ -13,6 +13,8 @@
 #include "datatype/timestamp.h"
 #include "lib/ilist.h"
 
+#include "sink/kind.h"
+
 typedef struct OutboxTopic
 {
 	char name[OUTBOX_TOPIC_MAX + 1];

@@ -15,6 +15,7 @@
 #include "utils/timestamp.h"
 
 #include "sink/client_log.h"
+#include "sink/module.h"
 
 /* at most so many lines in so much time */
 #define LINES_MAX 10
@@ -68,16 +69,17 @@ void
 outbox_client_log(int syslog_level, const char *message)
 {
 	static LineLimit limit;
+	const char *client = outbox_module_kind()->client;
 	int elevel = server_level(syslog_level);
 	long long withheld;
 
 	/* debugging has been asked for, and is not limited */
 	if (elevel <= DEBUG1)
-		ereport(elevel, (errmsg_internal("outbox: librdkafka: %s", message)));
+		ereport(elevel, (errmsg_internal("outbox: %s: %s", client, message)));
 	else if (is_allowed(&limit, &withheld))
 		ereport(
 			elevel,
-			(errmsg("outbox: librdkafka: %s", message),
+			(errmsg("outbox: %s: %s", client, message),
 			 withheld == 0
 				 ? 0
 				 : errdetail_log("%lld similar messages were withheld before.",

@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * properties.c
- *	  Reads outbox.kafka_properties and outbox.kafka_properties_file, and
- *	  refuses what may not be set (forbidden.c). The library itself refuses
- *	  what it does not know, when the relay opens it.
+ *	  Reads lists of properties for the client library, from a setting or from
+ *	  a file, and refuses what may not be set (kind.h). The library itself
+ *	  refuses what it does not know, when the relay opens it.
  *
  * Nothing here raises an error: callers are check hooks, and the relay, which
  * must go on with its running producer. Functions return NULL or false and
@@ -21,7 +21,6 @@
 
 #include "storage/fd.h"
 
-#include "sink/forbidden.h"
 #include "sink/properties.h"
 
 /* certificates and keys may be in the file */
@@ -32,7 +31,7 @@ static bool
 add_property(OutboxProperties *properties, const char *name, const char *value,
 			 char *error)
 {
-	if (outbox_property_is_forbidden(name, value, error))
+	if (properties->kind->property_is_forbidden(name, value, error))
 		return false;
 
 	if (properties->count == properties->capacity)
@@ -47,7 +46,7 @@ add_property(OutboxProperties *properties, const char *name, const char *value,
 	properties->items[properties->count].name = pstrdup(name);
 	properties->items[properties->count].value = pstrdup(value);
 	properties->items[properties->count].secret =
-		outbox_property_is_secret(name, value);
+		properties->kind->property_is_secret(name, value);
 	properties->count++;
 	return true;
 }
@@ -82,10 +81,11 @@ scan_value(const char *p, char *out)
 /*
  * Parses name=value name='other value'. Returns NULL and a message in error
  * (of OUTBOX_PROPERTY_ERROR_MAX bytes) if the text is malformed or sets what
- * may not be set.
+ * may not be set, or what is a secret.
  */
 OutboxProperties *
-outbox_properties_parse(const char *text, char *error)
+outbox_properties_parse(const OutboxSinkKind *kind, const char *text,
+						char *error)
 {
 	OutboxProperties *properties = palloc0(sizeof(OutboxProperties));
 	char *name = palloc(strlen(text) + 1);
@@ -93,6 +93,7 @@ outbox_properties_parse(const char *text, char *error)
 	const char *p = text;
 	bool ok = true;
 
+	properties->kind = kind;
 	while (ok)
 	{
 		int len = 0;
@@ -126,12 +127,11 @@ outbox_properties_parse(const char *text, char *error)
 		}
 		ok = add_property(properties, name, value, error);
 		/* the server writes changed settings into its log */
-		if (ok && outbox_property_is_secret(name, value))
+		if (ok && kind->property_is_secret(name, value))
 		{
 			snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
-					 "Property \"%s\" holds a secret: write it into "
-					 "outbox.kafka_properties_file.",
-					 name);
+					 "Property \"%s\" holds a secret: write it into %s.", name,
+					 kind->secrets_file);
 			ok = false;
 		}
 	}

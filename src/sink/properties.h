@@ -8,7 +8,7 @@
 #ifndef OUTBOX_PROPERTIES_H
 #define OUTBOX_PROPERTIES_H
 
-#include "sink/forbidden.h"
+#include "sink/kind.h"
 
 typedef struct OutboxProperty
 {
@@ -19,12 +19,14 @@ typedef struct OutboxProperty
 
 typedef struct OutboxProperties
 {
+	const OutboxSinkKind *kind;
 	int count;
 	int capacity;
 	OutboxProperty *items;
 } OutboxProperties;
 
-extern OutboxProperties *outbox_properties_parse(const char *text,
+extern OutboxProperties *outbox_properties_parse(const OutboxSinkKind *kind,
+												 const char *text,
 												 char *error);
 extern bool outbox_properties_read_file(const char *path,
 										OutboxProperties *properties,

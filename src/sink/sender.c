@@ -17,9 +17,10 @@
  * What a sink knows ends with it: one that is ENDING does not open again, it is
  * closed, and another one opened. Events without an answer are sent again then.
  *
- * Answers are counted here. One to an event that is not in flight is an error
- * of the module's, and is raised. An error that is raised while an event is
- * handed over leaves it open whether the sink has it: the sink ends.
+ * Which tags are in flight is known here, and nothing is believed of a module:
+ * an answer to another tag is an error, which is raised, as all that it must not
+ * say (module.c). After an error in a call of the module, it is open what the
+ * sink has; so it ends.
  *
  * Nothing here waits. Who sends within transactions of the broker would begin
  * one in outbox_sender_begin_batch(), and commit it when all are answered.
@@ -28,9 +29,12 @@
  */
 #include "outbox.h"
 
+#include "port/pg_bitutils.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "sink/client_log.h"
+#include "sink/module.h"
 #include "sink/sender.h"
 
 /* how often a sink that ends is asked for its events */
@@ -72,12 +76,25 @@ bool
 outbox_sender_try_open(OutboxSender *sender, const OutboxSinkConfig *config,
 					   char *error)
 {
-	sender->sink = sender->api->open(config, error);
+	uint32 tags =
+		pg_nextpower2_32(Max(config->window_events, OUTBOX_SENDER_BATCH_MAX));
+
+	sender->sink = outbox_module_open(sender->api, config, error);
 	if (sender->sink == NULL)
 		return false;
 	set_state(sender, OUTBOX_SENDER_OPEN);
+	sender->tags_mask = tags - 1;
+	sender->tags = MemoryContextAllocExtended(
+		TopMemoryContext, tags / 8, MCXT_ALLOC_ZERO | MCXT_ALLOC_NO_OOM);
+	if (sender->tags == NULL)
+	{
+		outbox_sender_close(sender);
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY),
+						errmsg("out of memory for %s", sender->label)));
+	}
 	sender->in_flight = 0;
-	sender->handing_over = false;
+	sender->questions = 0;
+	sender->calling = false;
 	sender->first_tag = sender->next_tag = 0;
 	sender->given_up[0] = '\0';
 	return true;
@@ -111,6 +128,19 @@ outbox_sender_begin_batch(OutboxSender *sender, const OutboxSinkConfig *config)
 	sender->first_tag = sender->next_tag;
 }
 
+/* Tags in flight differ by less than a window, or a batch: a bit for each */
+static uint8 *
+tag_byte(OutboxSender *sender, uint64 tag)
+{
+	return &sender->tags[(tag & sender->tags_mask) / 8];
+}
+
+static uint8
+tag_bit(uint64 tag)
+{
+	return 1 << tag % 8;
+}
+
 /*
  * Hands an event over. Its tag is not below any that was accepted before. A
  * failure and a message in error (of OUTBOX_SINK_ERROR_MAX bytes) if it is
@@ -126,73 +156,45 @@ outbox_sender_hand_over(OutboxSender *sender, const OutboxRecord *record,
 		return OUTBOX_SINK_ENDED;
 	sender->next_tag = record->tag + 1;
 	sender->in_flight++;
-	sender->handing_over = true;
-	answer = sender->api->publish(sender->sink, record, failure, error);
-	sender->handing_over = false;
+	*tag_byte(sender, record->tag) |= tag_bit(record->tag);
+	sender->calling = true;
+	answer = outbox_module_publish(sender->api, sender->sink, record, failure,
+								   error);
+	sender->calling = false;
 	if (answer == OUTBOX_SINK_ACCEPTED)
 		return answer;
+	*tag_byte(sender, record->tag) &= ~tag_bit(record->tag);
 	sender->in_flight--;
 	if (answer == OUTBOX_SINK_ENDED)
 		outbox_sender_end(sender);
 	return answer;
 }
 
-/* The module has answered for an event that it does not have. That is no fault
- * of an event's; see guard.c. */
-static void
-refuse_answer(const OutboxSender *sender, uint64 tag)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_PROTOCOL_VIOLATION),
-			 errmsg("the sink for %s tells of an event that it does not have",
-					sender->label),
-			 errdetail_internal("tag %llu", (unsigned long long) tag)));
-}
-
 /* An event has its answer. */
 static void
-take_answer(OutboxSender *sender, const OutboxSinkEvent *event)
+take_answer(OutboxSender *sender, uint64 tag)
 {
-	if (event->tag < sender->first_tag || event->tag >= sender->next_tag ||
-		sender->in_flight == 0)
-		refuse_answer(sender, event->tag);
+	uint8 *byte = tag_byte(sender, tag);
+
+	if (!(*byte & tag_bit(tag)) || tag < sender->first_tag ||
+		tag >= sender->next_tag)
+		outbox_module_broken("an answer for an event that it does not have");
+	*byte &= ~tag_bit(tag);
 	sender->in_flight--;
 }
 
-/* For who finds that the event has had its answer before: raises that error,
- * as if this one had not come. */
-void
-outbox_sender_answered_twice(OutboxSender *sender, uint64 tag)
+/* What has happened to the sink, before its user sees it */
+static void
+take_event(OutboxSender *sender, const OutboxSinkEvent *event)
 {
-	sender->in_flight++;
-	refuse_answer(sender, tag);
-}
-
-/*
- * Takes in one thing that the sink has to tell; false if there is nothing. The
- * event is valid until the next call. Lines for the log have been logged.
- */
-bool
-outbox_sender_poll(OutboxSender *sender, OutboxSinkEvent *event)
-{
-	if (sender->sink == NULL)
-		return false;
-	if (sender->handing_over)
-	{
-		/* that has raised an error */
-		sender->handing_over = false;
-		outbox_sender_end(sender);
-	}
-	if (!sender->api->poll(sender->sink, event))
-		return false;
 	switch (event->type)
 	{
 		case OUTBOX_SINK_DELIVERED:
 		case OUTBOX_SINK_PURGED:
-			take_answer(sender, event);
+			take_answer(sender, event->tag);
 			break;
 		case OUTBOX_SINK_FAILED:
-			take_answer(sender, event);
+			take_answer(sender, event->tag);
 			/* then that is why it has ended */
 			sender->given_up[0] = '\0';
 			break;
@@ -206,17 +208,43 @@ outbox_sender_poll(OutboxSender *sender, OutboxSinkEvent *event)
 			outbox_client_log(event->log_level, event->message);
 			break;
 		case OUTBOX_SINK_TOPIC:
+			if (sender->questions == 0)
+				outbox_module_broken("an answer that nobody has asked for");
+			sender->questions--;
+			break;
 		case OUTBOX_SINK_LOST:
 		case OUTBOX_SINK_UNREACHABLE:
 			break;
 	}
-	return true;
+}
+
+/*
+ * Takes in one thing that the sink has to tell; false if there is nothing. The
+ * event is valid until the next call. Lines for the log have been logged.
+ */
+bool
+outbox_sender_poll(OutboxSender *sender, OutboxSinkEvent *event)
+{
+	bool any;
+
+	if (sender->sink == NULL)
+		return false;
+	/* then the last call has raised an error */
+	if (sender->calling)
+		outbox_sender_end(sender);
+	sender->calling = true;
+	any = outbox_module_poll(sender->api, sender->sink, event);
+	if (any)
+		take_event(sender, event);
+	sender->calling = false;
+	return any;
 }
 
 /* Asks the brokers about a topic; see sink.h. */
 void
 outbox_sender_ask_topic(OutboxSender *sender, const char *topic)
 {
+	sender->questions++;
 	sender->api->ask_topic(sender->sink, topic);
 }
 
@@ -272,5 +300,8 @@ outbox_sender_close(OutboxSender *sender)
 	sender->sink = NULL;
 	set_state(sender, OUTBOX_SENDER_CLOSED);
 	sender->in_flight = 0;
+	if (sender->tags != NULL)
+		pfree(sender->tags);
+	sender->tags = NULL;
 	sender->api->close(sink);
 }

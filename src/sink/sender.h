@@ -17,6 +17,9 @@
 /* ... after so long, the event is taken back though nothing seems wrong */
 #define OUTBOX_SENDER_SILENT_MS 8000
 
+/* no batch has more events */
+#define OUTBOX_SENDER_BATCH_MAX 4096
+
 /* how long events are asked back from a sink that ends */
 #define OUTBOX_SENDER_ENDING_MS 10000
 
@@ -34,11 +37,14 @@ typedef struct OutboxSender
 	const OutboxSinkApi *api;
 	const char *label; /* what it sends, for messages */
 	OutboxSenderState state;
-	OutboxSink *sink;  /* NULL = CLOSED */
-	int in_flight;     /* events that the sink owes an answer for */
-	uint64 first_tag;  /* of the batch under way, for who has batches */
-	uint64 next_tag;   /* all that are in flight have tags between these */
-	bool handing_over; /* an event, just now */
+	OutboxSink *sink; /* NULL = CLOSED */
+	int in_flight;    /* events that the sink owes an answer for */
+	uint64 first_tag; /* of the batch under way, for who has batches */
+	uint64 next_tag;  /* all that are in flight have tags between these */
+	uint8 *tags;      /* bits of those that are in flight */
+	uint32 tags_mask;
+	int questions; /* about topics, at most so many without an answer */
+	bool calling;  /* the module, just now */
 	TimestampTz ending_since;
 	TimestampTz purged_at;
 	char given_up[OUTBOX_SINK_ERROR_MAX]; /* why it ends, if by itself */
@@ -58,7 +64,6 @@ extern OutboxSinkAnswer outbox_sender_hand_over(OutboxSender *sender,
 												OutboxFailure *failure,
 												char *error);
 extern bool outbox_sender_poll(OutboxSender *sender, OutboxSinkEvent *event);
-extern void outbox_sender_answered_twice(OutboxSender *sender, uint64 tag);
 extern void outbox_sender_ask_topic(OutboxSender *sender, const char *topic);
 extern void outbox_sender_end(OutboxSender *sender);
 extern bool outbox_sender_take_back(OutboxSender *sender, int patience_ms);

@@ -2,7 +2,7 @@
  *
  * sink.h
  *	  The wall between the relay and a broker: plain C structs and one table
- *	  of functions. outbox_kafka.so is the first module behind it.
+ *	  of functions. Behind it is a module, a library of its own.
  *
  * Rules for a module: it may have threads, but nothing of PostgreSQL is called
  * in them. What happens there is told to the relay through poll, in the
@@ -41,7 +41,7 @@ typedef struct OutboxSink OutboxSink;
 
 typedef struct OutboxSinkConfig
 {
-	const char *bootstrap_servers;
+	const char *servers; /* where it is; the module knows how it is written */
 	const OutboxProperties *properties;
 	const char *client_id;
 	int window_events;
@@ -120,6 +120,15 @@ typedef enum OutboxTrouble
 	OUTBOX_TROUBLE_LOGIN,       /* they refuse our login */
 } OutboxTrouble;
 
+#define OUTBOX_TROUBLES (OUTBOX_TROUBLE_LOGIN + 1)
+
+/* How a trouble is told */
+typedef struct OutboxTroubleWords
+{
+	const char *what;
+	const char *hint; /* what can be done about it; NULL = nothing */
+} OutboxTroubleWords;
+
 /* What brokers say about a topic */
 typedef enum OutboxTopicState
 {
@@ -141,9 +150,24 @@ typedef struct OutboxSinkEvent
 	const char *message;    /* both valid until the next poll */
 } OutboxSinkEvent;
 
+/* grows with each change of what is in this file */
+#define OUTBOX_SINK_INTERFACE 1
+
 typedef struct OutboxSinkApi
 {
+	uint32 interface; /* OUTBOX_SINK_INTERFACE */
+
+	/* how each trouble is told, OUTBOX_TROUBLES in their order */
+	const OutboxTroubleWords *words;
+
+	/* how large a batch gets if nothing limits it */
+	int batch_bytes_max;
+
+	/* of the library */
 	const char *(*version)(void);
+
+	/* do two messages say the same, but for what differs each time? */
+	bool (*is_same_message)(const char *a, const char *b);
 
 	/* NULL and a message in error (OUTBOX_SINK_ERROR_MAX) if not possible */
 	OutboxSink *(*open)(const OutboxSinkConfig *config, char *error);

@@ -12,7 +12,7 @@
 
 #include "store/statement.h"
 
-/* What has happened in Kafka, while its row could not be changed */
+/* What has happened at the brokers, while its row could not be changed */
 typedef enum OutboxHeldKind
 {
 	OUTBOX_HELD_DELIVERED, /* a parked event has been published */

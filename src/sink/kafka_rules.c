@@ -1,20 +1,23 @@
 /*-------------------------------------------------------------------------
  *
- * forbidden.c
- *	  Which properties of the client library may not be set, because they
- *	  would break a promise, load code or run a command; and which hold
- *	  secrets, which everybody who reads settings would see.
+ * kafka_rules.c
+ *	  What every process knows of Kafka: the names of topics, which properties
+ *	  of librdkafka may not be set, because they would break a promise, load
+ *	  code or run a command, and which hold secrets, which everybody who reads
+ *	  settings would see. All else of it is in outbox_kafka.so.
  *
- * Names are compared as librdkafka takes them: "topic." in front of one means
- * the same. The lists follow librdkafka's CONFIGURATION.md, 2.0 to 2.15, and
- * the hidden properties in its rdkafka_conf.c. What is set in the end is looked
- * at again in kafka/settings.c.
+ * Names of properties are compared as librdkafka takes them: "topic." in front
+ * of one means the same. The lists follow librdkafka's CONFIGURATION.md, 2.0 to
+ * 2.15, and the hidden properties in its rdkafka_conf.c. What is set in the end
+ * is looked at again in kafka/settings.c.
  *
  *-------------------------------------------------------------------------
  */
 #include "outbox.h"
 
-#include "sink/forbidden.h"
+#include "sink/kafka_rules.h"
+
+#define TOPIC_MAX 249
 
 /* A property that may not be set, or only to the value that we need. */
 typedef struct Refusal
@@ -105,8 +108,8 @@ is_name(const char *name, const char *listed)
  * Must the value not be shown? Names that have one of the words, but for those
  * of which it is known that theirs is harmless; and addresses with a password.
  */
-bool
-outbox_property_is_secret(const char *name, const char *value)
+static bool
+is_secret(const char *name, const char *value)
 {
 	static const char *const words[] = {
 		"assertion",  "credential", "jaas",   "oauthbearer.config",
@@ -217,13 +220,57 @@ breaks_command(const char *name, const char *value, char *error)
 	return false;
 }
 
-/*
- * Must the property not be set, or not to this value? Then there is a message
- * in error (of OUTBOX_PROPERTY_ERROR_MAX bytes), without a secret in it.
- */
-bool
-outbox_property_is_forbidden(const char *name, const char *value, char *error)
+static bool
+is_forbidden(const char *name, const char *value, char *error)
 {
 	return is_refused(name, value, error) ||
 		   breaks_command(name, value, error);
 }
+
+/*
+ * The rules of org.apache.kafka.common.internals.Topic: 1 to 249 characters of
+ * [a-zA-Z0-9._-], and neither "." nor "..".
+ */
+static void
+check_topic(const char *topic, int bytes)
+{
+	if (bytes > TOPIC_MAX)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("topic is too long"),
+						errdetail("It has %d bytes; Kafka allows %d.", bytes,
+								  TOPIC_MAX),
+						errhint("Use a shorter topic name.")));
+	for (int i = 0; i < bytes; i++)
+	{
+		char c = topic[i];
+
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+			  (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-'))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("topic \"%s\" has an illegal character",
+							pnstrdup(topic, bytes)),
+					 errhint("Kafka allows letters and digits of ASCII, "
+							 "\".\", \"_\" and \"-\".")));
+	}
+	if (topic[0] == '.' && (bytes == 1 || (bytes == 2 && topic[1] == '.')))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("topic must not be \"%s\"", pnstrdup(topic, bytes)),
+				 errhint("Kafka reserves this name.")));
+}
+
+StaticAssertDecl(TOPIC_MAX <= OUTBOX_TOPIC_MAX, "the relay has room for it");
+
+const OutboxSinkKind outbox_kafka_kind = {
+	.name = "Kafka",
+	.client = "librdkafka",
+	.library = "$libdir/outbox_kafka",
+	.settings = "outbox.bootstrap_servers, outbox.kafka_properties or "
+				"outbox.kafka_properties_file",
+	.secrets_file = "outbox.kafka_properties_file",
+	.size_limit = "max.message.bytes of the topic in Kafka",
+	.check_topic = check_topic,
+	.property_is_forbidden = is_forbidden,
+	.property_is_secret = is_secret,
+};
