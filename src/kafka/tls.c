@@ -97,7 +97,8 @@ outbox_kafka_tls_init(rd_kafka_conf_t *conf)
 	(void) rd_kafka_conf_set_ssl_cert_verify_cb(conf, verify);
 }
 
-/* Keeps what verify() has said, until the error comes. */
+/* Keeps what verify() has said for the error that comes; or for several: log
+ * lines overtake errors in the library's queue. */
 void
 outbox_kafka_tls_log(OutboxSink *sink, const char *facility, const char *text)
 {
@@ -134,19 +135,18 @@ name_certificate(OutboxSink *sink, const char *message)
 {
 	const char *handshake = strstr(message, ": SSL handshake");
 	const char *name_end = handshake ? handshake : strstr(message, ": error:");
-	char *text = strstr(sink->certificate, VERIFIED);
+	const char *text = strstr(sink->certificate, VERIFIED);
+	int certificate_bytes = text ? (int) (text - sink->certificate) : 0;
 	const Reason *reason = reasons;
 
 	if (text == NULL)
 		return OUTBOX_TROUBLE_UNTRUSTED;
-	*text = '\0';
 	text += strlen(VERIFIED);
 	while (reason->code != 0 && strcmp(reason->text, text) != 0)
 		reason++;
-	snprintf(sink->message, sizeof(sink->message), "%.*s: %s: %s",
+	snprintf(sink->message, sizeof(sink->message), "%.*s: %.*s: %s",
 			 name_end ? (int) (name_end - message) : 0, message,
-			 sink->certificate, reason->text);
-	sink->certificate[0] = '\0';
+			 certificate_bytes, sink->certificate, reason->text);
 	return reason->trouble;
 }
 
