@@ -6,9 +6,10 @@
  *
  * DROP EXTENSION locks our tables in the order in which it finds them in
  * pg_depend, an update in that of its script, and both wait for each while
- * they hold the others. So that they cannot deadlock with transactions that emit, or that read our tables and views in
- * whatever order, they are given all these locks before they begin, and wait
- * for one of them only while they hold no other.
+ * they hold the others. So that they cannot deadlock with transactions that
+ * emit, or that read our tables and views in whatever order, they are given all
+ * these locks before they begin, and wait for one of them only while they hold
+ * no other.
  *
  *-------------------------------------------------------------------------
  */

@@ -13,7 +13,8 @@
  * Locks: the sequence is the gate. The first outbox_emit() of a transaction
  * takes RowExclusiveLock on it (which nextval() would take anyway), before
  * any other lock of ours, and keeps it until the end: what was looked up
- * stays valid. DROP EXTENSION waits for it with empty hands, too (extension_locks.c).
+ * stays valid. DROP EXTENSION waits for it with empty hands, too
+ * (extension_locks.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -294,7 +295,7 @@ pre_commit(void)
 		CurrentResourceOwner = TopTransactionResourceOwner;
 		write_events();
 		current.bytes = outbox_xact_buffer_bytes();
-		/* what triggers of others on our tables have deferred, see table_writer.c:
+		/* what triggers of others on our tables have deferred, table_writer.c:
 		 * the time for it is over, but for this */
 		AfterTriggerFireDeferred();
 		CurrentResourceOwner = old_owner;

@@ -6,8 +6,8 @@
  * The launcher is connected to no database, so it cannot see where the
  * extension is. It starts a relay in each database once, a few at a time; a
  * relay that finds no extension says so and ends, and is not started there
- * again until CREATE EXTENSION commits (ddl_hooks.c). Databases made from a template
- * that has the extension are found the same way.
+ * again until CREATE EXTENSION commits (ddl_hooks.c). Databases made from a
+ * template that has the extension are found the same way.
  *
  *	what happens					a relay there
  *	------------------------------	---------------------------------------

@@ -2,7 +2,8 @@
  *
  * answers.c
  *	  Takes in what the stream's sink has to tell, and gives it to whom it
- *	  concerns: the window, recovery.c if an event has failed, stuck.c, outage.c.
+ *	  concerns: the window, recovery.c if an event has failed, stuck.c,
+ *	  outage.c.
  *
  *-------------------------------------------------------------------------
  */

@@ -2,8 +2,9 @@
  *
  * expiry.c
  *	  Events that expire before they are published become dead letters, of
- *	  class expired: those of the stream when their turn comes (parked_writer.c), those
- *	  that are parked at their time, in a transaction of their own.
+ *	  class expired: those of the stream when their turn comes
+ *	  (parked_writer.c), those that are parked at their time, in a transaction
+ *	  of their own.
  *
  *-------------------------------------------------------------------------
  */

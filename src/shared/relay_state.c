@@ -149,7 +149,8 @@ outbox_relay_state_error(const char *message)
 	LWLockRelease(outbox_shmem->lock);
 }
 
-/* Notes whether a worker is missing for a relay. Returns whether that is new. */
+/* Notes whether a worker is missing for a relay. Returns whether that is
+ * new. */
 bool
 outbox_relay_state_no_worker(bool missing)
 {

@@ -8,7 +8,7 @@
 #ifndef OUTBOX_SHUTDOWN_H
 #define OUTBOX_SHUTDOWN_H
 
-/* how long brokers, and others with their locks, have before the process ends */
+/* how long brokers, and others with their locks, have until the process ends */
 #define OUTBOX_STOP_GRACE_MS 1000
 
 extern void outbox_shutdown_install(void);

@@ -10,8 +10,8 @@
  *						the mark, so much is settled.
  *	  before a restart	bytes: the size of the segments beyond the position, of
  *						which so much is left as there are ids left
- *	  parked, delayed	counted by the relay when they have changed, at most once
- *						a second, and for a small part of its time
+ *	  parked, delayed	counted by the relay when they have changed, at most
+ *						once a second, and for a small part of its time
  *	  one's own			what the transaction has emitted so far
  *
  * So the limits are no barriers: transactions that commit at the same time may

@@ -8,9 +8,10 @@
  * drained when all its events are published or parked, and nobody can write
  * to it any more. retention.c finds that out, and tells when a segment comes to
  * be written to again; only the relay's process knows, and begins with none
- * drained. It begins anew when the current segment became unknown (load_guard.c),
- * and so may be another one now: the count of that is read after the horizon,
- * so it has grown if such a segment has an event below the horizon.
+ * drained. It begins anew when the current segment became unknown
+ * (load_guard.c), and so may be another one now: the count of that is read
+ * after the horizon, so it has grown if such a segment has an event below the
+ * horizon.
  *
  * So what an event takes to be read does not depend on how many published ones
  * are kept, and whoever locks a drained segment, for a VACUUM FULL say, is not
