@@ -151,6 +151,23 @@ name_certificate(OutboxSink *sink, const char *message)
 }
 
 /*
+ * Before 2.6.1 librdkafka sends a nonce that is wrong by RFC 5802 section 5.1.
+ * Kafka has allowed for that until version 3.9: nobody would guess what is
+ * wrong (https://github.com/confluentinc/librdkafka/pull/4895).
+ */
+static void
+name_scram(OutboxSink *sink, const char **message)
+{
+	if (rd_kafka_version() >= 0x020601ff || strstr(*message, "SCRAM") == NULL)
+		return;
+	snprintf(sink->message, sizeof(sink->message),
+			 "%s; to Kafka 4, librdkafka %s cannot log in with SCRAM, 2.6.1 "
+			 "and newer can",
+			 *message, rd_kafka_version_str());
+	*message = sink->message;
+}
+
+/*
  * Why an error has come. Its message becomes a better one, in sink->message, if
  * there is one; else *message is left as it is.
  */
@@ -174,6 +191,9 @@ outbox_kafka_trouble(OutboxSink *sink, rd_kafka_resp_err_t code,
 		strstr(*message, "SSL routines") != NULL)
 		return OUTBOX_TROUBLE_TLS;
 	if (outbox_kafka_failure(code) == OUTBOX_FAILURE_LOGIN)
+	{
+		name_scram(sink, message);
 		return OUTBOX_TROUBLE_LOGIN;
+	}
 	return OUTBOX_TROUBLE_AWAY;
 }
