@@ -18,9 +18,9 @@
  * closed, and another one opened. Events without an answer are sent again then.
  *
  * Which tags are in flight is known here, and nothing is believed of a module:
- * an answer to another tag is an error, which is raised, as all that it must not
- * say (module.c). After an error in a call of the module, it is open what the
- * sink has; so it ends.
+ * an answer to another tag is an error, which is raised, as all that it must
+ * not say (module.c). After an error in a call of the module, it is open what
+ * the sink has; so it ends.
  *
  * Nothing here waits. Who sends within transactions of the broker would begin
  * one in outbox_sender_begin_batch(), and commit it when all are answered.
