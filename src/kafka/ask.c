@@ -99,7 +99,10 @@ outbox_kafka_make_answer(OutboxSink *sink, OutboxSinkEvent *event)
 		topic->asking = topic->telling = false;
 		if (question->code == RD_KAFKA_RESP_ERR_NO_ERROR &&
 			question->count > 0)
+		{
 			outbox_kafka_counted(sink, topic, question->count);
+			outbox_kafka_release(sink, topic, OUTBOX_KAFKA_ALL);
+		}
 		if (!telling)
 			continue;
 		tell(sink, question, event);

@@ -22,40 +22,6 @@
 
 #include "utils/memutils.h"
 
-/* Moves all records of a queue behind those of another. */
-void
-outbox_kafka_append(OutboxKafkaQueue *queue, OutboxKafkaQueue *more)
-{
-	if (more->first == NULL)
-		return;
-	if (queue->first == NULL)
-		queue->first = more->first;
-	else
-		queue->last->next = more->first;
-	queue->last = more->last;
-	more->first = more->last = NULL;
-}
-
-static void
-push(OutboxKafkaQueue *queue, OutboxKafkaHeld *held)
-{
-	OutboxKafkaQueue one = {held, held};
-
-	held->next = NULL;
-	outbox_kafka_append(queue, &one);
-}
-
-static OutboxKafkaHeld *
-pop(OutboxKafkaQueue *queue)
-{
-	OutboxKafkaHeld *held = queue->first;
-
-	queue->first = held->next;
-	if (queue->first == NULL)
-		queue->last = NULL;
-	return held;
-}
-
 /* Copies bytes to *end, which moves; NULL remains NULL. */
 static const char *
 put(char **end, const char *bytes, int count)
@@ -114,7 +80,7 @@ outbox_kafka_hold(OutboxSink *sink, OutboxKafkaTopic *topic,
 
 	held->topic = topic;
 	held->code = RD_KAFKA_RESP_ERR_NO_ERROR;
-	push(&partition->held, held);
+	outbox_kafka_push(&partition->held, held);
 	topic->held++;
 	sink->held_count++;
 }
@@ -135,11 +101,11 @@ give_back(OutboxSink *sink, OutboxKafkaQueue *queue, rd_kafka_resp_err_t code)
 {
 	while (queue->first != NULL)
 	{
-		OutboxKafkaHeld *held = pop(queue);
+		OutboxKafkaHeld *held = outbox_kafka_pop(queue);
 
 		sink->held_count--;
 		held->code = code;
-		push(&sink->returning, held);
+		outbox_kafka_push(&sink->returning, held);
 	}
 }
 
@@ -215,10 +181,10 @@ refused(OutboxSink *sink, OutboxKafkaTopic *topic, OutboxKafkaQueue *queue,
 	}
 	if (code != RD_KAFKA_RESP_ERR__FATAL)
 	{
-		held = pop(queue);
+		held = outbox_kafka_pop(queue);
 		sink->held_count--;
 		held->code = code;
-		push(&sink->returning, held);
+		outbox_kafka_push(&sink->returning, held);
 		wake(sink);
 	}
 	/* nothing of its key may overtake it */
@@ -247,7 +213,7 @@ release(OutboxSink *sink, OutboxKafkaTopic *topic,
 			refused(sink, topic, &partition->held, code);
 			return;
 		}
-		pfree(pop(&partition->held));
+		pfree(outbox_kafka_pop(&partition->held));
 		topic->held--;
 		sink->held_count--;
 	}
@@ -305,6 +271,6 @@ outbox_kafka_next_returned(OutboxSink *sink)
 		sink->returned = NULL;
 	}
 	if (sink->returning.first != NULL)
-		sink->returned = pop(&sink->returning);
+		sink->returned = outbox_kafka_pop(&sink->returning);
 	return sink->returned;
 }

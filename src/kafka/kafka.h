@@ -142,10 +142,6 @@ extern bool outbox_kafka_poll(OutboxSink *sink, OutboxSinkEvent *event);
 
 /* producer.c */
 extern int64 outbox_kafka_clock_ms(void);
-extern rd_kafka_resp_err_t
-outbox_kafka_produce(OutboxSink *sink, OutboxKafkaTopic *topic,
-					 OutboxKafkaPartition *partition,
-					 const OutboxRecord *record);
 
 /* topics.c */
 extern OutboxKafkaTopics *outbox_kafka_topics_create(const char *partitioner);
@@ -183,9 +179,19 @@ extern void outbox_kafka_set_count(OutboxSink *sink, OutboxKafkaTopic *topic,
 extern void outbox_kafka_counted(OutboxSink *sink, OutboxKafkaTopic *topic,
 								 int count);
 
-/* hold.c */
+/* record.c */
+extern rd_kafka_resp_err_t
+outbox_kafka_produce(OutboxSink *sink, OutboxKafkaTopic *topic,
+					 OutboxKafkaPartition *partition,
+					 const OutboxRecord *record);
+
+/* queue.c */
 extern void outbox_kafka_append(OutboxKafkaQueue *queue,
 								OutboxKafkaQueue *more);
+extern void outbox_kafka_push(OutboxKafkaQueue *queue, OutboxKafkaHeld *held);
+extern OutboxKafkaHeld *outbox_kafka_pop(OutboxKafkaQueue *queue);
+
+/* hold.c */
 extern void outbox_kafka_hold(OutboxSink *sink, OutboxKafkaTopic *topic,
 							  OutboxKafkaPartition *partition,
 							  const OutboxRecord *record);

@@ -193,5 +193,4 @@ outbox_kafka_counted(OutboxSink *sink, OutboxKafkaTopic *topic, int count)
 	topic->next_count = (count == topic->count) ? 0 : count;
 	if (topic->next_count > 0 && topic->keyed == 0)
 		outbox_kafka_set_count(sink, topic, count);
-	outbox_kafka_release(sink, topic, OUTBOX_KAFKA_ALL);
 }

@@ -20,6 +20,7 @@
 
 #include "shared/segment.h"
 #include "store/dead_letters.h"
+#include "store/event_receiver.h"
 #include "store/parked_held.h"
 #include "store/parked_sql.h"
 

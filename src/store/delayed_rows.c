@@ -12,6 +12,7 @@
 #include "utils/timestamp.h"
 
 #include "store/delayed_rows.h"
+#include "store/event_receiver.h"
 
 /* Finds the first event there or later; false if there is none. */
 bool

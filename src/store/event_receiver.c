@@ -15,7 +15,8 @@
 #include "utils/timestamp.h"
 
 #include "event.h"
-#include "store/statement.h"
+#include "store/event_receiver.h"
+#include "store/transaction.h"
 
 typedef struct EventReceiver
 {
@@ -197,4 +198,20 @@ outbox_store_stream_page(OutboxStatement *statement, Datum *values, int limit,
 	if (receiver.last_id != 0)
 		outbox_event_in_hand = receiver.last_id;
 	return receiver.rows;
+}
+
+/* The same in a transaction of its own. rows becomes how many it has taken. */
+OutboxStoreStatus
+outbox_store_read(const char *activity, OutboxStatement *statement,
+				  Datum *values, OutboxEventConsumer consumer, void *arg,
+				  uint64 *rows)
+{
+	OutboxStoreStatus status = outbox_store_begin_for(activity, statement);
+
+	*rows = 0;
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	*rows = outbox_store_stream(statement, values, NULL, consumer, arg);
+	outbox_store_end();
+	return OUTBOX_STORE_OK;
 }

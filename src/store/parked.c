@@ -24,6 +24,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "store/event_receiver.h"
 #include "store/parked.h"
 #include "store/parked_held.h"
 #include "store/parked_sql.h"

@@ -11,6 +11,7 @@
 #include "catalog/pg_type.h"
 #include "utils/timestamp.h"
 
+#include "store/event_receiver.h"
 #include "store/replay_jobs.h"
 
 /*

@@ -32,6 +32,7 @@
 #include "event.h"
 #include "shared/segment.h"
 #include "shared/shmem.h"
+#include "store/event_receiver.h"
 #include "store/segment_reader.h"
 #include "store/table_writer.h"
 

@@ -25,8 +25,8 @@
 
 /* Begins a transaction with what a statement needs; it has ended already
  * unless the answer is OK. */
-static OutboxStoreStatus
-store_begin_for(const char *activity, const OutboxStatement *statement)
+OutboxStoreStatus
+outbox_store_begin_for(const char *activity, const OutboxStatement *statement)
 {
 	OutboxStoreStatus status = outbox_store_begin(activity);
 
@@ -44,7 +44,7 @@ static OutboxStoreStatus
 run_alone(const char *activity, OutboxStatement *statement, Datum *values,
 		  const char *nulls, OutboxResultConsumer consumer, void *arg)
 {
-	OutboxStoreStatus status = store_begin_for(activity, statement);
+	OutboxStoreStatus status = outbox_store_begin_for(activity, statement);
 	uint64 rows;
 
 	if (status != OUTBOX_STORE_OK)
@@ -70,23 +70,6 @@ outbox_store_query(const char *activity, OutboxStatement *statement,
 				   Datum *values, OutboxResultConsumer consumer, void *arg)
 {
 	return run_alone(activity, statement, values, NULL, consumer, arg);
-}
-
-/* The same; gives the rows, which are events, to the consumer one by one. rows
- * becomes how many it has taken. */
-OutboxStoreStatus
-outbox_store_read(const char *activity, OutboxStatement *statement,
-				  Datum *values, OutboxEventConsumer consumer, void *arg,
-				  uint64 *rows)
-{
-	OutboxStoreStatus status = store_begin_for(activity, statement);
-
-	*rows = 0;
-	if (status != OUTBOX_STORE_OK)
-		return status;
-	*rows = outbox_store_stream(statement, values, NULL, consumer, arg);
-	outbox_store_end();
-	return OUTBOX_STORE_OK;
 }
 
 /* The plan of a statement, made when it is first needed */

@@ -39,11 +39,9 @@ extern OutboxStoreStatus outbox_store_call(const char *activity,
 extern OutboxStoreStatus
 outbox_store_query(const char *activity, OutboxStatement *statement,
 				   Datum *values, OutboxResultConsumer consumer, void *arg);
-extern OutboxStoreStatus outbox_store_read(const char *activity,
-										   OutboxStatement *statement,
-										   Datum *values,
-										   OutboxEventConsumer consumer,
-										   void *arg, uint64 *rows);
+
+extern OutboxStoreStatus
+outbox_store_begin_for(const char *activity, const OutboxStatement *statement);
 
 /* in the current transaction */
 extern SPIPlanPtr outbox_store_plan(OutboxStatement *statement);
@@ -51,13 +49,6 @@ extern uint64 outbox_store_execute(OutboxStatement *statement, Datum *values,
 								   const char *nulls);
 extern void outbox_store_run(const char *sql);
 extern bool outbox_store_try(const char *sql);
-extern uint64 outbox_store_stream(OutboxStatement *statement, Datum *values,
-								  const char *nulls,
-								  OutboxEventConsumer consumer, void *arg);
-extern uint64 outbox_store_stream_page(OutboxStatement *statement,
-									   Datum *values, int limit,
-									   OutboxEventConsumer consumer,
-									   OutboxIdConsumer pass, void *arg);
 
 /* arguments and results */
 extern Datum outbox_store_text(const char *string);
