@@ -34,7 +34,7 @@ outbox_reconfigure_running(void)
 
 /* Something is wrong with the settings: says so, once. */
 static void
-refuse(OutboxStream *stream, const char *error)
+refuse(const char *error)
 {
 	if (refused != NULL && strcmp(refused, error) == 0)
 		return;
@@ -45,8 +45,7 @@ refuse(OutboxStream *stream, const char *error)
 	ereport(
 		LOG,
 		(errmsg("%s %s: %s", outbox_my_relay.label,
-				stream->window ? "keeps its settings" : "waits for settings",
-				error),
+				running ? "keeps its settings" : "waits for settings", error),
 		 errhint("Set %s, and reload.", outbox_module_kind()->settings)));
 }
 
@@ -82,7 +81,7 @@ rest(OutboxStream *stream)
 {
 	if (running == NULL)
 	{
-		refuse(stream, "outbox.bootstrap_servers is not set");
+		refuse("outbox.bootstrap_servers is not set");
 		return;
 	}
 	if (!leave(stream))
@@ -119,7 +118,7 @@ outbox_reconfigure(OutboxStream *stream)
 	config = outbox_sink_config_read(outbox_my_relay.database, error);
 	if (config == NULL)
 	{
-		refuse(stream, error);
+		refuse(error);
 		return;
 	}
 	if (running != NULL && outbox_sink_config_equal(config, running))
@@ -133,7 +132,7 @@ outbox_reconfigure(OutboxStream *stream)
 	if (!outbox_sender_try_open(&sender, &config->sink, error))
 	{
 		outbox_sink_config_free(config);
-		refuse(stream, error);
+		refuse(error);
 		return;
 	}
 
