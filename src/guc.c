@@ -215,7 +215,7 @@ define_storage_settings(void)
 	DefineCustomIntVariable("outbox.retention",
 							"How long published events are kept.",
 							"They can be found and replayed meanwhile. -1 "
-							"means for ever.",
+							"means forever.",
 							&outbox_retention_s, 86400, -1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 
@@ -278,7 +278,7 @@ define_failure_settings(void)
 
 	DefineCustomIntVariable(
 		"outbox.dead_letter_retention", "How long dead letters are kept.",
-		"0 means for ever.", &outbox_dead_letter_retention_s, 30 * 86400, 0,
+		"0 means forever.", &outbox_dead_letter_retention_s, 30 * 86400, 0,
 		INT_MAX, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 }
 

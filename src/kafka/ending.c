@@ -2,7 +2,7 @@
  *
  * ending.c
  *	  Producers that are closed end in a thread of their own: rd_kafka_destroy()
- *	  waits for the library's threads, and they may wait for ever, for what a
+ *	  waits for the library's threads, and they may wait forever, for what a
  *	  broker has answered or for a name to be looked up.
  *
  * A producer has END_MS to end before its successor begins, so that nothing of

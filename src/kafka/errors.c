@@ -4,7 +4,7 @@
  *	  Kafka's error codes, and whose fault each is. What the relay does about
  *	  it is in retry/failure.c.
  *
- * librdkafka retries by itself, for ever, what its rd_kafka_handle_Produce_
+ * librdkafka retries by itself, forever, what its rd_kafka_handle_Produce_
  * error() calls retriable; such codes are listed all the same, in case it
  * hands one out. A code that is not listed is the event's fault for now, so
  * that it is neither lost nor in the way of other keys.

@@ -46,7 +46,7 @@ static const Setting fixed[] = {
 	/* when a batch is refused, nothing behind it may overtake it: the
 	 * producer stops, and the relay begins anew */
 	{"enable.gapless.guarantee", "true"},
-	/* retry for ever: an outage is not an event's fault */
+	/* retry forever: an outage is not an event's fault */
 	{"message.timeout.ms", "0"},
 	/* outbox_emit() has its limit, and a topic has one; batches have theirs in
 	 * batch.size */
@@ -110,7 +110,7 @@ set_all(rd_kafka_conf_t *conf, const Setting *settings, size_t count,
 }
 
 /*
- * Is the value the path of a pipe or a device? To open it could take for ever,
+ * Is the value the path of a pipe or a device? To open it could take forever,
  * in the relay's own thread.
  */
 static bool

@@ -249,7 +249,7 @@ outbox_guard_acquit(void)
 	errors->tries = 0;
 }
 
-/* How long a task has nothing to do (-1 = for ever), if it has to rest */
+/* How long a task has nothing to do (-1 = forever), if it has to rest */
 long
 outbox_guard_timeout_ms(const OutboxTask *task, long timeout_ms)
 {

@@ -323,7 +323,7 @@ run(const OutboxRound *round)
 	return outbox_store_task_result(status, worked);
 }
 
-/* How long there is nothing to do but to take in answers; -1 = for ever */
+/* How long there is nothing to do but to take in answers; -1 = forever */
 static long
 timeout_ms(const OutboxRound *round)
 {

@@ -257,7 +257,7 @@ end_round(uint64 position)
 	return outbox_store_task_result(status, true);
 }
 
-/* How long there is nothing to do but to take in answers; -1 = for ever */
+/* How long there is nothing to do but to take in answers; -1 = forever */
 static long
 idle_ms(void)
 {

@@ -276,7 +276,7 @@ outbox_retry_batch_sent(void)
 }
 
 /*
- * Are there answers to be waited for? Not for ever, if the sink has ended; and
+ * Are there answers to be waited for? Not forever, if the sink has ended; and
  * if the stream waits until the blocks can be read again, it has to.
  */
 bool

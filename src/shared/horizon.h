@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * horizon.h
- *	  The horizon protocol: which ids are decided for ever.
+ *	  The horizon protocol: which ids are decided forever.
  *
  *-------------------------------------------------------------------------
  */

@@ -281,7 +281,7 @@ outbox_sender_take_back(OutboxSender *sender, int patience_ms)
 	return false;
 }
 
-/* How long it has nothing to do but to take in answers; -1 = for ever */
+/* How long it has nothing to do but to take in answers; -1 = forever */
 long
 outbox_sender_timeout_ms(const OutboxSender *sender)
 {

@@ -5,7 +5,7 @@
  * The tests compare what was emitted with what a consumer sees, so this must
  * tell NULL from empty, keep headers in order and repeated, and go on through
  * whatever the tests do to the brokers.  It reads the named topics, or all of
- * them, from their beginning for ever, and finds new topics and partitions
+ * them, from their beginning forever, and finds new topics and partitions
  * itself, without creating any and without a consumer group.
  *
  * A line is a record, in the text format of COPY (tab, backslash, \N = NULL):

@@ -1,5 +1,5 @@
 # Strangers delay nobody: while a transaction that has emitted stays open, a
-# snapshot is held, a statement runs for ever and a prepared transaction waits,
+# snapshot is held, a statement runs forever and a prepared transaction waits,
 # the events of others are published at once, and those of the open one when it
 # commits.
 #
@@ -14,7 +14,7 @@ use OutboxTest;
 use Test::More;
 use Time::HiRes qw(time);
 
-my $prompt = 10;    # seconds, on a busy machine; a stall lasts for ever
+my $prompt = 10;    # seconds, on a busy machine; a stall lasts forever
 my $rounds = 40;
 
 my $mock = OutboxTest::Mock->new(topics => { t => 1 });

@@ -3,7 +3,7 @@
 #
 # Catches: a relay that stands still, or loses or reorders what waits for the
 # topic, that gives events up although somebody may create the topic, that waits
-# for ever because librdkafka says nothing of a topic that it may not see, and a
+# forever because librdkafka says nothing of a topic that it may not see, and a
 # view that does not show what is wrong.
 
 use strict;

@@ -122,7 +122,7 @@ $node->reload;
 wait_until(
 	undef,
 	sub { query('SELECT count(*) FROM outbox.parked WHERE announced_at IS NULL') == 0 },
-	'it is not tried for ever');
+	'it is not tried forever');
 like(slurp_file($node->logfile),
 	qr/event \d+ is too large for a copy in outbox\.dead_letter_topic/,
 	'the log tells');

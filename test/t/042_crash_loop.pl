@@ -4,7 +4,7 @@
 # that crashes always: the server restarts less and less often, and between two
 # crashes publishing can be turned off.
 #
-# Catches: a relay that meets the same event again at once, for ever, and a
+# Catches: a relay that meets the same event again at once, forever, and a
 # launcher that starts it.
 #
 # And relays that are killed while they publish well: no event becomes a dead

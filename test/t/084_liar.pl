@@ -5,7 +5,7 @@
 # sent again.
 #
 # Catches a relay that writes beyond its memory, or reads what is not there,
-# because it believes a module; and one that waits for ever for an answer.
+# because it believes a module; and one that waits forever for an answer.
 
 use strict;
 use warnings;
