@@ -40,7 +40,7 @@ typedef struct Candidate
 typedef struct Run
 {
 	OutboxStream *stream;
-	OutboxParkedWriter aside;
+	OutboxParkedWriter parked;
 	const Candidate *candidates;
 	int count;
 	int next;
@@ -87,13 +87,13 @@ find_candidates(OutboxStream *stream, bool faults, Candidate *candidates,
 /* Parks one that is at fault, or the first one of a topic that is, in the
  * transaction that reads it. */
 void
-outbox_park_failed(OutboxParkedWriter *aside, const OutboxEvent *event,
+outbox_park_failed(OutboxParkedWriter *parked, const OutboxEvent *event,
 				   const OutboxFailedAttempt *attempt)
 {
 	OutboxParkReason reason;
 
 	outbox_failure_reason(attempt, &reason);
-	outbox_parked_writer_failed(aside, event, &reason);
+	outbox_parked_writer_failed(parked, event, &reason);
 	outbox_relay_state_error(reason.error);
 	outbox_client_log_event(event->id, reason.dead, reason.error);
 }
@@ -106,7 +106,7 @@ park(Run *run, const Candidate *candidate, const OutboxEvent *event)
 
 	if (topic != NULL && (topic->blocked || topic->parked_in == runs))
 	{
-		outbox_parked_writer_queue(&run->aside, event);
+		outbox_parked_writer_queue(&run->parked, event);
 		return;
 	}
 	if (topic != NULL)
@@ -121,7 +121,7 @@ park(Run *run, const Candidate *candidate, const OutboxEvent *event)
 		attempt.failure = candidate->fault->failure;
 		attempt.error = candidate->fault->error;
 	}
-	outbox_park_failed(&run->aside, event, &attempt);
+	outbox_park_failed(&run->parked, event, &attempt);
 }
 
 /* Passes over other events, unread. */
@@ -140,7 +140,7 @@ take(const OutboxEvent *event, void *arg)
 {
 	Run *run = arg;
 
-	if (outbox_parked_writer_is_full(&run->aside))
+	if (outbox_parked_writer_is_full(&run->parked))
 		return false;
 	park(run, &run->candidates[run->next++], event);
 	return true;
@@ -169,7 +169,7 @@ note_done(OutboxStream *stream, const Candidate *candidates, int count)
 
 /* Its row may be one that cannot be copied (guard.c). */
 static OutboxStoreStatus
-bury(OutboxStream *stream, const Candidate *candidate)
+make_dead_letter(OutboxStream *stream, const Candidate *candidate)
 {
 	const char *error =
 		candidate->topic ? candidate->topic->error : candidate->fault->error;
@@ -210,14 +210,14 @@ park_run(OutboxStream *stream, const Candidate *candidates, int count,
 
 	*done = 1;
 	if (candidates[0].id == condemned)
-		return bury(stream, candidates);
+		return make_dead_letter(stream, candidates);
 	/* an error has left blocks in memory that are not in the table */
 	if (undone)
 		outbox_blocked_keys_reload();
 	undone = true;
 	runs++;
 	run.count = run_length(candidates, count, condemned);
-	status = outbox_parked_writer_read(&run.aside, candidates[0].id - 1,
+	status = outbox_parked_writer_read(&run.parked, candidates[0].id - 1,
 									   candidates[run.count - 1].id + 1,
 									   INT_MAX, take, is_other, &run, &rows);
 	if (status == OUTBOX_STORE_OK)

@@ -12,7 +12,7 @@
 #include "retry/failure.h"
 #include "retry/parked_writer.h"
 
-extern void outbox_park_failed(OutboxParkedWriter *aside,
+extern void outbox_park_failed(OutboxParkedWriter *parked,
 							   const OutboxEvent *event,
 							   const OutboxFailedAttempt *attempt);
 extern OutboxStoreStatus outbox_park(OutboxStream *stream, bool faults,

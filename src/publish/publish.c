@@ -43,7 +43,7 @@ typedef struct PageState
 	bool stopped;   /* window or sink are full */
 	bool held;      /* by an outage */
 	TimestampTz now;
-	OutboxParkedWriter aside;
+	OutboxParkedWriter parked;
 } PageState;
 
 /* An event has its place in the window. */
@@ -85,10 +85,10 @@ static bool
 is_set_aside(PageState *page, const OutboxEvent *event)
 {
 	if (event->expires_at <= page->now)
-		outbox_parked_writer_expired(&page->aside, event);
+		outbox_parked_writer_expired(&page->parked, event);
 	else if (outbox_blocked_keys_has(event))
-		outbox_parked_writer_queue(&page->aside, event);
-	else if (!outbox_parked_writer_suspect(&page->aside, event))
+		outbox_parked_writer_queue(&page->parked, event);
+	else if (!outbox_parked_writer_suspect(&page->parked, event))
 		return false;
 	set_aside(page, event->id);
 	return true;
@@ -156,7 +156,7 @@ take_refused(PageState *page, const OutboxEvent *event,
 	/* the sink has never had it, and would not take it again */
 	if (outbox_failure_fate(&attempt) == OUTBOX_FATE_DEAD)
 	{
-		outbox_park_failed(&page->aside, event, &attempt);
+		outbox_park_failed(&page->parked, event, &attempt);
 		set_aside(page, event->id);
 		return true;
 	}
@@ -176,7 +176,7 @@ publish_event(const OutboxEvent *event, void *arg)
 	OutboxFailure failure;
 	char error[OUTBOX_SINK_ERROR_MAX];
 
-	if (outbox_parked_writer_is_full(&page->aside))
+	if (outbox_parked_writer_is_full(&page->parked))
 	{
 		page->stopped = true;
 		return false;
@@ -249,7 +249,7 @@ page_limit(const OutboxStream *stream)
 /* Makes a dead letter of an event that has raised errors again and again, or
  * crashed the process; it is passed over when its turn comes. */
 static OutboxStoreStatus
-bury_condemned(OutboxStream *stream)
+condemned_to_dead_letter(OutboxStream *stream)
 {
 	OutboxCondemned event;
 	OutboxStoreStatus status;
@@ -286,7 +286,7 @@ run(const OutboxRound *round)
 	limit = page_limit(stream);
 	if (limit == 0)
 		return OUTBOX_TASK_IDLE;
-	status = bury_condemned(stream);
+	status = condemned_to_dead_letter(stream);
 	if (status != OUTBOX_STORE_OK)
 		return outbox_store_task_result(status, false);
 
@@ -306,9 +306,9 @@ run(const OutboxRound *round)
 		return OUTBOX_TASK_WORKED;
 
 	XLogFlush(commit_lsn);
-	status = outbox_parked_writer_read(&page.aside, stream->read_upto, horizon,
-									   limit, publish_event, pass_done, &page,
-									   &rows);
+	status = outbox_parked_writer_read(&page.parked, stream->read_upto,
+									   horizon, limit, publish_event,
+									   pass_done, &page, &rows);
 	if (status != OUTBOX_STORE_OK)
 		return outbox_store_task_result(status, false);
 	outbox_window_aside_done(stream->window);

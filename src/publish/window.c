@@ -31,7 +31,7 @@ typedef struct WindowEntry
 	const OutboxFault *fault; /* NULL = none, or only its topic's */
 	TimestampTz sent_at;
 	bool answered; /* not done, but the sink has given it back */
-	bool aside;    /* not done, but about to be parked */
+	bool to_park;  /* not done, but about to be parked */
 } WindowEntry;
 
 struct OutboxWindow
@@ -42,8 +42,8 @@ struct OutboxWindow
 	uint64 next;  /* tag of the one that comes next */
 	int64 bytes;
 	int64 max_bytes;
-	int aside;
-	uint64 aside_first; /* tag of the first of them */
+	int to_park;
+	uint64 to_park_first; /* tag of the first of them */
 	int max_events;
 	WindowEntry entries[FLEXIBLE_ARRAY_MEMBER];
 };
@@ -124,7 +124,7 @@ outbox_window_add(OutboxWindow *window, uint64 id, int64 bytes,
 	entry->topic = topic;
 	entry->fault = NULL;
 	entry->sent_at = now;
-	entry->answered = entry->aside = false;
+	entry->answered = entry->to_park = false;
 	window->bytes += entry->bytes;
 	if (topic != NULL)
 	{
@@ -198,30 +198,30 @@ outbox_window_set_aside(OutboxWindow *window, uint64 id)
 
 	outbox_window_add(window, id, 0, NULL, 0);
 	outbox_window_answered(window, tag);
-	entry_of(window, tag)->aside = true;
-	if (window->aside++ == 0)
-		window->aside_first = tag;
+	entry_of(window, tag)->to_park = true;
+	if (window->to_park++ == 0)
+		window->to_park_first = tag;
 }
 
 /* Are there such events? */
 bool
 outbox_window_has_aside(const OutboxWindow *window)
 {
-	return window->aside > 0;
+	return window->to_park > 0;
 }
 
 /* They have been parked. */
 void
 outbox_window_aside_done(OutboxWindow *window)
 {
-	for (uint64 tag = window->aside_first; window->aside > 0; tag++)
+	for (uint64 tag = window->to_park_first; window->to_park > 0; tag++)
 	{
 		WindowEntry *entry = entry_of(window, tag);
 
-		if (!entry->aside)
+		if (!entry->to_park)
 			continue;
-		entry->aside = false;
-		window->aside--;
+		entry->to_park = false;
+		window->to_park--;
 		outbox_window_done(window, tag);
 	}
 }
@@ -343,6 +343,6 @@ outbox_window_take_done(OutboxWindow *window, uint64 *ids)
 	}
 	window->first = window->next;
 	window->bytes = 0;
-	window->aside = 0;
+	window->to_park = 0;
 	return count;
 }

@@ -88,24 +88,24 @@ parked_tupdesc(void)
 
 /* Gives a row to the table, which is locked like all of ours. */
 static void
-add_row(OutboxParkedWriter *aside, HeapTuple tuple)
+add_row(OutboxParkedWriter *parked, HeapTuple tuple)
 {
 	/* the event's memory does not live as long as the writer */
 	MemoryContext old_context = MemoryContextSwitchTo(TopTransactionContext);
 
-	if (aside->writer == NULL)
-		aside->writer = outbox_table_writer_begin(
+	if (parked->writer == NULL)
+		parked->writer = outbox_table_writer_begin(
 			get_relname_relid(OUTBOX_PARKED_TABLE,
 							  get_namespace_oid(OUTBOX_SCHEMA, false)),
 			parked_tupdesc());
-	outbox_table_writer_add(aside->writer, tuple);
-	aside->bytes += tuple->t_len;
+	outbox_table_writer_add(parked->writer, tuple);
+	parked->bytes += tuple->t_len;
 	MemoryContextSwitchTo(old_context);
 }
 
 /* Writes an event with what all have; state tells the rest. */
 static void
-add_event(OutboxParkedWriter *aside, const OutboxEvent *event,
+add_event(OutboxParkedWriter *parked, const OutboxEvent *event,
 		  const char *state, Datum *values, bool *nulls)
 {
 	values[PARKED_RELAY] = CStringGetTextDatum(outbox_my_relay.name);
@@ -124,12 +124,13 @@ add_event(OutboxParkedWriter *aside, const OutboxEvent *event,
 	nulls[PARKED_EXPIRES_AT] = (event->expires_at == DT_NOEND);
 	values[PARKED_WHOLE] = BoolGetDatum(true);
 	nulls[PARKED_ANNOUNCED_AT] = true;
-	add_row(aside, heap_form_tuple(parked_tupdesc(), values, nulls));
+	add_row(parked, heap_form_tuple(parked_tupdesc(), values, nulls));
 }
 
 /* Parks an event behind one of its topic or key that is retrying. */
 void
-outbox_parked_writer_queue(OutboxParkedWriter *aside, const OutboxEvent *event)
+outbox_parked_writer_queue(OutboxParkedWriter *parked,
+						   const OutboxEvent *event)
 {
 	Datum values[PARKED_COLUMNS] = {0};
 	bool nulls[PARKED_COLUMNS] = {0};
@@ -139,9 +140,9 @@ outbox_parked_writer_queue(OutboxParkedWriter *aside, const OutboxEvent *event)
 	nulls[PARKED_FIRST_FAILED_AT] = nulls[PARKED_LAST_FAILED_AT] = true;
 	values[PARKED_ATTEMPTS] = Int32GetDatum(0);
 	nulls[PARKED_NEXT_ATTEMPT_AT] = true;
-	add_event(aside, event, "waiting", values, nulls);
+	add_event(parked, event, "waiting", values, nulls);
 	outbox_expiry_note(event->expires_at);
-	aside->waiting++;
+	parked->waiting++;
 }
 
 /*
@@ -149,7 +150,7 @@ outbox_parked_writer_queue(OutboxParkedWriter *aside, const OutboxEvent *event)
  * it a block, so that others of its key follow it. False if it does not.
  */
 bool
-outbox_parked_writer_suspect(OutboxParkedWriter *aside,
+outbox_parked_writer_suspect(OutboxParkedWriter *parked,
 							 const OutboxEvent *event)
 {
 	char topic[OUTBOX_TOPIC_MAX + 1];
@@ -161,13 +162,13 @@ outbox_parked_writer_suspect(OutboxParkedWriter *aside,
 		return false;
 	outbox_blocked_keys_note(
 		event->key != NULL ? OUTBOX_BLOCK_KEY : OUTBOX_BLOCK_EVENT, event, 0);
-	outbox_parked_writer_queue(aside, event);
+	outbox_parked_writer_queue(parked, event);
 	return true;
 }
 
 /* Parks an event that the sink has not published. */
 void
-outbox_parked_writer_failed(OutboxParkedWriter *aside,
+outbox_parked_writer_failed(OutboxParkedWriter *parked,
 							const OutboxEvent *event,
 							const OutboxParkReason *reason)
 {
@@ -183,21 +184,22 @@ outbox_parked_writer_failed(OutboxParkedWriter *aside,
 		TimestampTzGetDatum(GetCurrentTimestamp());
 	values[PARKED_NEXT_ATTEMPT_AT] = TimestampTzGetDatum(reason->next_attempt);
 	nulls[PARKED_NEXT_ATTEMPT_AT] = reason->dead;
-	add_event(aside, event, reason->dead ? "dead" : "retrying", values, nulls);
+	add_event(parked, event, reason->dead ? "dead" : "retrying", values,
+			  nulls);
 	if (reason->dead)
 	{
-		aside->dead++;
+		parked->dead++;
 		return;
 	}
 	outbox_blocked_keys_note(outbox_failure_scope(reason, event->key != NULL),
 							 event, reason->next_attempt);
 	outbox_expiry_note(event->expires_at);
-	aside->waiting++;
+	parked->waiting++;
 }
 
 /* Makes a dead letter of an event whose time is over. */
 void
-outbox_parked_writer_expired(OutboxParkedWriter *aside,
+outbox_parked_writer_expired(OutboxParkedWriter *parked,
 							 const OutboxEvent *event)
 {
 	Datum values[PARKED_COLUMNS] = {0};
@@ -210,33 +212,33 @@ outbox_parked_writer_expired(OutboxParkedWriter *aside,
 		TimestampTzGetDatum(GetCurrentTimestamp());
 	values[PARKED_ATTEMPTS] = Int32GetDatum(0);
 	nulls[PARKED_NEXT_ATTEMPT_AT] = true;
-	add_event(aside, event, "dead", values, nulls);
-	aside->dead++;
+	add_event(parked, event, "dead", values, nulls);
+	parked->dead++;
 }
 
 /* Is it enough for one transaction? */
 bool
-outbox_parked_writer_is_full(const OutboxParkedWriter *aside)
+outbox_parked_writer_is_full(const OutboxParkedWriter *parked)
 {
-	return aside->bytes >= PAGE_BYTES;
+	return parked->bytes >= PAGE_BYTES;
 }
 
 /* Writes what is left. */
 static void
-write_rest(OutboxParkedWriter *aside)
+write_rest(OutboxParkedWriter *parked)
 {
-	if (aside->writer != NULL)
-		outbox_table_writer_end(aside->writer);
-	aside->writer = NULL;
+	if (parked->writer != NULL)
+		outbox_table_writer_end(parked->writer);
+	parked->writer = NULL;
 }
 
 /* The transaction has been committed. */
 static void
-report(const OutboxParkedWriter *aside)
+report(const OutboxParkedWriter *parked)
 {
-	if (aside->waiting > 0)
-		outbox_blocked_keys_count(aside->waiting);
-	if (aside->dead > 0)
+	if (parked->waiting > 0)
+		outbox_blocked_keys_count(parked->waiting);
+	if (parked->dead > 0)
 		outbox_dead_letter_copies_added();
 }
 
@@ -246,7 +248,7 @@ report(const OutboxParkedWriter *aside)
  * it checks for interrupts.
  */
 OutboxStoreStatus
-outbox_parked_writer_read(OutboxParkedWriter *aside, uint64 position,
+outbox_parked_writer_read(OutboxParkedWriter *parked, uint64 position,
 						  uint64 horizon, int limit,
 						  OutboxEventConsumer consumer, OutboxIdConsumer pass,
 						  void *arg, uint64 *rows)
@@ -260,10 +262,10 @@ outbox_parked_writer_read(OutboxParkedWriter *aside, uint64 position,
 	/* as for the page itself: a request to end waits for what belongs to it */
 	HOLD_INTERRUPTS();
 	if (status == OUTBOX_STORE_OK)
-		write_rest(aside);
+		write_rest(parked);
 	outbox_store_end();
 	RESUME_INTERRUPTS();
 	if (status == OUTBOX_STORE_OK)
-		report(aside);
+		report(parked);
 	return status;
 }

@@ -21,18 +21,18 @@ typedef struct OutboxParkedWriter
 	int dead;
 } OutboxParkedWriter;
 
-extern void outbox_parked_writer_queue(OutboxParkedWriter *aside,
+extern void outbox_parked_writer_queue(OutboxParkedWriter *parked,
 									   const OutboxEvent *event);
-extern bool outbox_parked_writer_suspect(OutboxParkedWriter *aside,
+extern bool outbox_parked_writer_suspect(OutboxParkedWriter *parked,
 										 const OutboxEvent *event);
-extern void outbox_parked_writer_failed(OutboxParkedWriter *aside,
+extern void outbox_parked_writer_failed(OutboxParkedWriter *parked,
 										const OutboxEvent *event,
 										const OutboxParkReason *reason);
-extern void outbox_parked_writer_expired(OutboxParkedWriter *aside,
+extern void outbox_parked_writer_expired(OutboxParkedWriter *parked,
 										 const OutboxEvent *event);
-extern bool outbox_parked_writer_is_full(const OutboxParkedWriter *aside);
+extern bool outbox_parked_writer_is_full(const OutboxParkedWriter *parked);
 extern OutboxStoreStatus
-outbox_parked_writer_read(OutboxParkedWriter *aside, uint64 position,
+outbox_parked_writer_read(OutboxParkedWriter *parked, uint64 position,
 						  uint64 horizon, int limit,
 						  OutboxEventConsumer consumer, OutboxIdConsumer pass,
 						  void *arg, uint64 *rows);

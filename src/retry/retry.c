@@ -221,7 +221,7 @@ begin_round(const OutboxSinkConfig *config)
 
 /* Makes a dead letter of an event that has raised errors again and again. */
 static OutboxStoreStatus
-bury_condemned(void)
+condemned_to_dead_letter(void)
 {
 	OutboxCondemned event;
 	OutboxStoreStatus status;
@@ -290,7 +290,7 @@ idle_ms(void)
 static OutboxTaskResult
 go_on(const OutboxRound *round)
 {
-	OutboxStoreStatus status = bury_condemned();
+	OutboxStoreStatus status = condemned_to_dead_letter();
 
 	if (status != OUTBOX_STORE_OK)
 		return outbox_store_task_result(status, false);

@@ -120,7 +120,7 @@ undo(const OutboxRound *round)
 
 /* Makes a dead letter of an event that has raised errors again and again. */
 static OutboxStoreStatus
-bury_condemned(void)
+condemned_to_dead_letter(void)
 {
 	const char *error;
 	uint64 id = outbox_guard_condemned(&error);
@@ -148,7 +148,7 @@ run(const OutboxRound *round)
 	(void) round;
 	if (from.due >= now || retry_at > now)
 		return OUTBOX_TASK_IDLE;
-	status = bury_condemned();
+	status = condemned_to_dead_letter();
 	if (status == OUTBOX_STORE_OK)
 		status = outbox_store_begin_emit("outbox: moving events that are due",
 										 OUTBOX_DELAYED_TABLE);

@@ -125,7 +125,7 @@ outbox_dead_letters_from_event(const char *relay, const char *table, uint64 id,
 	Datum values[] = {outbox_store_text(relay), Int64GetDatum((int64) id),
 					  outbox_store_text(error), BoolGetDatum(no_copy)};
 	OutboxStoreStatus status =
-		outbox_store_begin("outbox: burying an event that raises errors");
+		outbox_store_begin("outbox: making a dead letter of an event");
 	int extent = EXTENT_WHOLE;
 
 	if (status != OUTBOX_STORE_OK)
@@ -162,7 +162,7 @@ outbox_dead_letters_from_parked(const char *relay, uint64 id,
 	Datum values[] = {outbox_store_text(relay), Int64GetDatum((int64) id),
 					  outbox_store_text(error), BoolGetDatum(no_copy)};
 
-	return outbox_store_call("outbox: burying an event that raises errors",
+	return outbox_store_call("outbox: making a dead letter of an event",
 							 &statement, values, NULL);
 }
 

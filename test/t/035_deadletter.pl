@@ -28,7 +28,7 @@ my $node = outbox_node('main',
 		END
 
 # An event, alone in its batch, that becomes a dead letter.
-sub bury
+sub make_dead
 {
 	my ($key, $payload, $headers) = @_;
 
@@ -61,7 +61,7 @@ $consumer->wait_for(1) or die;
 my $pid = relay_pid($node);
 
 note 'a copy';
-my $id = bury(q{'key'}, q{'payload'}, q{'{"mine": "1"}'});
+my $id = make_dead(q{'key'}, q{'payload'}, q{'{"mine": "1"}'});
 wait_until(undef, sub { copies_of('copies', $id) }, 'the copy');
 my ($copy) = copies_of('copies', $id);
 is("$copy->{key} $copy->{payload}", 'key payload', 'the event itself');
@@ -77,7 +77,7 @@ is_deeply(
 		dead_letter_attempts => '1'
 	},
 	'the other headers');
-my $bare = bury('NULL', 'NULL::text', 'NULL');
+my $bare = make_dead('NULL', 'NULL::text', 'NULL');
 wait_until(undef, sub { copies_of('copies', $bare) }, 'another copy');
 ($copy) = copies_of('copies', $bare);
 ok(!defined $copy->{key} && !defined $copy->{payload},
@@ -94,7 +94,7 @@ restart_with($node, <<~'END');
 	END
 my $log = -s $node->logfile;
 $pid = relay_pid($node);
-my @late = map { bury("'late $_'", q{'x'}, 'NULL') } 1 .. 3;
+my @late = map { make_dead("'late $_'", q{'x'}, 'NULL') } 1 .. 3;
 wait_until(undef,
 	sub { log_lines($node, $log, qr/could not publish dead letters to topic "late"/) },
 	'it is told');

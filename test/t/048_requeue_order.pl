@@ -23,7 +23,7 @@ my $node = outbox_node('main',
 	extension => 1);
 
 # Dead letters, because they have expired: one of each key.
-sub bury
+sub make_dead
 {
 	my (@keys) = @_;
 	my $list = join ',', map { "('$_')" } @keys;
@@ -81,7 +81,7 @@ sub slow_commit
 
 note 'a commit that is seen before the relay is told';
 my $library = slow_commit(1500);
-bury('slow');
+make_dead('slow');
 my $slow = $node->background_psql('postgres');
 $slow->query_safe("LOAD '$library'");
 $slow->{stdin} .= "SELECT outbox.requeue(key => 'slow');\n";
@@ -107,7 +107,7 @@ query(<<~'END');
 		END LOOP;
 	END $$
 	END
-bury(map { "key $_" } 1 .. $keys);
+make_dead(map { "key $_" } 1 .. $keys);
 my @calls = map {
 	pgbench($node, "CALL requeue($_, $sessions, $keys);", background => 1)
 } 1 .. $sessions;
@@ -131,7 +131,7 @@ sub timestamps
 	return map { $_->{timestamp} } grep { $_->{key} eq $key } $consumer->records;
 }
 
-bury(qw(old new));
+make_dead(qw(old new));
 my $since = query('SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint');
 query(q{SELECT outbox.requeue(key => 'old');
 	SELECT outbox.requeue(key => 'new', new_timestamp => true)});
