@@ -216,12 +216,14 @@ recover(OutboxStream *stream)
 static void
 reopen(OutboxStream *stream, const OutboxSinkConfig *running)
 {
-	OutboxSender sender = stream->sender;
-	OutboxSinkConfig config = *running;
+	OutboxSender sender;
+	OutboxSinkConfig config;
 
 	if (stream->state != OUTBOX_STREAM_CLOSED ||
 		GetCurrentTimestamp() < stream->open_at)
 		return;
+	sender = stream->sender;
+	config = *running;
 	config.batch_bytes = stream->limit.bytes;
 	outbox_sender_open(&sender, &config);
 	outbox_stream_open(stream, &sender, &config);

@@ -130,6 +130,23 @@ outbox_horizon_issued(OutboxDatabase *db, uint64 last_id)
 	atomic_max(&db->last_issued, last_id);
 }
 
+/* Wakes the relays that sleep; one latch of each is set for many writers. */
+static void
+wake_relays(OutboxDatabase *db)
+{
+	uint32 sleeping;
+
+	pg_memory_barrier();
+	if (pg_atomic_read_u32(&db->relays_sleeping) == 0)
+		return;
+	sleeping = pg_atomic_exchange_u32(&db->relays_sleeping, 0);
+	for (int i = 0; i < OUTBOX_RELAYS; i++)
+	{
+		if (sleeping & (1U << i))
+			outbox_shmem_set_latch(pg_atomic_read_u32(&db->relays[i].proc));
+	}
+}
+
 /*
  * The writer's transaction has ended, and others see how. commit_lsn is
  * InvalidXLogRecPtr for an abort. Never fails, and does nothing if the writer
@@ -145,24 +162,7 @@ outbox_horizon_leave(OutboxDatabase *db, XLogRecPtr commit_lsn)
 	else
 		pg_memory_barrier();
 	pg_atomic_write_u64(&slot->s.first_id, 0);
-	outbox_horizon_wake(db);
-}
-
-/* Wakes the relays that sleep; one latch of each is set for many writers. */
-void
-outbox_horizon_wake(OutboxDatabase *db)
-{
-	uint32 sleeping;
-
-	pg_memory_barrier();
-	if (pg_atomic_read_u32(&db->relays_sleeping) == 0)
-		return;
-	sleeping = pg_atomic_exchange_u32(&db->relays_sleeping, 0);
-	for (int i = 0; i < OUTBOX_RELAYS; i++)
-	{
-		if (sleeping & (1U << i))
-			outbox_shmem_set_latch(pg_atomic_read_u32(&db->relays[i].proc));
-	}
+	wake_relays(db);
 }
 
 /*

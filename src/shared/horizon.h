@@ -23,7 +23,6 @@ extern void outbox_horizon_sleep(OutboxDatabase *db,
 								 const OutboxRelaySlot *slot);
 extern void outbox_horizon_gone(OutboxDatabase *db,
 								const OutboxRelaySlot *slot);
-extern void outbox_horizon_wake(OutboxDatabase *db);
 extern uint64 outbox_horizon_read(OutboxDatabase *db, XLogRecPtr *commit_lsn);
 
 #endif /* OUTBOX_HORIZON_H */

@@ -102,13 +102,6 @@ outbox_segment_open(int segment, Relation *rel, Relation *index)
 	return true;
 }
 
-void
-outbox_segment_close(Relation rel, Relation index)
-{
-	index_close(index, AccessShareLock);
-	table_close(rel, AccessShareLock);
-}
-
 /*
  * Is nobody writing to a segment any more? It must not be the current one, so
  * that nobody begins to. False also if somebody has locked it.
@@ -144,7 +137,8 @@ outbox_segment_bounds(int segment, OutboxSegmentBounds *bounds)
 		(void) inspect_end(rel, index, snapshot, BackwardScanDirection,
 						   &bounds->last_id, &bounds->last_at);
 	UnregisterSnapshot(snapshot);
-	outbox_segment_close(rel, index);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
 	return true;
 }
 

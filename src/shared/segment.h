@@ -26,7 +26,6 @@ typedef struct OutboxSegmentBounds
 
 extern Oid outbox_segment_relation(const char *prefix, int segment);
 extern bool outbox_segment_open(int segment, Relation *rel, Relation *index);
-extern void outbox_segment_close(Relation rel, Relation index);
 extern bool outbox_segment_is_quiet(int segment);
 extern int outbox_segment_current(OutboxDatabase *db);
 extern Oid outbox_segment_lock_current(OutboxDatabase *db);

@@ -195,8 +195,8 @@ outbox_shmem_find(Oid dbid)
  * The entry of a database, made if it is new. Takes the lock itself. Raises
  * 53400 when outbox.max_databases are in use.
  */
-OutboxDatabase *
-outbox_shmem_find_or_create(Oid dbid)
+static OutboxDatabase *
+find_or_create(Oid dbid)
 {
 	OutboxDatabase *db;
 
@@ -230,7 +230,7 @@ outbox_shmem_my_database(void)
 	static OutboxDatabase *my_database = NULL;
 
 	if (my_database == NULL)
-		my_database = outbox_shmem_find_or_create(MyDatabaseId);
+		my_database = find_or_create(MyDatabaseId);
 	return my_database;
 }
 

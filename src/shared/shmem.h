@@ -208,7 +208,6 @@ extern OutboxShmem *outbox_shmem;
 extern void outbox_shmem_install_hooks(void);
 extern void outbox_shmem_require(void);
 extern OutboxDatabase *outbox_shmem_find(Oid dbid);
-extern OutboxDatabase *outbox_shmem_find_or_create(Oid dbid);
 extern OutboxDatabase *outbox_shmem_my_database(void);
 extern bool outbox_shmem_is_held_off(Oid dbid);
 extern void outbox_shmem_forget(OutboxDatabase *db);
