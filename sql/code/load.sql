@@ -9,14 +9,15 @@ REVOKE ALL ON FUNCTION outbox.keep_relay_away() FROM PUBLIC;
 COMMENT ON FUNCTION outbox.keep_relay_away() IS
     'Internal: ends the relay, and lets it start again when this session has ended';
 
--- The row of the relay is there already when that of the dump comes.
+-- The row of the default relay is there already when that of the dump comes.
 CREATE OR REPLACE FUNCTION outbox.merge_relay() RETURNS trigger
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    UPDATE outbox.relay r SET first_position = NEW.first_position WHERE r.name = NEW.name;
-    RETURN CASE WHEN NOT FOUND THEN NEW END;
+    PERFORM outbox.relays_changed();
+    DELETE FROM outbox.relay r WHERE r.name = NEW.name;
+    RETURN NEW;
 END
 $$;
 REVOKE ALL ON FUNCTION outbox.merge_relay() FROM PUBLIC;

@@ -1,3 +1,10 @@
+CREATE OR REPLACE FUNCTION outbox.relays_changed() RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'outbox_relays_changed';
+REVOKE ALL ON FUNCTION outbox.relays_changed() FROM PUBLIC;
+COMMENT ON FUNCTION outbox.relays_changed() IS
+    'Internal: lets the relays look at outbox.relay again once the transaction has committed';
+
 CREATE OR REPLACE FUNCTION outbox.relay_status(
         OUT state text, OUT state_since timestamptz, OUT pid integer,
         OUT "position" bigint, OUT horizon bigint, OUT published bigint,

@@ -1,20 +1,44 @@
 CREATE TABLE outbox.relay (
-    name text PRIMARY KEY,
-    first_position bigint NOT NULL DEFAULT 0
+    -- part of a file's name, too
+    name text PRIMARY KEY CHECK (name ~ '^[a-z0-9_][a-z0-9_-]{0,62}$'),
+    -- its place in shared memory (OUTBOX_RELAYS), and its advisory lock
+    number smallint NOT NULL UNIQUE CHECK (number BETWEEN 0 AND 31),
+    first_position bigint NOT NULL DEFAULT 0,
+    topics text[],
+    excluding text[],
+    topic_prefix text,
+    on_failure text CHECK (on_failure IN ('block_key', 'skip', 'halt')),
+    retry_base_delay interval,
+    retry_multiplier double precision,
+    retry_max_delay interval,
+    retry_max_attempts integer,
+    dead_letter_topic text,
+    paused_at timestamptz,
+    paused_by name,
+    pause_reason text
 );
 REVOKE ALL ON outbox.relay FROM PUBLIC;
-COMMENT ON TABLE outbox.relay IS 'Internal: relays; see outbox.stat_relay';
+COMMENT ON TABLE outbox.relay IS
+    'Internal: relays: what each publishes, and how; where to is in the configuration; see outbox.stat_relay';
 COMMENT ON COLUMN outbox.relay.name IS 'name of the relay';
+COMMENT ON COLUMN outbox.relay.number IS 'Internal: which of the relays of this database it is';
 COMMENT ON COLUMN outbox.relay.first_position IS
     'where the relay begins as long as it has no row in outbox.position';
+COMMENT ON COLUMN outbox.relay.topics IS 'topics that it publishes, with * for any characters; null means all';
+COMMENT ON COLUMN outbox.relay.excluding IS 'of these, those that it does not publish';
+COMMENT ON COLUMN outbox.relay.topic_prefix IS 'what comes before the name of each topic in its cluster';
+COMMENT ON COLUMN outbox.relay.on_failure IS 'null means the setting outbox.on_failure; likewise below';
+COMMENT ON COLUMN outbox.relay.paused_at IS 'when it was paused; null if it is not';
+COMMENT ON COLUMN outbox.relay.paused_by IS 'who paused it';
+COMMENT ON COLUMN outbox.relay.pause_reason IS 'why it was paused';
 
 -- ids go on above those of an outbox that this database had before
 CREATE FUNCTION outbox.first_id() RETURNS bigint
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'outbox_first_id';
 SELECT setval('outbox.event_id_seq', outbox.first_id(), false);
-INSERT INTO outbox.relay (name, first_position)
-    SELECT 'default', last_value - 1 FROM outbox.event_id_seq;
+INSERT INTO outbox.relay (name, number, first_position)
+    SELECT 'default', 0, last_value - 1 FROM outbox.event_id_seq;
 DROP FUNCTION outbox.first_id();
 -- nobody else does it for so few rows, and plans would expect a thousand
 ANALYZE outbox.relay;

@@ -55,10 +55,12 @@ static ProcessUtility_hook_type prev_process_utility_hook = NULL;
 static bool extension_changed = false;
 static bool extension_present = false; /* known at pre-commit */
 static bool database_changed = false;
+static bool relays_changed = false;
 static bool parked_changed = false;
 static Oid held_off_dbid = InvalidOid;
 
 PG_FUNCTION_INFO_V1(outbox_first_id);
+PG_FUNCTION_INFO_V1(outbox_relays_changed);
 PG_FUNCTION_INFO_V1(outbox_parked_changed);
 
 /* An extension is created, altered or dropped. */
@@ -279,6 +281,20 @@ notify_extension_changed(void)
 	outbox_relays_wake(db);
 }
 
+/* The transaction has changed outbox.relay, and has committed. */
+static void
+notify_relays_changed(void)
+{
+	OutboxDatabase *db = outbox_shmem_my_database();
+
+	pg_atomic_fetch_add_u32(&db->relay_changes, 1);
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	db->start_wanted = true;
+	LWLockRelease(outbox_shmem->lock);
+	outbox_shmem_wake_launcher();
+	outbox_relays_wake(db);
+}
+
 /*
  * The transaction has requeued or discarded parked events. The order of the
  * steps is that of horizon.c. Rolled back, it has held locks on them that the
@@ -325,10 +341,12 @@ xact_callback(XactEvent event, void *arg)
 				notify_extension_changed();
 			if (database_changed)
 				outbox_shmem_wake_launcher();
+			if (relays_changed && event == XACT_EVENT_COMMIT)
+				notify_relays_changed();
 			if (parked_changed)
 				notify_parked_changed(event == XACT_EVENT_COMMIT);
 			extension_changed = extension_present = database_changed = false;
-			parked_changed = false;
+			relays_changed = parked_changed = false;
 			break;
 		default:
 			break;
@@ -355,6 +373,24 @@ outbox_first_id(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(
 		(int64) pg_atomic_read_u64(&outbox_shmem_my_database()->last_issued) +
 		1);
+}
+
+/*
+ * outbox.relays_changed(): the relays look at outbox.relay again once this
+ * transaction has committed.
+ */
+Datum
+outbox_relays_changed(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	/* so that nothing is left to fail after the commit */
+	if (outbox_shmem != NULL)
+	{
+		outbox_shmem_my_database();
+		outbox_prepared_refuse("changed relays");
+		relays_changed = true;
+	}
+	PG_RETURN_VOID();
 }
 
 /*

@@ -98,6 +98,7 @@ init_database(OutboxDatabase *db)
 	pg_atomic_init_u32(&db->loaders, 0);
 	pg_atomic_init_u64(&db->next_due, OUTBOX_NEVER_DUE);
 	pg_atomic_init_u32(&db->extension_changes, 0);
+	pg_atomic_init_u32(&db->relay_changes, 0);
 	pg_atomic_init_u32(&db->parked_changes, 0);
 	pg_atomic_init_u64(&db->issued_bytes, 0);
 	pg_atomic_init_u64(&db->settled_bytes, 0);

@@ -125,6 +125,9 @@ typedef struct OutboxDatabase
 	/* counts commits that may have dropped the extension, or made it anew */
 	pg_atomic_uint32 extension_changes;
 
+	/* counts commits that have changed outbox.relay */
+	pg_atomic_uint32 relay_changes;
+
 	/* counts commits that have changed outbox.parked from outside */
 	pg_atomic_uint32 parked_changes;
 

@@ -91,7 +91,7 @@ $node->restart;
 $from = log_end($node);
 wait_until(undef, sub { log_lines($node, $from, $error) }, 'an attempt');
 like(last_error(), $error, 'last_error after a restart');
-query("INSERT INTO outbox.relay (name, first_position) VALUES ('default', $position)");
+query("INSERT INTO outbox.relay (name, number, first_position) VALUES ('default', 0, $position)");
 ok(wait_published($node), 'published when the row is there again');
 is(relay_state($node), 'publishing', 'state');
 
