@@ -8,14 +8,16 @@ CREATE TABLE outbox.relay (
     excluding text[],
     topic_prefix text,
     on_failure text CHECK (on_failure IN ('block_key', 'skip', 'halt')),
-    retry_base_delay interval,
-    retry_multiplier double precision,
-    retry_max_delay interval,
-    retry_max_attempts integer,
+    retry_base_delay interval CHECK (retry_base_delay BETWEEN '10 ms' AND '1 day'),
+    retry_multiplier double precision CHECK (retry_multiplier BETWEEN 1 AND 100),
+    retry_max_delay interval CHECK (retry_max_delay BETWEEN '10 ms' AND '1 day'),
+    retry_max_attempts integer CHECK (retry_max_attempts >= 0),
     dead_letter_topic text,
     paused_at timestamptz,
     paused_by name,
-    pause_reason text
+    pause_reason text,
+    -- of two relays of the same name, one after another, each has its own
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 REVOKE ALL ON outbox.relay FROM PUBLIC;
 COMMENT ON TABLE outbox.relay IS
@@ -31,6 +33,7 @@ COMMENT ON COLUMN outbox.relay.on_failure IS 'null means the setting outbox.on_f
 COMMENT ON COLUMN outbox.relay.paused_at IS 'when it was paused; null if it is not';
 COMMENT ON COLUMN outbox.relay.paused_by IS 'who paused it';
 COMMENT ON COLUMN outbox.relay.pause_reason IS 'why it was paused';
+COMMENT ON COLUMN outbox.relay.created_at IS 'when it was created';
 
 -- ids go on above those of an outbox that this database had before
 CREATE FUNCTION outbox.first_id() RETURNS bigint

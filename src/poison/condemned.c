@@ -8,8 +8,8 @@
  */
 #include "outbox.h"
 
-#include "guc.h"
 #include "poison/condemned.h"
+#include "shared/policy.h"
 
 /* Is there one? It is to become a dead letter; with on_failure = halt, the
  * task stops at one that raises errors, and tries again and again. */
@@ -20,7 +20,7 @@ outbox_condemned_find(OutboxLane lane, OutboxCondemned *condemned)
 	condemned->by_signal = (condemned->id != 0);
 	if (condemned->by_signal)
 		condemned->error = OUTBOX_CRASH_NOTE_ERROR;
-	else if (outbox_on_failure != OUTBOX_ON_FAILURE_HALT)
+	else if (outbox_policy.on_failure != OUTBOX_ON_FAILURE_HALT)
 		condemned->id = outbox_guard_condemned(&condemned->error);
 	return condemned->id != 0;
 }

@@ -17,7 +17,6 @@
 #include "utils/timestamp.h"
 
 #include "format/record.h"
-#include "guc.h"
 #include "poison/condemned.h"
 #include "publish/park.h"
 #include "publish/publish.h"
@@ -27,6 +26,7 @@
 #include "retry/to_dead_letter.h"
 #include "shared/horizon.h"
 #include "shared/my_relay.h"
+#include "shared/policy.h"
 #include "shared/relay_state.h"
 
 /* rows that one transaction reads at most */
@@ -217,7 +217,7 @@ publish_event(const OutboxEvent *event, void *arg)
 static bool
 can_read(OutboxStream *stream)
 {
-	bool halted = (outbox_on_failure == OUTBOX_ON_FAILURE_HALT &&
+	bool halted = (outbox_policy.on_failure == OUTBOX_ON_FAILURE_HALT &&
 				   outbox_blocked_keys_any());
 
 	if (stream->state != OUTBOX_STREAM_OPEN ||

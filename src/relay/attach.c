@@ -22,6 +22,7 @@
 #include "store/extension.h"
 #include "store/parked.h"
 #include "store/position.h"
+#include "store/relay_row.h"
 #include "store/subscription.h"
 
 /* class of our advisory lock, beside the 1 and 2 that SQL functions use */
@@ -70,6 +71,7 @@ try_attach(OutboxStream *stream, const char *version, uint64 *last_id,
 		   long *retry_ms)
 {
 	OutboxStoreStatus status;
+	bool found;
 
 	if (strcmp(version, OUTBOX_VERSION) != 0)
 	{
@@ -77,8 +79,10 @@ try_attach(OutboxStream *stream, const char *version, uint64 *last_id,
 		*retry_ms = OUTBOX_SAFETY_TICK_MS;
 		return OUTBOX_STORE_BUSY;
 	}
-	status = outbox_position_open(outbox_my_relay.name, &stream->read_upto,
-								  last_id, &stream->has_events);
+	status = outbox_relay_row_read(&found);
+	if (status == OUTBOX_STORE_OK)
+		status = outbox_position_open(outbox_my_relay.name, &stream->read_upto,
+									  last_id, &stream->has_events);
 	if (status == OUTBOX_STORE_OK)
 		status = outbox_delayed_open();
 	if (status == OUTBOX_STORE_OK)

@@ -45,13 +45,16 @@
 #include "relay/session.h"
 #include "relay/tasks.h"
 #include "shared/my_relay.h"
+#include "shared/policy.h"
 #include "shared/relay_state.h"
 #include "shared/shutdown.h"
+#include "shared/times.h"
 #include "shared/wait.h"
 #include "sink/client_log.h"
 #include "sink/module.h"
 #include "store/extension.h"
 #include "store/position.h"
+#include "store/relay_row.h"
 
 static OutboxStream stream;
 static uint32 extension_changes; /* of the database, that we have looked at */
@@ -75,12 +78,48 @@ end_if_absent(OutboxTaskResult result)
 	finish(OUTBOX_LAUNCH_ABSENT);
 }
 
+/*
+ * Reads our row again, if somebody has changed it; ends the process if it is
+ * gone. False if the tables are locked: again in a moment.
+ */
+static bool
+check_row(void)
+{
+	OutboxStoreStatus status;
+	bool found;
+
+	if (!outbox_my_relay_has_changed())
+		return true;
+	status = outbox_relay_row_read(&found);
+	end_if_absent(outbox_store_task_result(status, false));
+	if (status != OUTBOX_STORE_OK)
+		return false;
+	if (!found)
+	{
+		/* nothing of ours is written any more */
+		ereport(LOG, (errmsg("%s ends: it has been dropped",
+							 outbox_my_relay.label)));
+		finish(OUTBOX_LAUNCH_FINISHED);
+	}
+	outbox_tasks_reload();
+	return true;
+}
+
+/* Gives the brokers a moment to answer, and writes down what has been
+ * published. */
+static void
+wind_up(void)
+{
+	(void) check_row();
+	end_if_absent(outbox_tasks_wind_up());
+}
+
 /* Ends the process, as SIGTERM has asked for, with core's message. */
 static void
 end_as_asked(void)
 {
 	QueryCancelPending = false;
-	end_if_absent(outbox_tasks_wind_up());
+	wind_up();
 	ereport(FATAL, (errcode(ERRCODE_ADMIN_SHUTDOWN),
 					errmsg("terminating background worker \"%s\" due to "
 						   "administrator command",
@@ -118,7 +157,7 @@ check_extension(void)
 	extension_changes = changes;
 	if (strcmp(version, OUTBOX_VERSION) == 0)
 		return;
-	end_if_absent(outbox_tasks_wind_up());
+	wind_up();
 	ereport(LOG, (errmsg("%s ends: the extension has become one of "
 						 "version %s",
 						 outbox_my_relay.label, version)));
@@ -139,13 +178,14 @@ handle_interrupts(void)
 		if (!outbox_enabled ||
 			!outbox_guc_database_allowed(outbox_my_relay.database, NULL))
 		{
-			end_if_absent(outbox_tasks_wind_up());
+			wind_up();
 			ereport(WARNING,
 					(errmsg("%s ends: publishing is turned off",
 							outbox_my_relay.label),
 					 errdetail("Events are kept, and no space is freed.")));
 			finish(OUTBOX_LAUNCH_FINISHED);
 		}
+		outbox_policy_resolve();
 		outbox_tasks_reload();
 		outbox_reconfigure(&stream);
 	}
@@ -157,19 +197,23 @@ run(void)
 	for (;;)
 	{
 		OutboxTaskResult result;
+		long timeout_ms = OUTBOX_TABLES_RETRY_MS;
 
 		Assert(CurrentMemoryContext == TopMemoryContext);
 		handle_interrupts();
 		check_extension();
+		if (check_row())
+			timeout_ms = OUTBOX_SAFETY_TICK_MS;
 		result = outbox_tasks_round(outbox_reconfigure_running());
 		end_if_absent(result);
+		timeout_ms = Min(
+			timeout_ms, outbox_tasks_timeout_ms(outbox_reconfigure_running()));
 		/* the latch tells of SIGTERM, unless a wait in the round has reset it
 		 * and the cancelled transaction was one that may fail */
 		if (result != OUTBOX_TASK_WORKED && !outbox_shutdown_is_requested())
-			outbox_wait(outbox_tasks_timeout_ms(outbox_reconfigure_running()),
-						outbox_stream_is_pending(&stream)
-							? OUTBOX_WAIT_RELAY_ACK
-							: OUTBOX_WAIT_RELAY_IDLE);
+			outbox_wait(timeout_ms, outbox_stream_is_pending(&stream)
+										? OUTBOX_WAIT_RELAY_ACK
+										: OUTBOX_WAIT_RELAY_IDLE);
 	}
 }
 
@@ -233,7 +277,7 @@ fail(void)
 	PG_TRY();
 	{
 		if (stream.sender.api != NULL)
-			end_if_absent(outbox_tasks_wind_up());
+			wind_up();
 	}
 	PG_CATCH();
 	{

@@ -23,6 +23,7 @@
 #include "retry/backoff.h"
 #include "retry/dead_letter_copies.h"
 #include "shared/my_relay.h"
+#include "shared/policy.h"
 #include "shared/times.h"
 #include "sink/sender.h"
 #include "store/dead_letters.h"
@@ -84,7 +85,7 @@ report_failure(const char *error)
 	told = MemoryContextStrdup(TopMemoryContext, error);
 	ereport(LOG, (errmsg("outbox: could not publish dead letters to topic "
 						 "\"%s\": %s",
-						 outbox_dead_letter_topic, error),
+						 outbox_policy.dead_letter_topic, error),
 				  errdetail("They are kept in outbox.dead_letter, and it is "
 							"tried again.")));
 }
@@ -250,8 +251,8 @@ begin_batch(const OutboxSinkConfig *config)
 	bytes_left = (int64) config->window_size_kb * 1024 / BATCH_SHARE;
 	outbox_event_in_hand = OUTBOX_EVENT_UNKNOWN;
 	status = outbox_dead_letters_to_copy(outbox_my_relay.name,
-										 outbox_dead_letter_topic, limit, send,
-										 NULL, &rows);
+										 outbox_policy.dead_letter_topic,
+										 limit, send, NULL, &rows);
 	outbox_guard_acquit();
 	batch_limit = Min(batch_limit * 2, BATCH_EVENTS);
 	if (status != OUTBOX_STORE_OK || count > 0)
@@ -315,7 +316,7 @@ run(const OutboxRound *round)
 		worked = true;
 		status = end_batch();
 	}
-	else if (count == 0 && added && outbox_dead_letter_topic[0] != '\0')
+	else if (count == 0 && added && outbox_policy.dead_letter_topic[0] != '\0')
 	{
 		worked = true;
 		status = begin_batch(round->config);
@@ -332,7 +333,7 @@ timeout_ms(const OutboxRound *round)
 	(void) round;
 	if (count > 0)
 		return outbox_sender_timeout_ms(&sender);
-	if (added && outbox_dead_letter_topic[0] != '\0')
+	if (added && outbox_policy.dead_letter_topic[0] != '\0')
 		next = Min(next, not_before);
 	if (next == DT_NOEND)
 		return -1;

@@ -24,9 +24,9 @@
  */
 #include "outbox.h"
 
-#include "guc.h"
 #include "retry/backoff.h"
 #include "retry/failure.h"
+#include "shared/policy.h"
 
 /* How many attempts count, with this one */
 static int
@@ -63,8 +63,9 @@ outbox_failure_fate(const OutboxFailedAttempt *attempt)
 		case OUTBOX_FAILURE_INVALID:
 			break;
 	}
-	return outbox_on_failure == OUTBOX_ON_FAILURE_HALT ? OUTBOX_FATE_RETRY
-													   : OUTBOX_FATE_DEAD;
+	return outbox_policy.on_failure == OUTBOX_ON_FAILURE_HALT
+			   ? OUTBOX_FATE_RETRY
+			   : OUTBOX_FATE_DEAD;
 }
 
 /* The same; reason becomes what is to be written of it if it is RETRY or
@@ -78,7 +79,7 @@ outbox_failure_reason(const OutboxFailedAttempt *attempt,
 	reason->failure = attempt->failure;
 	reason->error = attempt->error;
 	reason->dead = (fate == OUTBOX_FATE_DEAD);
-	reason->blocking = (outbox_on_failure != OUTBOX_ON_FAILURE_SKIP);
+	reason->blocking = (outbox_policy.on_failure != OUTBOX_ON_FAILURE_SKIP);
 	reason->attempts = count_attempts(attempt);
 	reason->next_attempt = outbox_backoff_next(reason->attempts);
 	return fate;

@@ -25,8 +25,8 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "guc.h"
 #include "retry/topic.h"
+#include "shared/policy.h"
 
 /* so many are remembered without looking who can be forgotten */
 #define TOPICS_MIN       1024
@@ -198,7 +198,7 @@ outbox_topic_refused(OutboxTopic *topic)
 	topic->refused_at = GetCurrentTimestamp();
 	/* everything halts at the first failure */
 	if (topic->suspect || topic->refusals < SUSPECT_REFUSALS ||
-		outbox_on_failure == OUTBOX_ON_FAILURE_HALT)
+		outbox_policy.on_failure == OUTBOX_ON_FAILURE_HALT)
 		return;
 	topic->suspect = true;
 	suspects++;
@@ -257,7 +257,7 @@ outbox_topic_is_suspect(const char *name)
 
 	if (topic == NULL || !topic->suspect)
 		return false;
-	if (!is_past(topic) && outbox_on_failure != OUTBOX_ON_FAILURE_HALT)
+	if (!is_past(topic) && outbox_policy.on_failure != OUTBOX_ON_FAILURE_HALT)
 		return true;
 	topic->suspect = false;
 	topic->refusals = 0;

@@ -33,3 +33,12 @@ outbox_my_relay_name_database(const char *database)
 		psprintf("outbox relay for database \"%s\"", database);
 	MemoryContextSwitchTo(old_context);
 }
+
+/* Has somebody changed outbox.relay since this relay has read its row? */
+bool
+outbox_my_relay_has_changed(void)
+{
+	return outbox_my_relay.db != NULL &&
+		   pg_atomic_read_u32(&outbox_my_relay.db->relay_changes) !=
+			   outbox_my_relay.changes_seen;
+}

@@ -19,11 +19,13 @@ typedef struct OutboxMyRelay
 	const char *label;     /* "outbox relay for database ...", in the log */
 	OutboxDatabase *db;    /* NULL until we have become the relay, ... */
 	OutboxRelaySlot *slot; /* ... and its slot there */
+	uint32 changes_seen;   /* of relay_changes, when our row was read */
 } OutboxMyRelay;
 
 extern OutboxMyRelay outbox_my_relay;
 
 extern void outbox_my_relay_init(const OutboxRelayArgs *args);
 extern void outbox_my_relay_name_database(const char *database);
+extern bool outbox_my_relay_has_changed(void);
 
 #endif /* OUTBOX_MY_RELAY_H */

@@ -10,6 +10,10 @@
  * back a little later. Names are looked up each time: the extension may have
  * been dropped, or dropped and created again.
  *
+ * While outbox.relay has been changed and this relay has not looked at it,
+ * there is no transaction but the one that does: it may have been dropped, and
+ * must not write what nobody would remove any more.
+ *
  *-------------------------------------------------------------------------
  */
 #include "outbox.h"
@@ -32,6 +36,7 @@
 #include "utils/syscache.h"
 
 #include "shared/load_guard.h"
+#include "shared/my_relay.h"
 #include "shared/segment.h"
 #include "store/transaction.h"
 
@@ -133,6 +138,9 @@ lock_relations(void)
 	if (status == OUTBOX_STORE_OK)
 		status = lock_relation(schema, OUTBOX_RELAY_TABLE, RowExclusiveLock,
 							   &relation);
+	/* who drops us has locked it, and changed the count before unlocking */
+	if (status == OUTBOX_STORE_OK && outbox_my_relay_has_changed())
+		status = OUTBOX_STORE_BUSY;
 	if (status == OUTBOX_STORE_OK)
 		status = lock_relation(schema, OUTBOX_PARKED_TABLE, RowExclusiveLock,
 							   &relation);
