@@ -114,27 +114,19 @@ set_all(rd_kafka_conf_t *conf, const Setting *settings, size_t count,
  * in the relay's own thread.
  */
 static bool
-is_special_file(const OutboxProperty *property, char *error)
+is_special_file(const OutboxProperties *properties,
+				const OutboxProperty *property, char *error)
 {
-	static const char *const ends[] = {".location", ".file"};
 	struct stat st;
 
-	for (size_t i = 0; i < lengthof(ends); i++)
-	{
-		size_t len = strlen(property->name);
-
-		if (len < strlen(ends[i]) ||
-			strcmp(property->name + len - strlen(ends[i]), ends[i]) != 0 ||
-			stat(property->value, &st) != 0 || S_ISREG(st.st_mode) ||
-			S_ISDIR(st.st_mode))
-			continue;
-		snprintf(error, OUTBOX_SINK_ERROR_MAX,
-				 "what property \"%s\" names is neither a file nor a "
-				 "directory",
-				 property->name);
-		return true;
-	}
-	return false;
+	if (!properties->kind->property_is_file(property->name, property->value) ||
+		stat(property->value, &st) != 0 || S_ISREG(st.st_mode) ||
+		S_ISDIR(st.st_mode))
+		return false;
+	snprintf(error, OUTBOX_SINK_ERROR_MAX,
+			 "what property \"%s\" names is neither a file nor a directory",
+			 property->name);
+	return true;
 }
 
 static bool
@@ -145,7 +137,7 @@ set_properties(rd_kafka_conf_t *conf, const OutboxProperties *properties,
 	{
 		const OutboxProperty *property = &properties->items[i];
 
-		if (is_special_file(property, error))
+		if (is_special_file(properties, property, error))
 			return false;
 		if (set(conf, property->name, property->value, error))
 			continue;

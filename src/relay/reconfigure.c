@@ -32,9 +32,10 @@ outbox_reconfigure_running(void)
 	return running ? &running->sink : NULL;
 }
 
-/* Something is wrong with the settings: says so, once. */
+/* Something is wrong with the settings: says so, once. hint: what helps; NULL =
+ * to set others. */
 static void
-refuse(const char *error)
+refuse(const char *error, const char *hint)
 {
 	if (refused != NULL && strcmp(refused, error) == 0)
 		return;
@@ -42,11 +43,12 @@ refuse(const char *error)
 		pfree(refused);
 	refused = MemoryContextStrdup(TopMemoryContext, error);
 	outbox_relay_state_error(error);
-	ereport(
-		LOG,
-		(errmsg("%s %s: %s", outbox_my_relay.label,
-				running ? "keeps its settings" : "waits for settings", error),
-		 errhint("Set %s, and reload.", outbox_module_kind()->settings)));
+	ereport(LOG, (errmsg("%s %s: %s", outbox_my_relay.label,
+						 running ? "keeps its settings" : "waits for settings",
+						 error),
+				  hint ? errhint("%s", hint)
+					   : errhint("Set %s, and reload.",
+								 outbox_module_kind()->settings)));
 }
 
 /* The settings are fine; the next refusal is news. */
@@ -81,7 +83,7 @@ rest(OutboxStream *stream)
 {
 	if (running == NULL)
 	{
-		refuse("outbox.bootstrap_servers is not set");
+		refuse("outbox.bootstrap_servers is not set", NULL);
 		return;
 	}
 	if (!leave(stream))
@@ -98,15 +100,16 @@ rest(OutboxStream *stream)
 }
 
 /*
- * Opens a sink with the settings as they are now, if they differ from those
- * of the running one; with no brokers set, there is none. Only when the new
- * one is open, the old one is drained and closed: no event is lost, and none
- * is repeated if the old brokers answer.
+ * Opens a sink with the settings as they are now, if they or the files that
+ * they name differ from those of the running one; with no brokers set, there is
+ * none. Only when the new one is open, the old one is drained and closed: no
+ * event is lost, and none is repeated if the old brokers answer.
  */
 void
 outbox_reconfigure(OutboxStream *stream)
 {
 	char error[OUTBOX_SINK_ERROR_MAX];
+	const char *hint = NULL;
 	OutboxConfig *config;
 	OutboxSender sender;
 
@@ -115,10 +118,10 @@ outbox_reconfigure(OutboxStream *stream)
 		rest(stream);
 		return;
 	}
-	config = outbox_sink_config_read(outbox_my_relay.database, error);
+	config = outbox_sink_config_read(outbox_my_relay.database, error, &hint);
 	if (config == NULL)
 	{
-		refuse(error);
+		refuse(error, hint);
 		return;
 	}
 	if (running != NULL && outbox_sink_config_equal(config, running))
@@ -132,7 +135,7 @@ outbox_reconfigure(OutboxStream *stream)
 	if (!outbox_sender_try_open(&sender, &config->sink, error))
 	{
 		outbox_sink_config_free(config);
-		refuse(error);
+		refuse(error, NULL);
 		return;
 	}
 

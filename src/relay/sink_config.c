@@ -14,6 +14,7 @@
 #include "relay/sink_config.h"
 #include "shared/wait.h"
 #include "sink/module.h"
+#include "sink/property_files.h"
 
 /* Is there anything but blanks and commas in outbox.bootstrap_servers? */
 bool
@@ -23,12 +24,25 @@ outbox_sink_config_has_servers(void)
 										   " \t\r\n,")] != '\0';
 }
 
+/* Looks at the files that properties name: a certificate or a key is renewed
+ * without another word in the settings. */
+static bool
+look_at_files(OutboxConfig *config, char *error, const char **hint)
+{
+	if (outbox_property_files_stamp(config->sink.properties, &config->files,
+									error))
+		return true;
+	*hint = "Put a file there that the server's user can read, and reload.";
+	return false;
+}
+
 /*
  * Reads the settings as they are now, for a database. Returns NULL and a
- * message in error (of OUTBOX_SINK_ERROR_MAX bytes) if they cannot be used.
+ * message in error (of OUTBOX_SINK_ERROR_MAX bytes) if they cannot be used;
+ * and what helps in hint, if it is not to set them.
  */
 OutboxConfig *
-outbox_sink_config_read(const char *database, char *error)
+outbox_sink_config_read(const char *database, char *error, const char **hint)
 {
 	MemoryContext context;
 	MemoryContext old_context;
@@ -52,12 +66,13 @@ outbox_sink_config_read(const char *database, char *error)
 
 	properties = outbox_properties_parse(outbox_module_kind(),
 										 outbox_kafka_properties, error);
+	config->sink.properties = config->properties = properties;
 	if (properties == NULL)
 		ok = false;
 	else if (outbox_kafka_properties_file[0] != '\0')
 		ok = outbox_properties_read_file(outbox_kafka_properties_file,
 										 properties, error);
-	config->sink.properties = properties;
+	ok = ok && look_at_files(config, error, hint);
 	MemoryContextSwitchTo(old_context);
 
 	if (ok)
@@ -73,11 +88,14 @@ outbox_sink_config_equal(const OutboxConfig *a, const OutboxConfig *b)
 		   strcmp(a->sink.client_id, b->sink.client_id) == 0 &&
 		   a->sink.window_events == b->sink.window_events &&
 		   a->sink.window_size_kb == b->sink.window_size_kb &&
+		   a->files == b->files &&
 		   outbox_properties_equal(a->sink.properties, b->sink.properties);
 }
 
 void
 outbox_sink_config_free(OutboxConfig *config)
 {
+	if (config->properties != NULL)
+		outbox_properties_wipe(config->properties);
 	MemoryContextDelete(config->context);
 }

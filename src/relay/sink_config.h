@@ -15,11 +15,13 @@ typedef struct OutboxConfig
 {
 	MemoryContext context;
 	OutboxSinkConfig sink;
+	OutboxProperties *properties; /* the same as those of sink */
+	uint64 files; /* becomes another number when a file is another one */
 } OutboxConfig;
 
 extern bool outbox_sink_config_has_servers(void);
-extern OutboxConfig *outbox_sink_config_read(const char *database,
-											 char *error);
+extern OutboxConfig *outbox_sink_config_read(const char *database, char *error,
+											 const char **hint);
 extern bool outbox_sink_config_equal(const OutboxConfig *a,
 									 const OutboxConfig *b);
 extern void outbox_sink_config_free(OutboxConfig *config);

@@ -4,7 +4,7 @@
  *	  What every process knows of Kafka: the names of topics, which properties
  *	  of librdkafka may not be set, because they would break a promise, load
  *	  code or run a command, and which hold secrets, which everybody who reads
- *	  settings would see. All else of it is in outbox_kafka.so.
+ *	  settings would see, or name files. All else of it is in outbox_kafka.so.
  *
  * Names of properties are compared as librdkafka takes them: "topic." in front
  * of one means the same. The lists follow librdkafka's CONFIGURATION.md, 2.0 to
@@ -228,6 +228,36 @@ is_forbidden(const char *name, const char *value, char *error)
 }
 
 /*
+ * Does the value name a file or a directory that the library reads once, when
+ * it is opened? "probe" has it look for one by itself.
+ */
+static bool
+is_file(const char *name, const char *value)
+{
+	static const char *const names[] = {
+		"https.ca.location",
+		"sasl.kerberos.keytab",
+		"sasl.oauthbearer.assertion.file",
+		"sasl.oauthbearer.assertion.jwt.template.file",
+		"sasl.oauthbearer.assertion.private.key.file",
+		"ssl.ca.location",
+		"ssl.certificate.location",
+		"ssl.crl.location",
+		"ssl.key.location",
+		"ssl.keystore.location",
+	};
+
+	if (value[0] == '\0' || strcmp(value, "probe") == 0)
+		return false;
+	for (size_t i = 0; i < lengthof(names); i++)
+	{
+		if (is_name(name, names[i]))
+			return true;
+	}
+	return false;
+}
+
+/*
  * The rules of org.apache.kafka.common.internals.Topic: 1 to 249 characters of
  * [a-zA-Z0-9._-], and neither "." nor "..".
  */
@@ -273,4 +303,5 @@ const OutboxSinkKind outbox_kafka_kind = {
 	.check_topic = check_topic,
 	.property_is_forbidden = is_forbidden,
 	.property_is_secret = is_secret,
+	.property_is_file = is_file,
 };

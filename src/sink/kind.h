@@ -42,6 +42,9 @@ typedef struct OutboxSinkKind
 
 	/* must the value not be shown to those who can read settings? */
 	bool (*property_is_secret)(const char *name, const char *value);
+
+	/* is it the path of a file or a directory that the library reads? */
+	bool (*property_is_file)(const char *name, const char *value);
 } OutboxSinkKind;
 
 #endif /* OUTBOX_KIND_H */

@@ -290,9 +290,20 @@ outbox_properties_equal(const OutboxProperties *a, const OutboxProperties *b)
 	return true;
 }
 
+/* The values may be secrets: nothing of them is left in memory that is given
+ * back, and later in a core dump, or another user's chunk. */
+void
+outbox_properties_wipe(OutboxProperties *properties)
+{
+	for (int i = 0; i < properties->count; i++)
+		explicit_bzero(properties->items[i].value,
+					   strlen(properties->items[i].value));
+}
+
 void
 outbox_properties_free(OutboxProperties *properties)
 {
+	outbox_properties_wipe(properties);
 	for (int i = 0; i < properties->count; i++)
 	{
 		pfree(properties->items[i].name);

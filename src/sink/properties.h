@@ -33,6 +33,7 @@ extern bool outbox_properties_read_file(const char *path,
 										char *error);
 extern bool outbox_properties_equal(const OutboxProperties *a,
 									const OutboxProperties *b);
+extern void outbox_properties_wipe(OutboxProperties *properties);
 extern void outbox_properties_free(OutboxProperties *properties);
 
 #endif /* OUTBOX_PROPERTIES_H */

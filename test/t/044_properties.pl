@@ -70,7 +70,7 @@ sub refused
 	my $from = log_end($node);
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
-	conf_reload($node, $lines);
+	conf_taken($node, $lines);
 	is(log_lines($node, $from, qr/keeps its settings: .*$pattern/), 1, "$name: refused");
 	query("SELECT outbox_emit('t', 'k', 'going on')");
 	return ok(wait_published($node), "$name: it goes on with the old ones");

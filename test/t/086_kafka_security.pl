@@ -98,6 +98,10 @@ sub use_properties
 	return $from;
 }
 
+# Where the log was when it last published: a broker that comes back may refuse
+# before we look.
+my $published = 0;
+
 sub publishes
 {
 	my ($name, @properties) = @_;
@@ -111,10 +115,7 @@ sub publishes
 }
 
 # Nothing goes out, for a reason that is told: since the properties were
-# changed, or since it last published (a broker that comes back may refuse
-# before we look).
-my $published = 0;
-
+# changed, or since it last published.
 sub refused
 {
 	my ($name, $state, $words, $hint, @properties) = @_;

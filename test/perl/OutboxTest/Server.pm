@@ -12,7 +12,7 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(fails_with log_end log_lines clean_log nobody_waited
-  outbox_pid memory_mb temp_files conf_reload restart_with stop_load took stays
+  outbox_pid memory_mb temp_files conf_reload conf_taken restart_with stop_load took stays
   crash);
 
 my $timeout = $PostgreSQL::Test::Utils::timeout_default;
@@ -123,6 +123,17 @@ sub conf_reload
 		WHERE backend_type LIKE 'outbox %' AND application_name <> '$mark')
 		END
 	  or die 'a reload was not noticed';
+	return;
+}
+
+# The same, and returns when all have done what the reload asks them to: they
+# notice the next one only then.
+sub conf_taken
+{
+	my ($node, $lines) = @_;
+
+	conf_reload($node, $lines);
+	conf_reload($node);
 	return;
 }
 
