@@ -5,6 +5,14 @@ REVOKE ALL ON FUNCTION outbox.relays_changed() FROM PUBLIC;
 COMMENT ON FUNCTION outbox.relays_changed() IS
     'Internal: lets the relays look at outbox.relay again once the transaction has committed';
 
+CREATE OR REPLACE FUNCTION outbox.topic_matches(topic text, topics text[], excluding text[]) RETURNS boolean
+    LANGUAGE c IMMUTABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'outbox_topic_matches';
+REVOKE ALL ON FUNCTION outbox.topic_matches(text, text[], text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION outbox.topic_matches(text, text[], text[]) TO pg_monitor;
+COMMENT ON FUNCTION outbox.topic_matches(text, text[], text[]) IS
+    'Internal: whether a topic matches one of some patterns (null: any topic does), and none of others; a * stands for any characters';
+
 CREATE OR REPLACE FUNCTION outbox.relay_status(
         OUT state text, OUT state_since timestamptz, OUT pid integer,
         OUT "position" bigint, OUT horizon bigint, OUT published bigint,
