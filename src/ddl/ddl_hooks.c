@@ -44,6 +44,7 @@
 #include "ddl/extension_locks.h"
 #include "ddl/protect.h"
 #include "shared/horizon.h"
+#include "shared/load_guard.h"
 #include "shared/prepared.h"
 #include "shared/relays.h"
 #include "store/subscription.h"
@@ -203,6 +204,14 @@ sets_tablespace(AlterDatabaseStmt *stmt)
 	return false;
 }
 
+/* Does the command make the session as good as new? */
+static bool
+discards_all(Node *stmt)
+{
+	return IsA(stmt, DiscardStmt) &&
+		   ((DiscardStmt *) stmt)->target == DISCARD_ALL;
+}
+
 /* The database that the command needs without connections, or NULL */
 static const char *
 database_to_empty(Node *stmt)
@@ -235,6 +244,7 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 	const char *database = database_to_empty(pstmt->utilityStmt);
 	/* asked now: a command that ends the transaction may free its tree */
 	const char *subscription = outbox_subscription_of(pstmt->utilityStmt);
+	bool as_new = discards_all(pstmt->utilityStmt);
 
 	if (database != NULL && context == PROCESS_UTILITY_TOPLEVEL)
 	{
@@ -258,6 +268,8 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 
 	if (subscription != NULL)
 		outbox_subscription_altered(subscription);
+	if (as_new)
+		outbox_load_guard_end();
 }
 
 /* The transaction with CREATE or DROP EXTENSION has committed. */

@@ -16,6 +16,9 @@
  * get ids below the position, and never be published: so nobody can emit while
  * a session is connected that has loaded events or positions.
  *
+ * Where a restore ends, we cannot see; that its session ends, or is made as new
+ * by DISCARD ALL, as poolers do before they give it to the next client.
+ *
  *-------------------------------------------------------------------------
  */
 #include "outbox.h"
@@ -26,6 +29,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
+#include "storage/proc.h"
 #include "utils/rel.h"
 
 #include "shared/load_guard.h"
@@ -35,7 +39,7 @@
 
 PG_FUNCTION_INFO_V1(outbox_keep_relay_away);
 
-static bool is_loader = false; /* is this session counted in db->loaders? */
+static bool is_restoring = false; /* does this session keep the relay away? */
 
 static void
 forget_outbox(OutboxDatabase *db)
@@ -54,41 +58,82 @@ outbox_load_guard_is_under_way(OutboxDatabase *db)
 	return pg_atomic_read_u32(&db->loaders) > 0;
 }
 
+/* The process id of a session that loads them; 0 = it has just ended. */
+static int
+find_loader(void)
+{
+	int pid = 0;
+
+	LWLockAcquire(outbox_shmem->lock, LW_SHARED);
+	for (int i = 0; i < outbox_shmem->inflight_slots; i++)
+	{
+		const OutboxKeptAway *kept = &outbox_shmem->kept_away[i];
+
+		if (kept->for_restore == MyDatabaseId && kept->loads_ids)
+			pid = ProcGlobal->allProcs[i].pid;
+	}
+	LWLockRelease(outbox_shmem->lock);
+	return pid;
+}
+
 /* Raises 55000 if so. */
 void
 outbox_load_guard_check(OutboxDatabase *db)
 {
+	int loader;
+
 	if (!outbox_load_guard_is_under_way(db))
 		return;
-	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					errmsg("cannot emit an event while rows are loaded into "
-						   "the outbox"),
-					errhint("Try again when the session that restores them "
-							"has ended.")));
+	loader = find_loader();
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		 errmsg("cannot emit an event while rows are loaded into "
+				"the outbox"),
+		 loader == 0 ? 0
+					 : errdetail("The session of process %d has loaded "
+								 "some.",
+								 loader),
+		 errhint("Try again when the session that restores them has ended. "
+				 "One that a connection pooler keeps open ends with "
+				 "DISCARD ALL, or pg_terminate_backend().")));
 }
 
-/* The session has ended: the relay may start. */
-static void
-let_relay_start(int code, Datum arg)
+/* What this session has loaded is complete: the relay may start. Does nothing
+ * if it has loaded nothing. Takes the lock. */
+void
+outbox_load_guard_end(void)
 {
+	OutboxKeptAway *kept;
 	OutboxDatabase *db;
 
-	(void) code;
-	(void) arg;
+	if (!is_restoring)
+		return;
+	is_restoring = false;
+	kept = &outbox_shmem->kept_away[outbox_shmem_my_proc()];
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	outbox_shmem->kept_away[outbox_shmem_my_proc()].for_restore = InvalidOid;
 	db = outbox_shmem_find(MyDatabaseId);
 	if (db != NULL)
 	{
 		/* once more, for what was learned while rows were missing */
 		forget_outbox(db);
 		db->start_wanted = true;
-		if (is_loader)
+		if (kept->loads_ids)
 			pg_atomic_fetch_sub_u32(&db->loaders, 1);
 	}
+	kept->for_restore = InvalidOid;
+	kept->loads_ids = false;
 	LWLockRelease(outbox_shmem->lock);
 	pg_atomic_fetch_add_u32(&outbox_shmem->ddl_count, 1);
 	outbox_shmem_wake_launcher();
+}
+
+static void
+session_ends(int code, Datum arg)
+{
+	(void) code;
+	(void) arg;
+	outbox_load_guard_end();
 }
 
 /* Is it one of the tables that tell which ids are used? */
@@ -101,28 +146,31 @@ tells_ids(const char *table)
 				   strlen(OUTBOX_POSITION_PREFIX)) == 0;
 }
 
-/* Ends the relay, and keeps it from starting as long as we are connected. */
+/* Ends the relay, and keeps it from starting until the session has ended. */
 static void
 keep_relay_away(bool loads_ids)
 {
 	static bool registered = false;
 	static bool told = false;
 	OutboxDatabase *db = outbox_shmem_my_database();
-	bool ended = false;
+	OutboxKeptAway *kept = &outbox_shmem->kept_away[outbox_shmem_my_proc()];
+	bool ended;
 
 	if (!registered)
-		before_shmem_exit(let_relay_start, (Datum) 0);
+		before_shmem_exit(session_ends, (Datum) 0);
 	registered = true;
 	outbox_prepared_refuse("loaded rows into the outbox");
 
+	told = told && is_restoring;
+	is_restoring = true;
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	outbox_shmem->kept_away[outbox_shmem_my_proc()].for_restore = MyDatabaseId;
+	kept->for_restore = MyDatabaseId;
 	ended = outbox_relays_end(db) && !told;
 	told = told || ended;
 	forget_outbox(db);
-	if (loads_ids && !is_loader)
+	if (loads_ids && !kept->loads_ids)
 	{
-		is_loader = true;
+		kept->loads_ids = true;
 		pg_atomic_fetch_add_u32(&db->loaders, 1);
 	}
 	LWLockRelease(outbox_shmem->lock);

@@ -12,5 +12,6 @@
 
 extern bool outbox_load_guard_is_under_way(OutboxDatabase *db);
 extern void outbox_load_guard_check(OutboxDatabase *db);
+extern void outbox_load_guard_end(void);
 
 #endif /* OUTBOX_LOAD_GUARD_H */

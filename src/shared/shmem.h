@@ -186,6 +186,7 @@ typedef struct OutboxKeptAway
 {
 	Oid for_ddl;     /* until the transaction ends: ddl_hooks.c */
 	Oid for_restore; /* until the session ends: load_guard.c */
+	bool loads_ids;  /* events or positions: it is counted in "loaders" */
 } OutboxKeptAway;
 
 typedef struct OutboxShmem
