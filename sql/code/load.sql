@@ -9,14 +9,22 @@ REVOKE ALL ON FUNCTION outbox.keep_relay_away() FROM PUBLIC;
 COMMENT ON FUNCTION outbox.keep_relay_away() IS
     'Internal: ends the relay, and lets it start again when this session has ended';
 
--- The row of the default relay is there already when that of the dump comes.
+-- The row of a dump takes the place of the present one. CREATE EXTENSION has
+-- made one for "default", which goes also if it is another relay that comes:
+-- the dump may have no "default". If it has, that is another row than the one
+-- of CREATE EXTENSION, or one that was made before this transaction.
 CREATE OR REPLACE FUNCTION outbox.merge_relay() RETURNS trigger
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM outbox.relays_changed();
-    DELETE FROM outbox.relay r WHERE r.name = NEW.name;
+    DELETE FROM outbox.relay r
+        WHERE r.name = NEW.name
+           OR (NEW.created_at < now()
+               AND r.name = 'default'
+               AND r.xmin = (SELECT e.xmin FROM pg_extension e WHERE e.extname = 'outbox')
+               AND (r.created_at >= now() OR r.xmin <> pg_current_xact_id()::xid));
     RETURN NEW;
 END
 $$;
@@ -25,7 +33,10 @@ COMMENT ON FUNCTION outbox.merge_relay() IS 'Internal: lets a restored row of ou
 CREATE OR REPLACE TRIGGER merge BEFORE INSERT ON outbox.relay
     FOR EACH ROW EXECUTE FUNCTION outbox.merge_relay();
 
--- A job that was not made just now comes from a dump.
+-- A relay or a job that was not made just now comes from a dump.
+CREATE OR REPLACE TRIGGER loading AFTER INSERT ON outbox.relay
+    FOR EACH ROW WHEN (NEW.created_at < now())
+    EXECUTE FUNCTION outbox.keep_relay_away();
 CREATE OR REPLACE TRIGGER loading AFTER INSERT ON outbox.replay_job
     FOR EACH ROW WHEN (NEW.requested_at <> now())
     EXECUTE FUNCTION outbox.keep_relay_away();
