@@ -43,6 +43,7 @@
 #include "ddl/ddl_hooks.h"
 #include "ddl/extension_locks.h"
 #include "ddl/protect.h"
+#include "shared/chores.h"
 #include "shared/horizon.h"
 #include "shared/load_guard.h"
 #include "shared/prepared.h"
@@ -318,6 +319,7 @@ notify_parked_changed(bool committed)
 	OutboxDatabase *db = outbox_shmem_my_database();
 
 	pg_atomic_fetch_add_u32(&db->parked_changes, 1);
+	outbox_chores_wanted(db);
 	outbox_horizon_leave(db,
 						 committed ? XactLastCommitEnd : InvalidXLogRecPtr);
 	outbox_relays_wake(db);

@@ -39,6 +39,7 @@
 #include "emit/xact.h"
 #include "emit/xact_buffer.h"
 #include "guc.h"
+#include "shared/chores.h"
 #include "shared/due.h"
 #include "shared/horizon.h"
 #include "shared/load_guard.h"
@@ -307,7 +308,10 @@ static void
 end_transaction(bool committed)
 {
 	if (committed && current.due_min != 0)
+	{
 		outbox_due_lower(current.db, current.due_min - 1);
+		outbox_chores_wanted(current.db);
+	}
 	if (committed && current.inflight)
 		outbox_pending_committed(current.db, current.bytes, current.delayed);
 	if (current.inflight)

@@ -13,7 +13,6 @@
 #include "storage/lmgr.h"
 
 #include "relay/attach.h"
-#include "schedule/delayed.h"
 #include "shared/horizon.h"
 #include "shared/my_relay.h"
 #include "shared/relay_state.h"
@@ -83,8 +82,6 @@ try_attach(OutboxStream *stream, const char *version, uint64 *last_id,
 	if (status == OUTBOX_STORE_OK)
 		status = outbox_position_open(outbox_my_relay.name, &stream->read_upto,
 									  last_id, &stream->has_events);
-	if (status == OUTBOX_STORE_OK)
-		status = outbox_delayed_open();
 	if (status == OUTBOX_STORE_OK)
 		status = outbox_parked_beyond(outbox_my_relay.name, stream->read_upto,
 									  &stream->done.ids, &stream->done.count);

@@ -23,7 +23,9 @@
 #include "schedule/delayed.h"
 #include "schedule/replay.h"
 #include "schedule/retention.h"
+#include "shared/chores.h"
 #include "shared/my_relay.h"
+#include "shared/relay_state.h"
 #include "shared/shutdown.h"
 #include "shared/times.h"
 #include "store/pending.h"
@@ -80,6 +82,8 @@ may_run(const OutboxTask *task)
 {
 	const OutboxStream *stream = round_args.stream;
 
+	if (task->chore && !outbox_chores_are_mine())
+		return false;
 	if (task->needs != OUTBOX_TASK_NEEDS_NOTHING && round_args.config == NULL)
 		return false;
 	if (task->needs == OUTBOX_TASK_NEEDS_TO_PUBLISH &&
@@ -101,6 +105,26 @@ may_run(const OutboxTask *task)
 	return false;
 }
 
+/* The chores are another relay's if we do not publish. */
+static bool
+publishes(void)
+{
+	return outbox_relay_state() == OUTBOX_RELAY_PUBLISHING;
+}
+
+/* Takes the chores, if nobody else does them. */
+static void
+look_after_chores(void)
+{
+	if (!outbox_chores_turn(publishes()))
+		return;
+	for (int i = 0; i < TASKS; i++)
+	{
+		if (tasks[i]->take_over != NULL)
+			tasks[i]->take_over();
+	}
+}
+
 /*
  * One round, in which errors of the tasks are handled, with the settings that
  * are in use, or NULL. WORKED if the next one is to follow at once, ABSENT if
@@ -112,6 +136,7 @@ outbox_tasks_round(const OutboxSinkConfig *config)
 	OutboxTaskResult round = OUTBOX_TASK_IDLE;
 
 	round_args.config = config;
+	look_after_chores();
 	for (int i = 0; i < TASKS; i++)
 	{
 		OutboxTaskResult result;
@@ -136,6 +161,7 @@ long
 outbox_tasks_timeout_ms(const OutboxSinkConfig *config)
 {
 	long timeout_ms = OUTBOX_SAFETY_TICK_MS;
+	long chores_ms;
 
 	round_args.config = config;
 	if (outbox_crash_note_is_careful())
@@ -150,7 +176,9 @@ outbox_tasks_timeout_ms(const OutboxSinkConfig *config)
 		if (wait_ms >= 0)
 			timeout_ms = Min(timeout_ms, wait_ms);
 	}
-	return timeout_ms;
+	outbox_chores_sleep(timeout_ms);
+	chores_ms = outbox_chores_timeout_ms(publishes());
+	return chores_ms >= 0 ? Min(timeout_ms, chores_ms) : timeout_ms;
 }
 
 /* Settings may have changed, and what made tasks fail may have been repaired:

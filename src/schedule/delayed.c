@@ -17,7 +17,8 @@
  * Of events that are due at the same time, perhaps a million, a look begins at
  * the first that the last one has left. That holds only if the time in shared
  * memory is still the one that the last look has put there. So others put
- * there one that is less than theirs.
+ * there one that is less than theirs, and a relay that has taken the chores
+ * over from another one (chores.c) begins anew.
  *
  *-------------------------------------------------------------------------
  */
@@ -51,23 +52,6 @@ find_first_left(OutboxDelayedPlace from)
 {
 	if (!outbox_delayed_rows_first(from, &first_left))
 		first_left = (OutboxDelayedPlace){.due = OUTBOX_NEVER_DUE};
-}
-
-/* Learns when the first event is due; once, when the relay starts. */
-OutboxStoreStatus
-outbox_delayed_open(void)
-{
-	OutboxStoreStatus status =
-		outbox_store_begin("outbox: looking for events that are due");
-
-	if (status != OUTBOX_STORE_OK)
-		return status;
-	status = outbox_store_lock(OUTBOX_DELAYED_TABLE, AccessShareLock);
-	if (status == OUTBOX_STORE_OK)
-		find_first_left((OutboxDelayedPlace){.due = DT_NOBEGIN});
-	outbox_store_end();
-	outbox_due_lower(outbox_my_relay.db, first_left.due);
-	return status;
 }
 
 /* Those that are moved in one transaction */
@@ -109,13 +93,20 @@ move_events(OutboxDelayedPlace from, TimestampTz now)
 	return moved;
 }
 
-/* The next one looks at all events. */
+/* The next one looks at all events: at first, and when the last one was
+ * another relay's, which may not have been able to say what it has left. */
+static void
+take_over(void)
+{
+	first_left.due = OUTBOX_NEVER_DUE;
+	pg_atomic_write_u64(&outbox_my_relay.db->next_due, (uint64) DT_NOBEGIN);
+}
+
 static void
 undo(const OutboxRound *round)
 {
 	(void) round;
-	first_left.due = OUTBOX_NEVER_DUE;
-	pg_atomic_write_u64(&outbox_my_relay.db->next_due, (uint64) DT_NOBEGIN);
+	take_over();
 }
 
 /* Makes a dead letter of an event that has raised errors again and again. */
@@ -190,7 +181,9 @@ timeout_ms(const OutboxRound *round)
 
 OutboxTask outbox_delayed_task = {
 	.name = "moving delayed events",
+	.chore = true,
 	.run = run,
 	.timeout_ms = timeout_ms,
 	.undo = undo,
+	.take_over = take_over,
 };

@@ -11,10 +11,7 @@
 #include "outbox.h"
 
 #include "shared/task.h"
-#include "store/transaction.h"
 
 extern OutboxTask outbox_delayed_task;
-
-extern OutboxStoreStatus outbox_delayed_open(void);
 
 #endif /* OUTBOX_DELAYED_H */

@@ -197,6 +197,13 @@ run(const OutboxRound *round)
 	return outbox_store_task_result(status, worked);
 }
 
+static void
+take_over(void)
+{
+	any_running = true;
+	next_at = 0;
+}
+
 static long
 timeout_ms(const OutboxRound *round)
 {
@@ -210,4 +217,5 @@ OutboxTask outbox_replay_task = {
 	.name = "replaying events",
 	.run = run,
 	.timeout_ms = timeout_ms,
+	.take_over = take_over,
 };

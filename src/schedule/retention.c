@@ -15,11 +15,15 @@
  *	  - no replay still has to read it;
  *	  - the last of them was published longer than outbox.retention ago.
  *
- * The third and the fourth are looked at once more under the lock. If the next
+ * All but the last are looked at once more under the lock. If the next
  * segment is not empty yet, the current one grows: nothing waits, nothing
- * fails. The position goes into the new segment's table when it is switched,
+ * fails. The positions go into the new segment's table when it is switched,
  * a whole retention before the old one is emptied: so a dump, which sees
- * TRUNCATE but not what was inserted after its snapshot, always has it.
+ * TRUNCATE but not what was inserted after its snapshot, always has them. Those
+ * of relays that do not run just now, too: they would be lost with the old one.
+ *
+ * Of a database with several relays, one does all that, with the chores; the
+ * others only learn from time to time which segments are drained.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,6 +33,7 @@
 
 #include "guc.h"
 #include "schedule/retention.h"
+#include "shared/chores.h"
 #include "shared/my_relay.h"
 #include "shared/segment.h"
 #include "store/position.h"
@@ -138,7 +143,9 @@ empty_segment(int segment)
 	status = outbox_segment_emptier_lock(segment, &position_table);
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	if (!outbox_segment_bounds(segment, &bounds))
+	/* another relay may have been quicker, and switched to it since */
+	if (outbox_segment_current(outbox_my_relay.db) == segment ||
+		!outbox_segment_bounds(segment, &bounds))
 		return OUTBOX_STORE_BUSY;
 	/* a replay may have been asked for before we had the lock */
 	outbox_store_new_snapshot();
@@ -216,7 +223,7 @@ retire(int segment, const OutboxSegmentBounds *bounds, bool *behind)
 
 /* Switches to the next segment, if it is time, and that one is empty. */
 static void
-rotate(int current, const OutboxSegmentBounds *bounds)
+rotate(uint32 turn, int current, const OutboxSegmentBounds *bounds)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	int next = (current + 1) % outbox_segments;
@@ -233,9 +240,8 @@ rotate(int current, const OutboxSegmentBounds *bounds)
 	{
 		if (bounds[next].last_id == 0)
 		{
-			outbox_segment_set_drained(next, false);
 			passed_at[next] = 0;
-			outbox_segment_switch(outbox_my_relay.db, next);
+			outbox_segment_switch(outbox_my_relay.db, turn, next);
 		}
 		check_not_after(soon(now));
 	}
@@ -256,7 +262,7 @@ inspect(int segment, bool is_current, uint64 position,
 	if (!outbox_segment_bounds(segment, bounds))
 		return false;
 	if (quiet && bounds->last_id <= position)
-		outbox_segment_set_drained(segment, true);
+		outbox_segment_set_drained(segment);
 	else if (!known)
 		check_not_after(soon(GetCurrentTimestamp()));
 	return true;
@@ -288,6 +294,8 @@ look(uint64 position, OutboxSegmentBounds *bounds, int *current_segment)
 		status = outbox_position_lock();
 	if (status == OUTBOX_STORE_OK && any)
 		status = outbox_position_set(outbox_my_relay.name, position);
+	if (status == OUTBOX_STORE_OK && any && outbox_chores_are_mine())
+		status = outbox_position_keep_all();
 	if (status == OUTBOX_STORE_OK && opened_segment != current &&
 		bounds[current].last_id != 0)
 	{
@@ -300,6 +308,15 @@ look(uint64 position, OutboxSegmentBounds *bounds, int *current_segment)
 	return status;
 }
 
+/* What was remembered of the segments may be older than their contents. */
+static void
+take_over(void)
+{
+	memset(passed_at, 0, sizeof(passed_at));
+	opened_segment = -1;
+	reload();
+}
+
 /* Looks after the segments, if it is time. */
 static OutboxTaskResult
 run(const OutboxRound *round)
@@ -308,6 +325,7 @@ run(const OutboxRound *round)
 	OutboxSegmentBounds bounds[OUTBOX_SEGMENTS];
 	OutboxStoreStatus status;
 	TimestampTz now = GetCurrentTimestamp();
+	uint32 turn;
 	int current = -1;
 	bool behind = false;
 
@@ -321,7 +339,11 @@ run(const OutboxRound *round)
 	if (outbox_retention_s < 0)
 		return OUTBOX_TASK_IDLE;
 
+	turn = outbox_segment_turn(outbox_my_relay.db);
 	status = look(position, bounds, &current);
+	/* the rest is done once for all relays */
+	if (status == OUTBOX_STORE_OK && !outbox_chores_are_mine())
+		return OUTBOX_TASK_IDLE;
 	for (int i = 0; status == OUTBOX_STORE_OK && i < OUTBOX_SEGMENTS; i++)
 	{
 		if (i == current || bounds[i].last_id == 0)
@@ -333,7 +355,7 @@ run(const OutboxRound *round)
 	}
 	if (status == OUTBOX_STORE_OK)
 	{
-		rotate(current, bounds);
+		rotate(turn, current, bounds);
 		notify_behind(behind);
 	}
 	else
@@ -363,4 +385,5 @@ OutboxTask outbox_retention_task = {
 	.timeout_ms = timeout_ms,
 	.undo = undo,
 	.reload = reload,
+	.take_over = take_over,
 };

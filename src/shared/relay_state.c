@@ -14,6 +14,7 @@
 #include "utils/timestamp.h"
 
 #include "guc.h"
+#include "shared/chores.h"
 #include "shared/horizon.h"
 #include "shared/my_relay.h"
 #include "shared/relay_state.h"
@@ -69,6 +70,7 @@ outbox_relay_state_detach(void)
 
 	if (slot == NULL)
 		return;
+	outbox_chores_give_up();
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
 	slot->status.pid = 0;
 	slot->status.state = OUTBOX_RELAY_STOPPED;

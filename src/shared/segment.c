@@ -8,6 +8,11 @@
  * it is the segment with the highest id. If the server ended just after it
  * had been switched, that is the one before: no harm, it is switched again.
  *
+ * The number stands in the lowest byte of a word, plus one. Above it is how
+ * often it has been switched: who switches gives the word that he has seen
+ * before he looked at the segments, and does nothing if it is another one now.
+ * So it does not matter how many relays do that, or how late.
+ *
  * A writer locks the segment that it has read from there, and looks again: if
  * it is still the current one, it cannot be emptied before the writer has
  * ended, because that needs the lock for itself alone (retention.c).
@@ -35,6 +40,9 @@
 PG_FUNCTION_INFO_V1(outbox_segment_status);
 
 #define STATUS_COLUMNS 6
+
+/* the part of current_segment that is a number, plus one */
+#define TURN_NUMBER    ((uint32) 0xff)
 
 /* A segment's table by its number, without asking for any privilege */
 Oid
@@ -142,6 +150,13 @@ outbox_segment_bounds(int segment, OutboxSegmentBounds *bounds)
 	return true;
 }
 
+/* The number in a word of shared memory, which knows it */
+static int
+number_in(uint32 turn)
+{
+	return (int) (turn & TURN_NUMBER) - 1;
+}
+
 /* The number of the current segment. Needs a transaction the first time. */
 int
 outbox_segment_current(OutboxDatabase *db)
@@ -152,7 +167,7 @@ outbox_segment_current(OutboxDatabase *db)
 	uint32 found = 1;
 
 	if (current != 0)
-		return (int) current - 1;
+		return number_in(current);
 
 	/* any will do, so one that is locked is passed over */
 	for (int i = 0; i < OUTBOX_SEGMENTS; i++)
@@ -166,7 +181,18 @@ outbox_segment_current(OutboxDatabase *db)
 	/* unless somebody else has been quicker */
 	if (pg_atomic_compare_exchange_u32(&db->current_segment, &current, found))
 		current = found;
-	return (int) current - 1;
+	return number_in(current);
+}
+
+/* What outbox_segment_switch() is to be given; 0 = nothing is known. To be
+ * read before the segments are looked at. */
+uint32
+outbox_segment_turn(OutboxDatabase *db)
+{
+	uint32 turn = pg_atomic_read_u32(&db->current_segment);
+
+	pg_read_barrier();
+	return turn;
 }
 
 /*
@@ -190,12 +216,21 @@ outbox_segment_lock_current(OutboxDatabase *db)
 	}
 }
 
-/* From now on new transactions write to this segment. It must be empty. */
+/*
+ * From now on new transactions write to this segment, which was empty when the
+ * current one was that of the turn. Does nothing if it has changed since.
+ */
 void
-outbox_segment_switch(OutboxDatabase *db, int segment)
+outbox_segment_switch(OutboxDatabase *db, uint32 turn, int segment)
 {
-	pg_atomic_write_u32(&db->current_segment, (uint32) segment + 1);
-	pg_memory_barrier();
+	uint32 next = (turn & ~TURN_NUMBER) + TURN_NUMBER + 1;
+
+	if (turn == 0)
+		return;
+	/* who sees an event there sees this, too: segment_reader.c */
+	pg_atomic_fetch_add_u32(&db->segment_opened[segment], 1);
+	(void) pg_atomic_compare_exchange_u32(&db->current_segment, &turn,
+										  next | ((uint32) segment + 1));
 }
 
 /* outbox.segment_status(): what each segment holds. */

@@ -29,7 +29,9 @@ extern bool outbox_segment_open(int segment, Relation *rel, Relation *index);
 extern bool outbox_segment_is_quiet(int segment);
 extern int outbox_segment_current(OutboxDatabase *db);
 extern Oid outbox_segment_lock_current(OutboxDatabase *db);
-extern void outbox_segment_switch(OutboxDatabase *db, int segment);
+extern uint32 outbox_segment_turn(OutboxDatabase *db);
+extern void outbox_segment_switch(OutboxDatabase *db, uint32 turn,
+								  int segment);
 extern bool outbox_segment_bounds(int segment, OutboxSegmentBounds *bounds);
 
 #endif /* OUTBOX_SEGMENT_H */

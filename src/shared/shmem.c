@@ -94,6 +94,10 @@ init_database(OutboxDatabase *db)
 	pg_atomic_init_u64(&db->commit_lsn, 0);
 	pg_atomic_init_u32(&db->relays_sleeping, 0);
 	pg_atomic_init_u32(&db->current_segment, 0);
+	for (int i = 0; i < OUTBOX_SEGMENTS; i++)
+		pg_atomic_init_u32(&db->segment_opened[i], 0);
+	pg_atomic_init_u32(&db->chores, 0);
+	pg_atomic_init_u64(&db->chores_until, 0);
 	pg_atomic_init_u32(&db->restores, 0);
 	pg_atomic_init_u32(&db->loaders, 0);
 	pg_atomic_init_u64(&db->next_due, OUTBOX_NEVER_DUE);

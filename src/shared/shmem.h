@@ -111,10 +111,17 @@ typedef struct OutboxDatabase
 	pg_atomic_uint64 commit_lsn;      /* end of the last commit with events */
 	pg_atomic_uint32 relays_sleeping; /* a bit for each slot */
 
-	/* which segment is written to, plus one; 0 = not known yet: segment.c */
+	/* which segment is written to, and after how many switches; 0 = not known
+	 * yet. And how often each has become the current one: segment.c */
 	pg_atomic_uint32 current_segment;
+	pg_atomic_uint32 segment_opened[OUTBOX_SEGMENTS];
 	pg_atomic_uint32
 		restores; /* how often it became unknown: segment_reader.c */
+
+	/* which relay does what is to be done once for all, and until when it must
+	 * be heard of again: chores.c */
+	pg_atomic_uint32 chores;
+	pg_atomic_uint64 chores_until;
 
 	/* sessions that have loaded events or positions: load_guard.c */
 	pg_atomic_uint32 loaders;

@@ -83,6 +83,7 @@ typedef struct OutboxTask
 	const char *detail; /* what follows from that; NULL = nothing */
 	OutboxTaskNeeds needs;
 	OutboxTaskCare care;
+	bool chore; /* of the database: done by one of its relays (chores.c) */
 
 	/* does what there is to do, and never waits; errors are undone */
 	OutboxTaskResult (*run)(const OutboxRound *round);
@@ -99,6 +100,8 @@ typedef struct OutboxTask
 	void (*undo)(const OutboxRound *round);
 	/* settings may have changed */
 	void (*reload)(void);
+	/* the chores have become this relay's: what it remembers of them is old */
+	void (*take_over)(void);
 	/* waits for what is under way, but not longer than that */
 	void (*drain)(const OutboxRound *round, long grace_ms);
 	/* its sinks, without waiting; also while the process ends */

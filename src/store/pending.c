@@ -32,6 +32,7 @@
 #include "utils/timestamp.h"
 
 #include "guc.h"
+#include "shared/chores.h"
 #include "shared/my_relay.h"
 #include "shared/relays.h"
 #include "shared/segment.h"
@@ -80,6 +81,7 @@ static void
 refuse(OutboxDatabase *db, const char *what, int64 is, int64 limit)
 {
 	outbox_pending_changed(db);
+	outbox_chores_wanted(db);
 	outbox_relays_wake(db);
 	ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 					errmsg("too many events wait to be published"),
@@ -313,8 +315,17 @@ timeout_ms(const OutboxRound *round)
 		TimestampTzPlusMilliseconds(counted_at, count_rest_ms));
 }
 
+/* What another relay has counted may be old. */
+static void
+take_over(void)
+{
+	has_begun = false;
+}
+
 OutboxTask outbox_pending_task = {
 	.name = "counting what is pending",
+	.chore = true,
 	.run = run,
 	.timeout_ms = timeout_ms,
+	.take_over = take_over,
 };

@@ -132,6 +132,37 @@ outbox_position_set(const char *relay, uint64 position)
 	return OUTBOX_STORE_OK;
 }
 
+/*
+ * Keeps the positions of all relays, also of those that do not run: a relay
+ * that has none in the table of the current segment gets its last one there,
+ * in the current transaction. The tables must be locked.
+ */
+OutboxStoreStatus
+outbox_position_keep_all(void)
+{
+	static OutboxStatement statements[OUTBOX_SEGMENTS];
+	int segment = outbox_segment_current(outbox_shmem_my_database());
+	OutboxStatement *statement = &statements[segment];
+	OutboxStoreStatus status = outbox_store_lock_segment(
+		OUTBOX_POSITION_PREFIX, segment, RowExclusiveLock);
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	if (statement->sql == NULL)
+		statement->sql = MemoryContextStrdup(
+			TopMemoryContext,
+			psprintf("INSERT INTO outbox.position_%d (relay, position)"
+					 " SELECT r.name, w.position FROM outbox.relay r,"
+					 "  LATERAL (SELECT max(p.position) AS position"
+					 "   FROM outbox.position p WHERE p.relay = r.name) w"
+					 " WHERE w.position IS NOT NULL AND NOT EXISTS"
+					 "  (SELECT FROM outbox.position_%d n"
+					 "   WHERE n.relay = r.name)",
+					 segment, segment));
+	outbox_store_execute(statement, NULL, NULL);
+	return OUTBOX_STORE_OK;
+}
+
 /* Writes how far a relay is. The commit is asynchronous. */
 OutboxStoreStatus
 outbox_position_write(const char *relay, uint64 position)

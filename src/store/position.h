@@ -21,6 +21,7 @@ extern OutboxStoreStatus outbox_position_open(const char *relay,
 											  uint64 *last_id, bool *used);
 extern OutboxStoreStatus outbox_position_set(const char *relay,
 											 uint64 position);
+extern OutboxStoreStatus outbox_position_keep_all(void);
 extern OutboxStoreStatus outbox_position_write(const char *relay,
 											   uint64 position);
 extern void outbox_position_forget(void);

@@ -6,12 +6,12 @@
  *
  * Only those segments are looked at that are not drained. A segment is
  * drained when all its events are published or parked, and nobody can write
- * to it any more. retention.c finds that out, and tells when a segment comes to
- * be written to again; only the relay's process knows, and begins with none
- * drained. It begins anew when the current segment became unknown
- * (load_guard.c), and so may be another one now: the count of that is read
- * after the horizon, so it has grown if such a segment has an event below the
- * horizon.
+ * to it any more. retention.c finds that out; only the relay's process knows,
+ * and begins with none drained. A segment is not drained any more when it
+ * comes to be written to again, whichever relay has switched to it, and none
+ * is when the current segment became unknown (load_guard.c), and so may be
+ * another one now. The counts of both are read after the horizon, so they have
+ * grown if such a segment has an event below the horizon.
  *
  * So what an event takes to be read does not depend on how many published ones
  * are kept, and whoever locks a drained segment, for a VACUUM FULL say, is not
@@ -42,31 +42,46 @@ static OutboxStatement statement = {
 static uint32 prepared_for = 0; /* 0 = it is to be prepared anew */
 
 static bool drained[OUTBOX_SEGMENTS];
+static uint32 opened_seen[OUTBOX_SEGMENTS];
 static uint32 restores_seen;
-
-bool
-outbox_segment_is_drained(int segment)
-{
-	return drained[segment];
-}
-
-/* Whether a segment needs to be looked at, as told above */
-void
-outbox_segment_set_drained(int segment, bool is_drained)
-{
-	drained[segment] = is_drained;
-}
 
 /* Forgets what is drained, if it may not be true any more. */
 static void
 check_drained(void)
 {
-	uint32 restores =
-		pg_atomic_read_u32(&outbox_shmem_my_database()->restores);
+	OutboxDatabase *db = outbox_shmem_my_database();
+	uint32 restores = pg_atomic_read_u32(&db->restores);
 
 	if (restores != restores_seen)
 		memset(drained, 0, sizeof(drained));
 	restores_seen = restores;
+	for (int i = 0; i < OUTBOX_SEGMENTS; i++)
+	{
+		uint32 opened = pg_atomic_read_u32(&db->segment_opened[i]);
+
+		if (opened != opened_seen[i])
+			drained[i] = false;
+		opened_seen[i] = opened;
+	}
+}
+
+/* Does a segment need no look, as told above? */
+bool
+outbox_segment_is_drained(int segment)
+{
+	check_drained();
+	return drained[segment];
+}
+
+/*
+ * A segment is drained. What the caller has found that out by, he has read
+ * after he was told that it was not; if it has come to be written to again
+ * since, the next look at the counts tells.
+ */
+void
+outbox_segment_set_drained(int segment)
+{
+	drained[segment] = true;
 }
 
 /* The segments to be read, one bit each */

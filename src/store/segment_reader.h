@@ -18,6 +18,6 @@ extern OutboxStoreStatus outbox_segment_read(uint64 position, uint64 horizon,
 											 OutboxIdConsumer pass, void *arg,
 											 uint64 *rows);
 extern bool outbox_segment_is_drained(int segment);
-extern void outbox_segment_set_drained(int segment, bool drained);
+extern void outbox_segment_set_drained(int segment);
 
 #endif /* OUTBOX_SEGMENT_READER_H */
