@@ -58,6 +58,18 @@ typedef bool (*OutboxEventConsumer)(const OutboxEvent *event, void *arg);
 /* Takes an event by its id alone; false = it must be read */
 typedef bool (*OutboxIdConsumer)(uint64 id, void *arg);
 
+/* Takes an event by its topic; false = it must be read */
+typedef bool (*OutboxTopicConsumer)(uint64 id, const text *topic, void *arg);
+
+/* Who takes the events of a page, each by the first of these that does */
+typedef struct OutboxPageReader
+{
+	OutboxIdConsumer pass;          /* or NULL */
+	OutboxTopicConsumer pass_topic; /* or NULL */
+	OutboxEventConsumer take;
+	void *arg;
+} OutboxPageReader;
+
 /* the event that is being handled, by its id; 0 = none in particular */
 extern uint64 outbox_event_in_hand;
 

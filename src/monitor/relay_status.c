@@ -163,6 +163,8 @@ outbox_wait_published(PG_FUNCTION_ARGS)
 		timestamptz_pl_interval, TimestampTzGetDatum(GetCurrentTimestamp()),
 		IntervalPGetDatum(timeout)));
 
+	/* one that only passes over events is in no hurry */
+	outbox_relays_wake(db);
 	ConditionVariablePrepareToSleep(&db->position_moved);
 	while (!(published = is_published(db, &target)))
 	{

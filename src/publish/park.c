@@ -205,6 +205,7 @@ park_run(OutboxStream *stream, const Candidate *candidates, int count,
 	const char *raised;
 	uint64 condemned = outbox_guard_condemned(&raised);
 	Run run = {.stream = stream, .candidates = candidates};
+	OutboxPageReader reader = {.pass = is_other, .take = take, .arg = &run};
 	OutboxStoreStatus status;
 	uint64 rows;
 
@@ -219,7 +220,7 @@ park_run(OutboxStream *stream, const Candidate *candidates, int count,
 	run.count = run_length(candidates, count, condemned);
 	status = outbox_parked_writer_read(&run.parked, candidates[0].id - 1,
 									   candidates[run.count - 1].id + 1,
-									   INT_MAX, take, is_other, &run, &rows);
+									   INT_MAX, &reader, &rows);
 	if (status == OUTBOX_STORE_OK)
 	{
 		*done = Max(run.next, 1);

@@ -21,6 +21,7 @@
 #include "publish/park.h"
 #include "publish/publish.h"
 #include "publish/recovery.h"
+#include "publish/topic_filter.h"
 #include "retry/blocked_keys.h"
 #include "retry/parked_writer.h"
 #include "retry/to_dead_letter.h"
@@ -51,7 +52,7 @@ static void
 taken(PageState *page, uint64 id)
 {
 	page->last_id = id;
-	page->stream->read_upto = id;
+	page->stream->read_upto = page->stream->own_upto = id;
 }
 
 /* Passes over an event that is done already. */
@@ -69,6 +70,19 @@ pass_done(uint64 id, void *arg)
 	outbox_window_add(window, id, 0, NULL, page->now);
 	outbox_window_done(window, tag);
 	taken(page, id);
+	return true;
+}
+
+/* Passes over an event of a topic that this relay does not publish: to it,
+ * there is no such event. */
+static bool
+pass_topic(uint64 id, const text *topic, void *arg)
+{
+	PageState *page = arg;
+
+	if (outbox_topic_filter_has(topic))
+		return false;
+	page->last_id = page->stream->read_upto = id;
 	return true;
 }
 
@@ -276,6 +290,8 @@ run(const OutboxRound *round)
 	XLogRecPtr commit_lsn;
 	OutboxStoreStatus status;
 	PageState page = {.stream = stream, .now = GetCurrentTimestamp()};
+	OutboxPageReader reader = {
+		.pass = pass_done, .take = publish_event, .arg = &page};
 	uint64 horizon;
 	uint64 rows;
 	bool worked;
@@ -306,9 +322,10 @@ run(const OutboxRound *round)
 		return OUTBOX_TASK_WORKED;
 
 	XLogFlush(commit_lsn);
+	if (outbox_topic_filter_is_set())
+		reader.pass_topic = pass_topic;
 	status = outbox_parked_writer_read(&page.parked, stream->read_upto,
-									   horizon, limit, publish_event,
-									   pass_done, &page, &rows);
+									   horizon, limit, &reader, &rows);
 	if (status != OUTBOX_STORE_OK)
 		return outbox_store_task_result(status, false);
 	outbox_window_aside_done(stream->window);
@@ -356,4 +373,5 @@ OutboxTask outbox_publish_task = {
 	.care = OUTBOX_TASK_WHEN_SETTLED,
 	.run = run,
 	.undo = undo,
+	.reload = outbox_topic_filter_forget,
 };

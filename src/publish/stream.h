@@ -69,6 +69,7 @@ typedef struct OutboxStream
 	OutboxSinkLife life;
 	TimestampTz open_at; /* when to open again, while CLOSED */
 	uint64 read_upto;    /* each id up to it has been read, or is of none */
+	uint64 own_upto;     /* the last of these that this relay publishes */
 	bool has_events; /* there have been events: the position may be written */
 	bool has_more;   /* the last page was not the end */
 	OutboxDoneIds done;

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * position_task.c
- *	  When the stream's position is written, about once a second.
+ *	  When the stream's position is written: about once a second, while
+ *	  events are published.
  *
  * What is published while the position cannot be written would be repeated by
  * the next process, and the next. So nothing is, until it has been written
@@ -17,13 +18,18 @@
 
 #include "poison/crash_note.h"
 #include "poison/guard.h"
+#include "publish/topic_filter.h"
 #include "relay/position_task.h"
 #include "retry/retry_batch.h"
 #include "schedule/retention.h"
 #include "shared/my_relay.h"
 #include "store/position.h"
 
-#define POSITION_EVERY_MS 1000
+#define POSITION_EVERY_MS    1000
+
+/* the same while it has only passed over events that others publish: nothing
+ * is repeated if that is forgotten */
+#define PASSED_OVER_EVERY_MS 5000
 
 static uint64 written;         /* position in the table */
 static bool can_write = false; /* it was this process that has written it */
@@ -51,6 +57,16 @@ needs_writing(const OutboxStream *stream)
 		   (!can_write || outbox_stream_position(stream) != written);
 }
 
+/* How soon after the last time is it written? */
+static int
+interval_ms(const OutboxStream *stream)
+{
+	return can_write && outbox_topic_filter_is_set() &&
+				   stream->own_upto <= written
+			   ? PASSED_OVER_EVERY_MS
+			   : POSITION_EVERY_MS;
+}
+
 /* Is it the time to write it? */
 static bool
 is_due(const OutboxStream *stream)
@@ -63,7 +79,7 @@ is_due(const OutboxStream *stream)
 		return false;
 	if (outbox_crash_note_is_careful() && !outbox_stream_is_pending(stream))
 		return true;
-	return TimestampDifferenceExceeds(written_at, now, POSITION_EVERY_MS);
+	return TimestampDifferenceExceeds(written_at, now, interval_ms(stream));
 }
 
 /* Is nothing under way, and everything written down? In a careful life, that
@@ -127,7 +143,7 @@ timeout_ms(const OutboxRound *round)
 		return -1;
 	return TimestampDifferenceMilliseconds(
 		GetCurrentTimestamp(),
-		TimestampTzPlusMilliseconds(written_at, POSITION_EVERY_MS));
+		TimestampTzPlusMilliseconds(written_at, interval_ms(round->stream)));
 }
 
 OutboxTask outbox_position_task = {

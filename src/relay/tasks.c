@@ -14,6 +14,7 @@
 #include "poison/crash_note.h"
 #include "poison/guard.h"
 #include "publish/answers.h"
+#include "publish/pass_over.h"
 #include "publish/publish.h"
 #include "publish/recovery.h"
 #include "relay/position_task.h"
@@ -40,6 +41,7 @@ static OutboxTask *const tasks[] = {
 	&outbox_retry_task, /* before the page: it knows what is blocked */
 	&outbox_dead_letter_copies_task,
 	&outbox_publish_task,
+	&outbox_pass_over_task,
 	&outbox_position_task, /* after all that moves it */
 	&outbox_delayed_task,
 	&outbox_replay_task,

@@ -244,21 +244,19 @@ report(const OutboxParkedWriter *parked)
 
 /*
  * Reads events, as outbox_segment_read() does, in a transaction that also
- * writes what the consumer parks of them. The caller takes note of it before
+ * writes what the reader parks of them. The caller takes note of it before
  * it checks for interrupts.
  */
 OutboxStoreStatus
 outbox_parked_writer_read(OutboxParkedWriter *parked, uint64 position,
 						  uint64 horizon, int limit,
-						  OutboxEventConsumer consumer, OutboxIdConsumer pass,
-						  void *arg, uint64 *rows)
+						  const OutboxPageReader *reader, uint64 *rows)
 {
 	OutboxStoreStatus status = outbox_store_begin("outbox: reading events");
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	status = outbox_segment_read(position, horizon, limit, consumer, pass, arg,
-								 rows);
+	status = outbox_segment_read(position, horizon, limit, reader, rows);
 	/* as for the page itself: a request to end waits for what belongs to it */
 	HOLD_INTERRUPTS();
 	if (status == OUTBOX_STORE_OK)

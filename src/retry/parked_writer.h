@@ -34,7 +34,6 @@ extern bool outbox_parked_writer_is_full(const OutboxParkedWriter *parked);
 extern OutboxStoreStatus
 outbox_parked_writer_read(OutboxParkedWriter *parked, uint64 position,
 						  uint64 horizon, int limit,
-						  OutboxEventConsumer consumer, OutboxIdConsumer pass,
-						  void *arg, uint64 *rows);
+						  const OutboxPageReader *reader, uint64 *rows);
 
 #endif /* OUTBOX_PARKED_WRITER_H */

@@ -13,6 +13,7 @@
 #include "outbox.h"
 
 #include "datatype/timestamp.h"
+#include "utils/array.h"
 
 #include "guc.h"
 
@@ -21,10 +22,10 @@ typedef struct OutboxPolicy
 {
 	TimestampTz created_at; /* another one means another relay */
 
-	/* patterns, with NULL behind the last one */
-	const char *const *topics;    /* NULL = all topics */
-	const char *const *excluding; /* of these, those that are not; or NULL */
-	const char *topic_prefix;     /* for the names in its cluster; "" = none */
+	/* patterns, arrays of text */
+	ArrayType *topics;        /* NULL = all topics */
+	ArrayType *excluding;     /* of these, those that are not; or NULL */
+	const char *topic_prefix; /* for the names in its cluster; "" = none */
 	bool paused;
 
 	int on_failure; /* OutboxOnFailure */

@@ -21,9 +21,7 @@
 typedef struct EventReceiver
 {
 	DestReceiver pub;
-	OutboxIdConsumer pass; /* or NULL */
-	OutboxEventConsumer consumer;
-	void *arg;
+	OutboxPageReader reader;
 	MemoryContext row_context;
 	ErrorContextCallback *context; /* of the caller */
 	uint64 rows;                   /* taken */
@@ -77,14 +75,27 @@ fill_event(OutboxEvent *event, const Datum *values, const bool *nulls)
 	ItemPointerSetInvalid(&event->tid);
 }
 
-/* Gives the event in hand to the consumer; false if it does not take it. */
+/* Is the event in hand taken by its topic? Nothing else of it is read. */
 static bool
-give(const EventReceiver *receiver, TupleTableSlot *slot)
+pass_topic(const OutboxPageReader *reader, TupleTableSlot *slot)
+{
+	bool is_null;
+	Datum topic = slot_getattr(slot, OUTBOX_EVENT_TOPIC + 1, &is_null);
+
+	return reader->pass_topic(outbox_event_in_hand, DatumGetTextPP(topic),
+							  reader->arg);
+}
+
+/* Gives the event in hand to the reader; false if it does not take it. */
+static bool
+give(const OutboxPageReader *reader, TupleTableSlot *slot)
 {
 	OutboxEvent event;
 
-	if (receiver->pass != NULL &&
-		receiver->pass(outbox_event_in_hand, receiver->arg))
+	if (reader->pass != NULL &&
+		reader->pass(outbox_event_in_hand, reader->arg))
+		return true;
+	if (reader->pass_topic != NULL && pass_topic(reader, slot))
 		return true;
 	slot_getallattrs(slot);
 	fill_event(&event, slot->tts_values, slot->tts_isnull);
@@ -97,7 +108,7 @@ give(const EventReceiver *receiver, TupleTableSlot *slot)
 		event.retrying = DatumGetBool(extra[2]);
 		event.tid = *(ItemPointer) DatumGetPointer(extra[3]);
 	}
-	return receiver->consumer(&event, receiver->arg);
+	return reader->take(&event, reader->arg);
 }
 
 /* Takes a row; false = the executor is to stop. */
@@ -115,7 +126,7 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	error_context_stack = receiver->context;
 	receiver->last_id = outbox_event_in_hand = (uint64) DatumGetInt64(
 		slot_getattr(slot, OUTBOX_EVENT_ID + 1, &is_null));
-	taken = give(receiver, slot);
+	taken = give(&receiver->reader, slot);
 	if (taken)
 		receiver->rows++;
 	MemoryContextSwitchTo(old_context);
@@ -176,23 +187,22 @@ uint64
 outbox_store_stream(OutboxStatement *statement, Datum *values,
 					const char *nulls, OutboxEventConsumer consumer, void *arg)
 {
-	EventReceiver receiver = {.consumer = consumer, .arg = arg};
+	EventReceiver receiver = {.reader = {.take = consumer, .arg = arg}};
 
 	run(&receiver, statement, values, nulls, 0);
 	return receiver.rows;
 }
 
 /*
- * The same for at most limit rows, of which those that pass, unless it is
- * NULL, takes by their id are not looked at. The row behind the last one is
- * not read, and the last one stays in hand for what the caller does next.
+ * The same for at most limit rows, for a reader, who need not look at all of
+ * them. The row behind the last one is not read, and the last one stays in
+ * hand for what the caller does next.
  */
 uint64
 outbox_store_stream_page(OutboxStatement *statement, Datum *values, int limit,
-						 OutboxEventConsumer consumer, OutboxIdConsumer pass,
-						 void *arg)
+						 const OutboxPageReader *reader)
 {
-	EventReceiver receiver = {.consumer = consumer, .pass = pass, .arg = arg};
+	EventReceiver receiver = {.reader = *reader};
 
 	run(&receiver, statement, values, NULL, limit);
 	if (receiver.last_id != 0)

@@ -24,7 +24,6 @@ extern uint64 outbox_store_stream(OutboxStatement *statement, Datum *values,
 								  OutboxEventConsumer consumer, void *arg);
 extern uint64 outbox_store_stream_page(OutboxStatement *statement,
 									   Datum *values, int limit,
-									   OutboxEventConsumer consumer,
-									   OutboxIdConsumer pass, void *arg);
+									   const OutboxPageReader *reader);
 
 #endif /* OUTBOX_EVENT_RECEIVER_H */

@@ -71,29 +71,13 @@ string(int number)
 	return is_null ? NULL : TextDatumGetCString(value);
 }
 
-static const char *const *
-strings(int number)
+static ArrayType *
+array(int number)
 {
 	bool is_null;
 	Datum value = column(number, &is_null);
-	const char **result;
-	Datum *elements;
-	bool *nulls;
-	int count;
-	int filled = 0;
 
-	if (is_null)
-		return NULL;
-	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false,
-					  TYPALIGN_INT, &elements, &nulls, &count);
-	result = palloc((count + 1) * sizeof(char *));
-	for (int i = 0; i < count; i++)
-	{
-		if (!nulls[i])
-			result[filled++] = TextDatumGetCString(elements[i]);
-	}
-	result[filled] = NULL;
-	return result;
+	return is_null ? NULL : DatumGetArrayTypePCopy(value);
 }
 
 static int
@@ -128,8 +112,8 @@ take(uint64 rows, void *arg)
 									ALLOCSET_SMALL_SIZES);
 	old_context = MemoryContextSwitchTo(context);
 	row.created_at = DatumGetTimestampTz(column(CREATED_AT, &is_null));
-	row.topics = strings(TOPICS);
-	row.excluding = strings(EXCLUDING);
+	row.topics = array(TOPICS);
+	row.excluding = array(EXCLUDING);
 	row.topic_prefix = string(TOPIC_PREFIX);
 	row.paused = DatumGetBool(column(PAUSED, &is_null));
 	row.on_failure = on_failure();

@@ -225,15 +225,14 @@ lock_and_prepare(uint32 segments)
 
 /*
  * Gives the events with position < id < horizon, in order and at most limit
- * of them, to the consumer; but those that pass, unless it is NULL, takes by
- * their id are not looked at: one may be unreadable. rows becomes how many it
- * has taken. In the current transaction, before which the horizon must have
- * been read, and the WAL flushed.
+ * of them, to the reader. Those that it takes by their id are not looked at:
+ * one may be unreadable. rows becomes how many it has taken. In the current
+ * transaction, before which the horizon must have been read, and the WAL
+ * flushed.
  */
 OutboxStoreStatus
 outbox_segment_read(uint64 position, uint64 horizon, int limit,
-					OutboxEventConsumer consumer, OutboxIdConsumer pass,
-					void *arg, uint64 *rows)
+					const OutboxPageReader *reader, uint64 *rows)
 {
 	Datum values[] = {Int64GetDatum((int64) position),
 					  Int64GetDatum((int64) horizon)};
@@ -246,8 +245,7 @@ outbox_segment_read(uint64 position, uint64 horizon, int limit,
 	status = lock_and_prepare(segments);
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	*rows = outbox_store_stream_page(&statement, values, limit, consumer, pass,
-									 arg);
+	*rows = outbox_store_stream_page(&statement, values, limit, reader);
 	prepared_for = segments;
 	return OUTBOX_STORE_OK;
 }

@@ -14,8 +14,7 @@
 
 extern OutboxStoreStatus outbox_segment_read(uint64 position, uint64 horizon,
 											 int limit,
-											 OutboxEventConsumer consumer,
-											 OutboxIdConsumer pass, void *arg,
+											 const OutboxPageReader *reader,
 											 uint64 *rows);
 extern bool outbox_segment_is_drained(int segment);
 extern void outbox_segment_set_drained(int segment);

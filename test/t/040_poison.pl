@@ -44,27 +44,6 @@ sub arrived
 	return \%arrived;
 }
 
-# Overwrites what a table holds outside of its rows.  Pages of zeros are empty.
-sub damage_toast
-{
-	my (@tables) = @_;
-	my @paths = map {
-		query(  "SELECT pg_relation_filepath(reltoastrelid) FROM pg_class"
-			  . " WHERE oid = 'outbox.$_'::regclass")
-	} @tables;
-
-	$node->stop;
-	for my $path (@paths)
-	{
-		my $file = $node->data_dir . "/$path";
-		my $size = -s $file or die "$file is empty";
-		open(my $fh, '+<', $file) or die "$file: $!";
-		print $fh "\0" x $size;
-		close $fh or die "$file: $!";
-	}
-	return;
-}
-
 my $big =
   "(SELECT string_agg(md5(n::text), '') FROM generate_series(1, 500) n)";
 
@@ -98,7 +77,7 @@ my $bad_delayed = query(<<~END);
 	SELECT outbox_emit('events', 'd', 'delayed 2', deliver_after => '3 ms')
 		\\g /dev/null
 	END
-damage_toast('event_0', 'delayed');
+damage_toast($node, 'event_0', 'delayed');
 $node->start;
 conf_reload($node, "outbox.enabled = 'on'");
 wait_until(undef, sub { relay_state($node) !~ /disabled|stopped/ }, 'enabled');

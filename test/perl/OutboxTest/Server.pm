@@ -13,7 +13,7 @@ use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(fails_with log_end log_lines clean_log nobody_waited
   outbox_pid memory_mb temp_files conf_reload conf_taken restart_with stop_load took stays
-  crash);
+  damage_toast crash);
 
 my $timeout = $PostgreSQL::Test::Utils::timeout_default;
 my $reloads = 0;
@@ -184,6 +184,29 @@ sub stays
 		usleep(50_000);
 	}
 	return 1;
+}
+
+# Stops a server, and overwrites what tables of outbox hold outside of their
+# rows.  Pages of zeros are empty.
+sub damage_toast
+{
+	my ($node, @tables) = @_;
+	my @paths = map {
+		$node->safe_psql('postgres',
+			"SELECT pg_relation_filepath(reltoastrelid) FROM pg_class"
+			  . " WHERE oid = 'outbox.$_'::regclass")
+	} @tables;
+
+	$node->stop;
+	for my $path (@paths)
+	{
+		my $file = $node->data_dir . "/$path";
+		my $size = -s $file or die "$file is empty";
+		open(my $fh, '+<', $file) or die "$file: $!";
+		print $fh "\0" x $size;
+		close $fh or die "$file: $!";
+	}
+	return;
 }
 
 sub parent_of
