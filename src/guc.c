@@ -23,6 +23,7 @@
 bool outbox_enabled = true;
 char *outbox_databases = NULL;
 int outbox_max_databases = 64;
+int outbox_max_relays = 256;
 int outbox_max_event_size_bytes = 1000000;
 int outbox_window_events = 65536;
 int outbox_window_size_kb = 64 * 1024;
@@ -167,6 +168,13 @@ define_process_settings(void)
 							"How many databases can use outbox at once.", NULL,
 							&outbox_max_databases, 64, 1, 65536,
 							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("outbox.max_relays",
+							"How many relays can run at once, in all "
+							"databases together.",
+							"Each takes one of max_worker_processes, too.",
+							&outbox_max_relays, 256, 1, 262143, PGC_POSTMASTER,
+							0, NULL, NULL, NULL);
 }
 
 static void

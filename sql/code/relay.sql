@@ -14,19 +14,20 @@ COMMENT ON FUNCTION outbox.topic_matches(text, text[], text[]) IS
     'Internal: whether a topic matches one of some patterns (null: any topic does), and none of others; a * stands for any characters';
 
 CREATE OR REPLACE FUNCTION outbox.relay_status(
+        IN relay text DEFAULT 'default',
         OUT state text, OUT state_since timestamptz, OUT pid integer,
         OUT "position" bigint, OUT horizon bigint, OUT published bigint,
         OUT last_error text, OUT last_error_at timestamptz)
     RETURNS record
     LANGUAGE c VOLATILE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'outbox_relay_status';
-REVOKE ALL ON FUNCTION outbox.relay_status() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION outbox.relay_status() TO pg_monitor;
-COMMENT ON FUNCTION outbox.relay_status() IS
-    'Internal: the relay of this database as it is now; see outbox.stat_relay';
+REVOKE ALL ON FUNCTION outbox.relay_status(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION outbox.relay_status(text) TO pg_monitor;
+COMMENT ON FUNCTION outbox.relay_status(text) IS
+    'Internal: a relay of this database as it is now; see outbox.stat_relay';
 
 CREATE OR REPLACE VIEW outbox.stat_relay AS
-    SELECT COALESCE(r.name, 'default') AS relay,
+    SELECT r.name AS relay,
            s.state,
            s.state_since,
            s.pid,
@@ -44,9 +45,12 @@ CREATE OR REPLACE VIEW outbox.stat_relay AS
            (SELECT count(*) FROM outbox.parked p
             WHERE p.relay = r.name AND p.state = 'dead' AND p.class = 'expired') AS expired,
            (SELECT count(*) FROM outbox.delayed) AS delayed
-    FROM outbox.relay_status() s
+    FROM (SELECT name, first_position FROM outbox.relay
+          UNION ALL
+          -- one that has lost its row is shown, with the error that it causes
+          SELECT 'default', NULL WHERE NOT EXISTS (SELECT FROM outbox.relay)) r
+         CROSS JOIN LATERAL outbox.relay_status(r.name) s
          CROSS JOIN outbox.event_id_seq q
-         LEFT JOIN outbox.relay r ON r.name = 'default'
          LEFT JOIN LATERAL (
              SELECT GREATEST(max(p.position), r.first_position) AS position
              FROM outbox.position p WHERE p.relay = r.name) w ON true;

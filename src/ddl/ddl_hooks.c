@@ -281,8 +281,12 @@ notify_extension_changed(void)
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
 	db = outbox_shmem_find(MyDatabaseId);
-	if (db != NULL && extension_present)
-		db->start_wanted = true;
+	if (db != NULL)
+	{
+		/* which relays there are is to be found out anew */
+		pg_atomic_fetch_add_u32(&db->relay_changes, 1);
+		db->start_wanted = extension_present || db->start_wanted;
+	}
 	LWLockRelease(outbox_shmem->lock);
 
 	if (db == NULL)

@@ -3,7 +3,7 @@
  * database_list.c
  *	  The launcher's list of databases, kept in step with pg_database: any of
  *	  them may have the extension. What the launcher has learnt about each of
- *	  them is kept in its entry.
+ *	  them, and of its relays, is kept in its entry.
  *
  *-------------------------------------------------------------------------
  */
@@ -65,7 +65,7 @@ list_database(Form_pg_database form)
 }
 
 /* A database is gone: its entry in shared memory is free again, and what its
- * relay has left on disk is removed. */
+ * relays have left on disk is removed. */
 static void
 forget_database(Oid dbid)
 {
@@ -77,6 +77,20 @@ forget_database(Oid dbid)
 		outbox_shmem_forget(db);
 	LWLockRelease(outbox_shmem->lock);
 	outbox_crash_note_forget(dbid);
+}
+
+/* Have we started a process there that is not known to have ended? */
+bool
+outbox_database_list_any(const OutboxLauncherDatabase *candidate)
+{
+	if (candidate->scout.handle != NULL)
+		return true;
+	for (int i = 0; i < OUTBOX_RELAYS; i++)
+	{
+		if (candidate->relays[i].handle != NULL)
+			return true;
+	}
+	return false;
 }
 
 /* Compares our list with pg_database. Entries with a handle are kept. */
@@ -108,7 +122,7 @@ outbox_database_list_list(void)
 	{
 		OutboxLauncherDatabase *candidate = lfirst(cell);
 
-		if (candidate->listed || candidate->handle != NULL)
+		if (candidate->listed || outbox_database_list_any(candidate))
 			continue;
 		forget_database(candidate->dbid);
 		outbox_candidates = foreach_delete_current(outbox_candidates, cell);

@@ -1,37 +1,42 @@
 /*-------------------------------------------------------------------------
  *
  * launcher.c
- *	  Keeps a relay running in each database that has the extension.
+ *	  Keeps the relays running of each database that has the extension.
  *
  * The launcher is connected to no database, so it cannot see where the
- * extension is. It starts a relay in each database once, a few at a time; a
- * relay that finds no extension says so and ends, and is not started there
- * again until CREATE EXTENSION commits (ddl_hooks.c). Databases made from a
- * template that has the extension are found the same way.
+ * extension is, nor which relays there are. It starts a process in each
+ * database once, a few at a time: a scout. One that finds no extension says so
+ * and ends, and none is started there again until CREATE EXTENSION commits
+ * (ddl_hooks.c). Another tells which relays there are (relays.c), and becomes
+ * the first of them; then the launcher starts the others. Databases made from
+ * a template that has the extension are found the same way.
  *
- *	what happens					a relay there
+ *	what happens					the relays there
  *	------------------------------	---------------------------------------
- *	server start, promotion			starts, in every database
- *	CREATE EXTENSION commits		starts at once
+ *	server start, promotion			start, in every database
+ *	CREATE EXTENSION commits		start at once
  *	  ... rolls back				nothing
- *	DROP EXTENSION commits			ends by itself, is not started again
- *	  ... rolls back				goes on
- *	DROP, RENAME DATABASE, ...		is ended first; starts again when the
+ *	DROP EXTENSION commits			end by themselves, are not started again
+ *	  ... rolls back				go on
+ *	a relay is created				it starts
+ *	... is dropped					it ends by itself, is not started again
+ *	DROP, RENAME DATABASE, ...		are ended first; start again when the
  *									command is over, if there still is a
  *									database
  *	CREATE DATABASE .. TEMPLATE		the template's as above; the new one's
- *									starts
- *	outbox.enabled, .databases		ends by itself, or starts, at reload
- *	an error						starts again, with growing delays while
- *									it keeps failing, until a reload
- *	pg_terminate_backend			starts again, after a short delay
- *	the launcher itself fails		goes on; the new launcher takes it over
- *	the server crashes				starts with it; if that happens again and
+ *									start
+ *	outbox.enabled, .databases		end by themselves, or start, at reload
+ *	an error						it starts again, with growing delays while
+ *									it keeps failing, until a reload; others
+ *									do not notice
+ *	pg_terminate_backend			it starts again, after a short delay
+ *	the launcher itself fails		go on; the new launcher takes them over
+ *	no worker, outbox.max_relays	start when another has ended
+ *	the server crashes				start with it; if that happens again and
  *									again, late (crash.c)
  *
  * Relays are BGW_NEVER_RESTART: only the launcher knows whether one is still
- * wanted, and when to try again. A relay's registration and its result are
- * an entry of outbox_shmem->launches, guarded by outbox_shmem->lock.
+ * wanted, and when to try again.
  *
  *-------------------------------------------------------------------------
  */
@@ -52,85 +57,44 @@
 #include "launcher/database_list.h"
 #include "launcher/late_start.h"
 #include "launcher/launcher.h"
-#include "relay/relay.h"
+#include "launcher/process.h"
 #include "relay/session.h"
-#include "shared/launch.h"
 #include "shared/relay_state.h"
 #include "shared/relays.h"
 #include "shared/shmem.h"
 #include "shared/times.h"
 #include "shared/wait.h"
 
-#define RESTART_MIN_MS   100
-#define RESTART_MAX_MS   60000
-#define NO_WORKER_MS     5000
-#define HEALTHY_AFTER_MS 60000
+#define SHORTAGE_MS 5000
 
 /* in so many databases we look for the extension at once, not counting those
  * where that takes longer; others need workers, too */
-#define PROBES_MAX       2
-#define PROBE_MS         1000
+#define PROBES_MAX  2
+#define PROBE_MS    1000
 
 static uint32 listed_ddl_count = 0; /* of the list of databases */
 
-/* Gives an entry back that reserve_launch() has reserved. */
-static OutboxLaunchState
-release_launch(int launch)
-{
-	OutboxLaunchState state;
-
-	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	state = outbox_shmem->launches[launch].state;
-	outbox_shmem->launches[launch].state = OUTBOX_LAUNCH_FREE;
-	LWLockRelease(outbox_shmem->lock);
-	return state;
-}
-
-/* A relay that we have started has ended: how, and when to try again? */
+/* What made relays of a database fail may have been repaired: all are tried
+ * at once. */
 static void
-reap(OutboxLauncherDatabase *candidate)
+forget_failures_of(OutboxLauncherDatabase *candidate)
 {
-	OutboxLaunchState state = release_launch(candidate->launch);
-	TimestampTz now = GetCurrentTimestamp();
-	int delay_ms = 0;
-
-	pfree(candidate->handle);
-	candidate->handle = NULL;
-	if (state == OUTBOX_LAUNCH_ABSENT)
+	candidate->scout.failures = 0;
+	candidate->scout.not_before = 0;
+	for (int i = 0; i < OUTBOX_RELAYS; i++)
 	{
-		candidate->absent = true;
-		candidate->known = false;
+		candidate->relays[i].failures = 0;
+		candidate->relays[i].not_before = 0;
 	}
-	if ((state == OUTBOX_LAUNCH_STARTED || state == OUTBOX_LAUNCH_FAILED) &&
-		!TimestampDifferenceExceeds(candidate->started_at, now,
-									HEALTHY_AFTER_MS))
-	{
-		delay_ms = RESTART_MIN_MS << Min(candidate->failures, 16);
-		candidate->failures++;
-	}
-	else
-	{
-		if (state == OUTBOX_LAUNCH_RUNNING)
-			delay_ms = RESTART_MIN_MS;
-		candidate->failures = 0;
-	}
-	candidate->not_before =
-		TimestampTzPlusMilliseconds(now, Min(delay_ms, RESTART_MAX_MS));
 }
 
-/* What made relays fail may have been repaired: all are tried at once. */
 static void
 forget_failures(void)
 {
 	ListCell *cell;
 
 	foreach (cell, outbox_candidates)
-	{
-		OutboxLauncherDatabase *candidate = lfirst(cell);
-
-		candidate->failures = 0;
-		candidate->not_before = 0;
-	}
+		forget_failures_of(lfirst(cell));
 }
 
 /* Reaps what has ended. Returns whether the list of databases is outdated. */
@@ -139,17 +103,13 @@ reap_relays(void)
 {
 	ListCell *cell;
 	bool outdated = false;
-	pid_t pid;
 
 	foreach (cell, outbox_candidates)
 	{
 		OutboxLauncherDatabase *candidate = lfirst(cell);
 
-		if (candidate->handle == NULL ||
-			GetBackgroundWorkerPid(candidate->handle, &pid) != BGWH_STOPPED)
-			continue;
-		reap(candidate);
-		outdated = outdated || !candidate->listed;
+		if (outbox_process_reap(candidate) && !candidate->listed)
+			outdated = true;
 	}
 	return outdated;
 }
@@ -173,120 +133,58 @@ is_allowed(OutboxLauncherDatabase *candidate)
 	return false;
 }
 
-/* Is a relay wanted there, and none running? Takes note of requests. */
-static bool
-is_wanted(OutboxLauncherDatabase *candidate)
+/*
+ * Which relays are wanted there, and have no process? The caller holds
+ * outbox_shmem->lock.
+ */
+static void
+find_wanted(OutboxLauncherDatabase *candidate, OutboxDatabase *db)
 {
-	OutboxDatabase *db;
-	bool blocked;
-	bool running = (candidate->handle != NULL);
+	uint32 named = db ? pg_atomic_read_u32(&db->relays_named) : 0;
+	bool running = outbox_database_list_any(candidate) ||
+				   (db != NULL && outbox_relays_any(db));
 
+	if (named != 0 || (db != NULL && outbox_relays_any(db)))
+		candidate->known = true;
+	if (db != NULL && db->start_wanted && !running)
+	{
+		db->start_wanted = false;
+		candidate->absent = false;
+		candidate->known = true;
+		forget_failures_of(candidate);
+	}
+	/* one that runs looks for itself which others there are */
+	candidate->scout.wanted =
+		!running && (db == NULL || !outbox_relays_are_known(db));
+	if (candidate->scout.wanted || candidate->scout.handle != NULL)
+		return;
+	for (int i = 0; i < OUTBOX_RELAYS; i++)
+		candidate->relays[i].wanted = (named & (1U << i)) != 0 &&
+									  candidate->relays[i].handle == NULL &&
+									  db->relays[i].status.pid == 0;
+}
+
+/* Notes what is to be started there. Takes note of requests, too. */
+static void
+look_into(OutboxLauncherDatabase *candidate)
+{
+	bool blocked;
+	bool any;
+
+	candidate->scout.wanted = false;
+	for (int i = 0; i < OUTBOX_RELAYS; i++)
+		candidate->relays[i].wanted = false;
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
 	blocked = outbox_shmem_is_held_off(candidate->dbid);
-	db = outbox_shmem_find(candidate->dbid);
-	if (db != NULL)
-	{
-		candidate->known = candidate->known || outbox_relays_any(db);
-		running = running || outbox_relays_any(db);
-		if (db->start_wanted && !running)
-		{
-			db->start_wanted = false;
-			candidate->absent = false;
-			candidate->known = true;
-			candidate->failures = 0;
-			candidate->not_before = 0;
-		}
-	}
+	find_wanted(candidate, outbox_shmem_find(candidate->dbid));
 	LWLockRelease(outbox_shmem->lock);
 
-	return outbox_enabled && candidate->listed && candidate->connectable &&
-		   !candidate->absent && !blocked && !running && is_allowed(candidate);
+	any = outbox_enabled && candidate->listed && candidate->connectable &&
+		  !candidate->absent && !blocked;
+	candidate->may_start = any && is_allowed(candidate);
 }
 
-/* Reserves an entry by which the relay tells how it ends; -1 if all are used */
-static int
-reserve_launch(uint32 *generation)
-{
-	int found = -1;
-
-	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < outbox_shmem->launch_count && found < 0; i++)
-	{
-		OutboxLaunch *launch = &outbox_shmem->launches[i];
-
-		if (launch->state != OUTBOX_LAUNCH_FREE)
-			continue;
-		launch->state = OUTBOX_LAUNCH_STARTED;
-		*generation = ++launch->generation;
-		found = i;
-	}
-	LWLockRelease(outbox_shmem->lock);
-	return found;
-}
-
-/* Registers a relay with the postmaster. */
-static bool
-register_relay(OutboxLauncherDatabase *candidate, const OutboxRelayArgs *args)
-{
-	BackgroundWorker worker;
-	MemoryContext old_context;
-	bool ok;
-
-	StaticAssertStmt(sizeof(OutboxRelayArgs) <= BGW_EXTRALEN,
-					 "the arguments must fit into bgw_extra");
-
-	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
-					   BGWORKER_BACKEND_DATABASE_CONNECTION |
-					   BGWORKER_INTERRUPTIBLE;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_notify_pid = MyProcPid;
-	snprintf(worker.bgw_library_name, sizeof(worker.bgw_library_name), "%s",
-			 OUTBOX_EXTENSION);
-	snprintf(worker.bgw_function_name, sizeof(worker.bgw_function_name), "%s",
-			 CppAsString(outbox_relay_main));
-	snprintf(worker.bgw_type, sizeof(worker.bgw_type), "outbox relay");
-	snprintf(worker.bgw_name, sizeof(worker.bgw_name),
-			 "outbox relay for database %s", NameStr(candidate->name));
-	memcpy(worker.bgw_extra, args, sizeof(*args));
-
-	old_context = MemoryContextSwitchTo(TopMemoryContext);
-	ok = RegisterDynamicBackgroundWorker(&worker, &candidate->handle);
-	MemoryContextSwitchTo(old_context);
-	return ok;
-}
-
-/* False if that is not possible now, here or anywhere. */
-static bool
-start_relay(OutboxLauncherDatabase *candidate)
-{
-	/* each database has one, in the first slot */
-	OutboxRelayArgs args = {.dbid = candidate->dbid, .slot = 0};
-
-	args.launch = reserve_launch(&args.generation);
-	if (args.launch < 0)
-		return false;
-	if (register_relay(candidate, &args))
-	{
-		candidate->launch = args.launch;
-		candidate->started_at = GetCurrentTimestamp();
-		outbox_relay_state_no_worker(false);
-		return true;
-	}
-
-	release_launch(args.launch);
-	if (outbox_relay_state_no_worker(true))
-		ereport(WARNING,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("no background worker is free for an outbox relay"),
-				 errdetail("It is tried again; events are kept meanwhile."),
-				 errhint("Raise max_worker_processes and restart the "
-						 "server.")));
-	return false;
-}
-
-/* How many databases are being looked into. Notes where a relay is wanted. */
+/* How many databases are being looked into. Notes what is wanted. */
 static int
 count_probes(TimestampTz now)
 {
@@ -297,12 +195,55 @@ count_probes(TimestampTz now)
 	{
 		OutboxLauncherDatabase *candidate = lfirst(cell);
 
-		candidate->wanted = is_wanted(candidate);
-		if (candidate->handle != NULL && !candidate->known &&
-			!TimestampDifferenceExceeds(candidate->started_at, now, PROBE_MS))
+		look_into(candidate);
+		if (candidate->scout.handle != NULL && !candidate->known &&
+			!TimestampDifferenceExceeds(candidate->scout.started_at, now,
+										PROBE_MS))
 			probes++;
 	}
 	return probes;
+}
+
+/* When a scout may be started: it will be one of the relays. */
+static TimestampTz
+scout_not_before(const OutboxLauncherDatabase *candidate)
+{
+	TimestampTz not_before = candidate->scout.not_before;
+
+	for (int i = 0; i < OUTBOX_RELAYS; i++)
+		not_before = Max(not_before, candidate->relays[i].not_before);
+	return not_before;
+}
+
+/* Starts what is due in one database; timeout_ms becomes shorter if there is
+ * something later. False if that is not possible now, here or anywhere. */
+static bool
+start_in(OutboxLauncherDatabase *candidate, TimestampTz now, int *probes,
+		 long *timeout_ms)
+{
+	for (int number = OUTBOX_SCOUT; number < OUTBOX_RELAYS; number++)
+	{
+		bool is_scout = (number == OUTBOX_SCOUT);
+		OutboxLauncherRelay *relay =
+			is_scout ? &candidate->scout : &candidate->relays[number];
+		bool is_probe = is_scout && !candidate->known;
+		TimestampTz not_before;
+
+		if (!relay->wanted)
+			continue;
+		not_before =
+			is_scout ? scout_not_before(candidate) : relay->not_before;
+		if (not_before > now)
+			*timeout_ms = Min(
+				*timeout_ms, TimestampDifferenceMilliseconds(now, not_before));
+		else if (is_probe && *probes >= PROBES_MAX)
+			*timeout_ms = Min(*timeout_ms, PROBE_MS);
+		else if (!outbox_process_start(candidate, number))
+			return false;
+		else if (is_probe)
+			(*probes)++;
+	}
+	return true;
 }
 
 /* Starts what is due. Returns how long there is nothing more to do. */
@@ -325,19 +266,12 @@ start_relays(void)
 	{
 		OutboxLauncherDatabase *candidate = lfirst(cell);
 
-		if (!candidate->wanted)
-			continue;
-		if (candidate->not_before > now)
-			timeout_ms = Min(timeout_ms, TimestampDifferenceMilliseconds(
-											 now, candidate->not_before));
-		else if (!candidate->known && probes >= PROBES_MAX)
-			timeout_ms = Min(timeout_ms, PROBE_MS);
-		else if (!start_relay(candidate))
-			/* the end of another relay wakes us, too */
-			return Min(timeout_ms, NO_WORKER_MS);
-		else if (!candidate->known)
-			probes++;
+		/* the end of another relay wakes us, too */
+		if (candidate->may_start &&
+			!start_in(candidate, now, &probes, &timeout_ms))
+			return Min(timeout_ms, SHORTAGE_MS);
 	}
+	outbox_relay_state_shortage(OUTBOX_SHORTAGE_NONE);
 	return timeout_ms;
 }
 
@@ -347,24 +281,6 @@ before_exit(int code, Datum arg)
 	(void) code;
 	(void) arg;
 	pg_atomic_write_u32(&outbox_shmem->launcher_proc, OUTBOX_NO_PROC);
-}
-
-/*
- * Announces this process. Relays of an earlier launcher go on; those that it
- * had registered and that have not come up yet will see that they are late.
- */
-static void
-take_over(void)
-{
-	before_shmem_exit(before_exit, (Datum) 0);
-	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < outbox_shmem->launch_count; i++)
-	{
-		outbox_shmem->launches[i].state = OUTBOX_LAUNCH_FREE;
-		outbox_shmem->launches[i].generation++;
-	}
-	LWLockRelease(outbox_shmem->lock);
-	pg_atomic_write_u32(&outbox_shmem->launcher_proc, outbox_shmem_my_proc());
 }
 
 /* At start; later, it is the relays that tell that they end. */
@@ -389,7 +305,9 @@ outbox_launcher_main(Datum main_arg)
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	outbox_session_pin();
 	MemoryContextSwitchTo(TopMemoryContext);
-	take_over();
+	before_shmem_exit(before_exit, (Datum) 0);
+	outbox_process_take_over();
+	pg_atomic_write_u32(&outbox_shmem->launcher_proc, outbox_shmem_my_proc());
 	report_disabled();
 	outbox_late_start_begin();
 

@@ -24,9 +24,6 @@ PG_FUNCTION_INFO_V1(outbox_wait_published);
 
 #define STATUS_COLUMNS 8
 
-/* the slot of the relay that is shown */
-#define DEFAULT_RELAY  0
-
 static const char *
 state_name(OutboxRelayState state)
 {
@@ -64,24 +61,39 @@ set_time(Datum *values, bool *nulls, int column, TimestampTz time)
 	values[column] = TimestampTzGetDatum(time);
 }
 
+/* Writes down what is in the way of a relay that does not run: an error of its
+ * own, or why none can run; which of them is newer. */
+static void
+explain(OutboxRelayStatus *status)
+{
+	TimestampTz since;
+	char *why =
+		outbox_relay_state_why_none(get_database_name(MyDatabaseId), &since);
+
+	if (why == NULL || since < status->last_error_at)
+		return;
+	strlcpy(status->last_error, why, sizeof(status->last_error));
+	status->last_error_at = since;
+}
+
 /*
- * outbox.relay_status(): the relay of this database as shared memory knows
- * it. Positions are null until it has started for the first time.
+ * outbox.relay_status(relay): a relay of this database as shared memory knows
+ * it. Positions are null if they are not known since the server started.
  */
 Datum
 outbox_relay_status(PG_FUNCTION_ARGS)
 {
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	TupleDesc tupdesc;
 	Datum values[STATUS_COLUMNS];
 	bool nulls[STATUS_COLUMNS] = {0};
 	OutboxRelayStatus status = {0};
 	OutboxDatabase *db;
+	OutboxRelaySlot *slot = NULL;
 	bool ready = false;
 	uint64 position = 0;
 	uint64 horizon = 0;
 	uint64 published = 0;
-	TimestampTz since;
-	char *why;
 
 	outbox_shmem_require();
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
@@ -89,18 +101,17 @@ outbox_relay_status(PG_FUNCTION_ARGS)
 
 	LWLockAcquire(outbox_shmem->lock, LW_SHARED);
 	db = outbox_shmem_find(MyDatabaseId);
-	if (db != NULL)
-		status = db->relays[DEFAULT_RELAY].status;
-	LWLockRelease(outbox_shmem->lock);
-	if (db != NULL)
+	if (db != NULL && name[0] != '\0')
+		slot = outbox_relays_find(db, name);
+	if (slot != NULL)
 	{
-		OutboxRelaySlot *slot = &db->relays[DEFAULT_RELAY];
-
+		status = slot->status;
 		ready = pg_atomic_read_u32(&slot->ready) != 0;
 		position = pg_atomic_read_u64(&slot->position);
 		horizon = pg_atomic_read_u64(&slot->horizon);
 		published = pg_atomic_read_u64(&slot->published);
 	}
+	LWLockRelease(outbox_shmem->lock);
 
 	values[0] = CStringGetTextDatum(
 		status.failing_since != 0 ? "failing" : state_name(status.state));
@@ -114,12 +125,8 @@ outbox_relay_status(PG_FUNCTION_ARGS)
 	nulls[4] = !ready || horizon == 0;
 	values[4] = Int64GetDatum((int64) horizon);
 	values[5] = Int64GetDatum((int64) published);
-	if (status.pid == 0 && (why = outbox_relay_state_why_none(
-								get_database_name(MyDatabaseId), &since)))
-	{
-		strlcpy(status.last_error, why, sizeof(status.last_error));
-		status.last_error_at = since;
-	}
+	if (status.pid == 0)
+		explain(&status);
 	nulls[6] = (status.last_error_at == 0);
 	values[6] = CStringGetTextDatum(status.last_error);
 	set_time(values, nulls, 7, status.last_error_at);

@@ -38,8 +38,10 @@
 #include "utils/timestamp.h"
 
 #include "poison/crash_note.h"
+#include "shared/my_relay.h"
+#include "shared/policy.h"
 
-#define NOTE_MAGIC     0x6f626c32
+#define NOTE_MAGIC     0x6f626c33
 
 /* events of a small page */
 #define STEP_EVENTS    200
@@ -61,6 +63,7 @@ typedef struct Note
 	uint64 before;   /* that was under way alone when the last life ended */
 	uint32 lane;     /* of alone */
 	uint32 lane_before;
+	TimestampTz created_at; /* of the relay whose note it is */
 } Note;
 
 static Note note;
@@ -73,12 +76,13 @@ static TimestampTz noted_at = 0;
 static uint64 condemned = 0;
 static OutboxLane condemned_lane;
 
+/* A file for each relay, in a directory that every data directory has, and
+ * backups leave alone */
 static void
-file_name(char *name, Oid dbid)
+file_name(char *name, Oid dbid, int number)
 {
-	/* a directory that every data directory has, and backups leave alone */
-	snprintf(name, MAXPGPATH, "%s/outbox_%u", PGSTAT_STAT_PERMANENT_DIRECTORY,
-			 dbid);
+	snprintf(name, MAXPGPATH, "%s/outbox_%u_%d",
+			 PGSTAT_STAT_PERMANENT_DIRECTORY, dbid, number);
 }
 
 static void
@@ -104,14 +108,15 @@ read_note(void)
 	Note last = {0};
 	char name[MAXPGPATH];
 
-	file_name(name, MyDatabaseId);
+	file_name(name, MyDatabaseId, outbox_my_relay.number);
 	file = BasicOpenFile(name, O_RDWR | O_CREAT | O_CLOEXEC | PG_BINARY);
 	if (file < 0)
 		ereport(LOG, (errcode_for_file_access(),
 					  errmsg("could not open file \"%s\": %m", name)));
 	else if (pg_pread(file, &last, sizeof(last), 0) !=
 				 (ssize_t) sizeof(last) ||
-			 last.magic != NOTE_MAGIC)
+			 last.magic != NOTE_MAGIC ||
+			 last.created_at != outbox_policy.created_at)
 		memset(&last, 0, sizeof(last));
 	return last;
 }
@@ -138,6 +143,7 @@ outbox_crash_note_begin(uint64 position, uint64 last_id)
 	note.magic = NOTE_MAGIC;
 	note.lives = 1;
 	note.position = position;
+	note.created_at = outbox_policy.created_at;
 	began_at = GetCurrentTimestamp();
 	careful = (last.lives > 0);
 	careful_upto = last_id;
@@ -157,9 +163,9 @@ outbox_crash_note_begin(uint64 position, uint64 last_id)
 	write_note();
 	if (note.lives > 2)
 		ereport(WARNING,
-				(errmsg("outbox relay publishes slowly: %u processes before "
-						"it have been ended by a signal at the same place",
-						note.lives - 1)));
+				(errmsg("%s publishes slowly: %u processes before it have "
+						"been ended by a signal at the same place",
+						outbox_my_relay.label, note.lives - 1)));
 }
 
 /* This life ends in good order. */
@@ -171,14 +177,17 @@ outbox_crash_note_end(void)
 	write_note();
 }
 
-/* A database is gone. */
+/* A database is gone: so are the notes of its relays. */
 void
 outbox_crash_note_forget(Oid dbid)
 {
 	char name[MAXPGPATH];
 
-	file_name(name, dbid);
-	(void) unlink(name);
+	for (int number = 0; number < OUTBOX_RELAYS; number++)
+	{
+		file_name(name, dbid, number);
+		(void) unlink(name);
+	}
 }
 
 /* Is it one of the slow lives, of which the head tells? */

@@ -2,17 +2,17 @@
  *
  * attach.c
  *	  How a relay finds its outbox, before it publishes: is the extension
- *	  there, is it of our version, is nobody else the relay; and where does
- *	  it go on.
+ *	  there, is it of our version, which relay is this (roster.c); and where
+ *	  does it go on.
  *
  *-------------------------------------------------------------------------
  */
 #include "outbox.h"
 
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 
 #include "relay/attach.h"
+#include "relay/roster.h"
 #include "shared/horizon.h"
 #include "shared/my_relay.h"
 #include "shared/relay_state.h"
@@ -21,25 +21,7 @@
 #include "store/extension.h"
 #include "store/parked.h"
 #include "store/position.h"
-#include "store/relay_row.h"
 #include "store/subscription.h"
-
-/* class of our advisory lock, beside the 1 and 2 that SQL functions use */
-#define RELAY_LOCK_CLASS 0x6f62
-
-/* One relay of this name for each database, whoever starts it */
-static void
-lock_relay(const char *relay)
-{
-	LOCKTAG tag;
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, RELAY_LOCK_CLASS);
-	if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
-						errmsg("another outbox relay \"%s\" is active in "
-							   "this database",
-							   relay)));
-}
 
 /* Says once that library and extension do not fit together. */
 static void
@@ -61,27 +43,16 @@ report_incompatible(const char *version)
 					 OUTBOX_EXTENSION)));
 }
 
-/*
- * Tries once. An extension of another version is BUSY, too: then retry_ms
- * becomes longer, as ALTER EXTENSION wakes us.
- */
+/* Tries once; state: see outbox_roster_look(). */
 static OutboxStoreStatus
-try_attach(OutboxStream *stream, const char *version, uint64 *last_id,
-		   long *retry_ms)
+try_attach(OutboxStream *stream, uint64 *last_id, OutboxLaunchState *state)
 {
-	OutboxStoreStatus status;
-	bool found;
+	OutboxStoreStatus status = outbox_roster_look(state);
 
-	if (strcmp(version, OUTBOX_VERSION) != 0)
-	{
-		report_incompatible(version);
-		*retry_ms = OUTBOX_SAFETY_TICK_MS;
-		return OUTBOX_STORE_BUSY;
-	}
-	status = outbox_relay_row_read(&found);
-	if (status == OUTBOX_STORE_OK)
-		status = outbox_position_open(outbox_my_relay.name, &stream->read_upto,
-									  last_id, &stream->has_events);
+	if (status != OUTBOX_STORE_OK || *state != OUTBOX_LAUNCH_STARTED)
+		return status;
+	status = outbox_position_open(outbox_my_relay.name, &stream->read_upto,
+								  last_id, &stream->has_events);
 	if (status == OUTBOX_STORE_OK)
 		status = outbox_parked_beyond(outbox_my_relay.name, stream->read_upto,
 									  &stream->done.ids, &stream->done.count);
@@ -89,10 +60,10 @@ try_attach(OutboxStream *stream, const char *version, uint64 *last_id,
 }
 
 /*
- * Makes this process the relay of its database, and tells the stream where to
+ * Makes this process a relay of its database, and tells the stream where to
  * go on. Waits while others have locked the tables, and while the extension is
  * of another version. STARTED if all is well, else why the process is to end.
- * Raises an error if there is another relay, or no row for this one.
+ * Raises an error if there is another such relay, or none at all.
  */
 OutboxLaunchState
 outbox_attach(OutboxStream *stream)
@@ -100,20 +71,26 @@ outbox_attach(OutboxStream *stream)
 	OutboxStoreStatus status;
 	uint64 last_id = 0;
 
-	lock_relay(outbox_my_relay.name);
 	for (;;)
 	{
+		OutboxLaunchState state = OUTBOX_LAUNCH_STARTED;
 		char version[NAMEDATALEN];
 		long retry_ms = OUTBOX_TABLES_RETRY_MS;
 
 		status = outbox_store_version(version, sizeof(version));
-		if (status == OUTBOX_STORE_OK)
+		if (status == OUTBOX_STORE_OK && strcmp(version, OUTBOX_VERSION) != 0)
 		{
-			/* shown before anything else can fail */
-			if (outbox_my_relay.slot == NULL && !outbox_relay_state_attach())
-				return OUTBOX_LAUNCH_FINISHED;
-			status = try_attach(stream, version, &last_id, &retry_ms);
+			state = outbox_roster_guess();
+			if (state == OUTBOX_LAUNCH_STARTED)
+				report_incompatible(version);
+			status = OUTBOX_STORE_BUSY;
+			/* ALTER EXTENSION wakes us */
+			retry_ms = OUTBOX_SAFETY_TICK_MS;
 		}
+		else if (status == OUTBOX_STORE_OK)
+			status = try_attach(stream, &last_id, &state);
+		if (state != OUTBOX_LAUNCH_STARTED)
+			return state;
 		if (status != OUTBOX_STORE_BUSY)
 			break;
 		CHECK_FOR_INTERRUPTS();

@@ -42,6 +42,7 @@
 #include "relay/attach.h"
 #include "relay/reconfigure.h"
 #include "relay/relay.h"
+#include "relay/roster.h"
 #include "relay/session.h"
 #include "relay/tasks.h"
 #include "shared/my_relay.h"
@@ -54,7 +55,6 @@
 #include "sink/module.h"
 #include "store/extension.h"
 #include "store/position.h"
-#include "store/relay_row.h"
 
 static OutboxStream stream;
 static uint32 extension_changes; /* of the database, that we have looked at */
@@ -79,27 +79,28 @@ end_if_absent(OutboxTaskResult result)
 }
 
 /*
- * Reads our row again, if somebody has changed it; ends the process if it is
- * gone. False if the tables are locked: again in a moment.
+ * Reads our row again, and which others there are, if somebody has changed
+ * that; ends the process if ours is gone. False if the tables are locked: again
+ * in a moment.
  */
 static bool
 check_row(void)
 {
 	OutboxStoreStatus status;
-	bool found;
+	OutboxLaunchState state;
 
 	if (!outbox_my_relay_has_changed())
 		return true;
-	status = outbox_relay_row_read(&found);
+	status = outbox_roster_look(&state);
 	end_if_absent(outbox_store_task_result(status, false));
 	if (status != OUTBOX_STORE_OK)
 		return false;
-	if (!found)
+	if (state != OUTBOX_LAUNCH_STARTED)
 	{
 		/* nothing of ours is written any more */
 		ereport(LOG, (errmsg("%s ends: it has been dropped",
 							 outbox_my_relay.label)));
-		finish(OUTBOX_LAUNCH_FINISHED);
+		finish(state);
 	}
 	outbox_tasks_reload();
 	return true;
@@ -225,6 +226,7 @@ attach(void)
 
 	if (state != OUTBOX_LAUNCH_STARTED)
 		finish(state);
+	outbox_client_log_init(outbox_my_relay.label);
 	/* the first round looks: it may have changed since then */
 	extension_changes =
 		pg_atomic_read_u32(&outbox_my_relay.db->extension_changes) - 1;
@@ -302,7 +304,6 @@ connect_database(void)
 	StartTransactionCommand();
 	outbox_my_relay_name_database(get_database_name(MyDatabaseId));
 	CommitTransactionCommand();
-	outbox_client_log_init(outbox_my_relay.label);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	MemoryContextSwitchTo(TopMemoryContext);
 	outbox_relay_state_launch(OUTBOX_LAUNCH_RUNNING);

@@ -12,6 +12,7 @@
 
 #include "guc.h"
 #include "relay/sink_config.h"
+#include "shared/my_relay.h"
 #include "shared/wait.h"
 #include "sink/module.h"
 #include "sink/property_files.h"
@@ -20,7 +21,9 @@
 bool
 outbox_sink_config_has_servers(void)
 {
-	return outbox_bootstrap_servers[strspn(outbox_bootstrap_servers,
+	/* other relays have files of their own */
+	return strcmp(outbox_my_relay.name, OUTBOX_DEFAULT_RELAY) == 0 &&
+		   outbox_bootstrap_servers[strspn(outbox_bootstrap_servers,
 										   " \t\r\n,")] != '\0';
 }
 

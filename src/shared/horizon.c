@@ -89,6 +89,8 @@
  */
 #include "outbox.h"
 
+#include "port/pg_bitutils.h"
+
 #include "shared/horizon.h"
 
 /* Raises an atomic to a value, if it is below. A full barrier either way. */
@@ -140,10 +142,11 @@ wake_relays(OutboxDatabase *db)
 	if (pg_atomic_read_u32(&db->relays_sleeping) == 0)
 		return;
 	sleeping = pg_atomic_exchange_u32(&db->relays_sleeping, 0);
-	for (int i = 0; i < OUTBOX_RELAYS; i++)
+	for (; sleeping != 0; sleeping &= sleeping - 1)
 	{
-		if (sleeping & (1U << i))
-			outbox_shmem_set_latch(pg_atomic_read_u32(&db->relays[i].proc));
+		int relay = pg_rightmost_one_pos32(sleeping);
+
+		outbox_shmem_set_latch(pg_atomic_read_u32(&db->relays[relay].proc));
 	}
 }
 

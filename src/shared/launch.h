@@ -14,7 +14,7 @@
 typedef struct OutboxRelayArgs
 {
 	Oid dbid;
-	int slot;          /* index in the database's relays */
+	int number;        /* of the relay; -1 = the first that does not run */
 	int launch;        /* index in outbox_shmem->launches */
 	uint32 generation; /* of that launch */
 } OutboxRelayArgs;

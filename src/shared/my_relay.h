@@ -14,7 +14,8 @@
 typedef struct OutboxMyRelay
 {
 	OutboxRelayArgs args;
-	const char *name;      /* of its row in outbox.relay */
+	int number;            /* of its row in outbox.relay, and its slot */
+	const char *name;      /* of that row */
 	const char *database;  /* the name of our database */
 	const char *label;     /* "outbox relay for database ...", in the log */
 	OutboxDatabase *db;    /* NULL until we have become the relay, ... */
@@ -27,5 +28,6 @@ extern OutboxMyRelay outbox_my_relay;
 extern void outbox_my_relay_init(const OutboxRelayArgs *args);
 extern void outbox_my_relay_name_database(const char *database);
 extern bool outbox_my_relay_has_changed(void);
+extern void outbox_my_relay_name(int number, const char *name);
 
 #endif /* OUTBOX_MY_RELAY_H */

@@ -32,23 +32,28 @@ outbox_relay_state_is_held_off(void)
 }
 
 /*
- * Makes this process the relay that it was started for. False if it must not
- * be: DDL on the database is under way, or the launcher has given this process
- * up.
+ * Makes this process the relay of that number, and shows it. False if it must
+ * not be: DDL on the database is under way, that relay runs, or the launcher
+ * has given this process up.
  */
 bool
-outbox_relay_state_attach(void)
+outbox_relay_state_attach(int number, const char *name)
 {
 	const OutboxRelayArgs *args = &outbox_my_relay.args;
 	OutboxDatabase *db = outbox_shmem_my_database();
-	OutboxRelaySlot *slot = &db->relays[args->slot];
+	OutboxRelaySlot *slot = &db->relays[number];
+	OutboxLaunch *launch = &outbox_shmem->launches[args->launch];
 	bool ok;
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
 	ok = (!outbox_shmem_is_held_off(db->dbid) && slot->status.pid == 0 &&
-		  outbox_shmem->launches[args->launch].generation == args->generation);
+		  launch->generation == args->generation);
 	if (ok)
 	{
+		launch->number = number;
+		/* if outbox.relay could not be read, nobody has told */
+		if (slot->name[0] == '\0')
+			strlcpy(slot->name, name, sizeof(slot->name));
 		slot->status.pid = MyProcPid;
 		slot->status.state = OUTBOX_RELAY_STARTING;
 		slot->status.state_since = GetCurrentTimestamp();
@@ -151,35 +156,35 @@ outbox_relay_state_error(const char *message)
 	LWLockRelease(outbox_shmem->lock);
 }
 
-/* Notes whether a worker is missing for a relay. Returns whether that is
- * new. */
+/* Notes what is missing for one more relay. Returns whether that is new. */
 bool
-outbox_relay_state_no_worker(bool missing)
+outbox_relay_state_shortage(OutboxShortage shortage)
 {
-	bool is_new = (outbox_shmem->no_worker_at != 0) != missing;
-
-	if (!is_new)
+	if (outbox_shmem->shortage == shortage)
 		return false;
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	outbox_shmem->no_worker_at = missing ? GetCurrentTimestamp() : 0;
+	outbox_shmem->shortage = shortage;
+	outbox_shmem->shortage_at = GetCurrentTimestamp();
 	LWLockRelease(outbox_shmem->lock);
 	return true;
 }
 
 /*
- * Why a database has no relay, palloc'd, if that is not the relay's own
- * affair; else NULL. since becomes when that was found out.
+ * Why a database's relays do not run, palloc'd, if that is no affair of their
+ * own; else NULL. since becomes when that was found out.
  */
 char *
 outbox_relay_state_why_none(const char *database, TimestampTz *since)
 {
 	TimestampTz start_at;
-	TimestampTz no_worker_at;
+	TimestampTz shortage_at;
+	OutboxShortage shortage;
 	bool folded;
 
 	LWLockAcquire(outbox_shmem->lock, LW_SHARED);
 	start_at = outbox_shmem->relays_start_at;
-	no_worker_at = outbox_shmem->no_worker_at;
+	shortage = outbox_shmem->shortage;
+	shortage_at = outbox_shmem->shortage_at;
 	LWLockRelease(outbox_shmem->lock);
 
 	*since = GetCurrentTimestamp();
@@ -195,9 +200,20 @@ outbox_relay_state_why_none(const char *database, TimestampTz *since)
 		return psprintf("the server has crashed %d times in a row: relays "
 						"start at %s",
 						outbox_shmem->crashes, timestamptz_to_str(start_at));
-	if (no_worker_at == 0)
-		return NULL;
-	*since = no_worker_at;
-	return pstrdup("no background worker is free for an outbox relay: raise "
-				   "max_worker_processes and restart the server");
+	*since = shortage_at;
+	switch (shortage)
+	{
+		case OUTBOX_SHORTAGE_WORKERS:
+			return pstrdup("no background worker is free for an outbox relay: "
+						   "raise max_worker_processes and restart the "
+						   "server");
+		case OUTBOX_SHORTAGE_RELAYS:
+			return psprintf("%d outbox relays run, and outbox.max_relays "
+							"allows for no more: raise it and restart the "
+							"server",
+							outbox_max_relays);
+		case OUTBOX_SHORTAGE_NONE:
+			break;
+	}
+	return NULL;
 }

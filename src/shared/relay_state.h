@@ -12,7 +12,7 @@
 
 /* a relay, of itself */
 extern bool outbox_relay_state_is_held_off(void);
-extern bool outbox_relay_state_attach(void);
+extern bool outbox_relay_state_attach(int number, const char *name);
 extern void outbox_relay_state_detach(void);
 extern void outbox_relay_state_launch(OutboxLaunchState state);
 extern OutboxRelayState outbox_relay_state(void);
@@ -21,7 +21,7 @@ extern void outbox_relay_state_failing(bool failing);
 extern void outbox_relay_state_error(const char *message);
 
 /* others, of relays that there are not */
-extern bool outbox_relay_state_no_worker(bool missing);
+extern bool outbox_relay_state_shortage(OutboxShortage shortage);
 extern char *outbox_relay_state_why_none(const char *database,
 										 TimestampTz *since);
 

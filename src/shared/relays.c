@@ -1,8 +1,16 @@
 /*-------------------------------------------------------------------------
  *
  * relays.c
- *	  The relays of a database, as everybody else knows them: to wake them,
- *	  to end them, and to learn how far they all are.
+ *	  The relays of a database, as everybody else knows them: which there
+ *	  are, to wake them, to end them, and to learn how far they all are.
+ *
+ * Nobody can read outbox.relay who is not connected to the database, or has no
+ * right to. So each relay does, when it begins and whenever relay_changes has
+ * grown, and writes into the slots what it has found: of all relays, as they
+ * may not run. The launcher starts those that have a name and no process.
+ * relay_changes is read before outbox.relay is, so that what is written down as
+ * of a count is not older than the commits that it counts; and what was read
+ * before something newer has been written is thrown away.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,6 +18,9 @@
 
 #include <signal.h>
 
+#include "port/pg_bitutils.h"
+
+#include "shared/horizon.h"
 #include "shared/relays.h"
 
 /* Has the database a relay that runs? */
@@ -22,6 +33,14 @@ outbox_relays_any(const OutboxDatabase *db)
 			return true;
 	}
 	return false;
+}
+
+/* Do the slots tell which relays the database has? */
+bool
+outbox_relays_are_known(OutboxDatabase *db)
+{
+	return pg_atomic_read_u32(&db->relays_named) != 0 &&
+		   pg_atomic_read_u32(&db->relay_changes) == db->relays_read;
 }
 
 /* Asks all relays of the database to end. Returns whether there were any. */
@@ -56,10 +75,16 @@ outbox_relays_wake(OutboxDatabase *db)
 bool
 outbox_relays_position(OutboxDatabase *db, uint64 *position)
 {
+	uint32 named = pg_atomic_read_u32(&db->relays_named);
+
 	*position = PG_UINT64_MAX;
-	for (int i = 0; i < OUTBOX_RELAYS; i++)
+	if (named == 0)
+		return false;
+	/* which ones first, then what they tell */
+	pg_read_barrier();
+	for (; named != 0; named &= named - 1)
 	{
-		OutboxRelaySlot *slot = &db->relays[i];
+		OutboxRelaySlot *slot = &db->relays[pg_rightmost_one_pos32(named)];
 		uint64 its_position;
 
 		if (pg_atomic_read_u32(&slot->ready) == 0)
@@ -76,17 +101,113 @@ outbox_relays_position(OutboxDatabase *db, uint64 *position)
 uint64
 outbox_relays_parked(OutboxDatabase *db)
 {
+	uint32 named = pg_atomic_read_u32(&db->relays_named);
 	uint64 parked = 0;
 
-	for (int i = 0; i < OUTBOX_RELAYS; i++)
-		parked += pg_atomic_read_u64(&db->relays[i].parked);
+	for (; named != 0; named &= named - 1)
+		parked += pg_atomic_read_u64(
+			&db->relays[pg_rightmost_one_pos32(named)].parked);
 	return parked;
 }
 
-/* How far they are is not known any more. */
+/*
+ * Which relays there are, and how far they are, is not known any more; what
+ * somebody is just reading counts no more, either. The caller holds
+ * outbox_shmem->lock exclusively.
+ */
 void
 outbox_relays_forget(OutboxDatabase *db)
 {
+	Assert(LWLockHeldByMeInMode(outbox_shmem->lock, LW_EXCLUSIVE));
+
+	db->relays_read = pg_atomic_add_fetch_u32(&db->relay_changes, 1);
+	pg_atomic_write_u32(&db->relays_named, 0);
 	for (int i = 0; i < OUTBOX_RELAYS; i++)
 		pg_atomic_write_u32(&db->relays[i].ready, 0);
+}
+
+/* The slot of the relay of that name, or NULL. The caller holds the lock. */
+OutboxRelaySlot *
+outbox_relays_find(OutboxDatabase *db, const char *name)
+{
+	Assert(LWLockHeldByMe(outbox_shmem->lock));
+
+	for (int i = 0; i < OUTBOX_RELAYS; i++)
+	{
+		if (strcmp(db->relays[i].name, name) == 0)
+			return &db->relays[i];
+	}
+	return NULL;
+}
+
+/* The slot becomes that of another relay, or of none. A process that is still
+ * there sees it, too, and ends. */
+static void
+assign_slot(OutboxRelaySlot *slot, const OutboxRelayRow *row)
+{
+	pg_atomic_write_u32(&slot->ready, 0);
+	pg_atomic_write_u64(&slot->horizon, 0);
+	pg_atomic_write_u64(&slot->published, 0);
+	pg_atomic_write_u64(&slot->parked, 0);
+	slot->status.failing_since = 0;
+	slot->status.last_error_at = 0;
+	slot->status.state_since = 0;
+	strlcpy(slot->name, row ? row->name : "", sizeof(slot->name));
+	slot->created_at = row ? row->created_at : 0;
+}
+
+/* What outbox.relay has for a slot; NULL = there is no such relay. Returns
+ * whether that is new. */
+static bool
+store_row(OutboxRelaySlot *slot, const OutboxRelayRow *row)
+{
+	bool is_new = strcmp(slot->name, row ? row->name : "") != 0 ||
+				  slot->created_at != (row ? row->created_at : 0);
+
+	if (is_new)
+		assign_slot(slot, row);
+	/* one that runs tells for itself */
+	if (row == NULL || slot->status.pid != 0 ||
+		pg_atomic_read_u32(&slot->ready) != 0)
+		return is_new;
+	pg_atomic_write_u64(&slot->position, row->position);
+	pg_write_barrier();
+	pg_atomic_write_u32(&slot->ready, 1);
+	return is_new;
+}
+
+/*
+ * Tells everybody which relays there are. changes: what relay_changes was
+ * before they were read.
+ */
+void
+outbox_relays_store(OutboxDatabase *db, const OutboxRelayRows *list,
+					uint32 changes)
+{
+	const OutboxRelayRow *rows[OUTBOX_RELAYS] = {0};
+	uint32 named = 0;
+	bool is_new = false;
+
+	for (int i = 0; i < list->count; i++)
+	{
+		rows[list->rows[i].number] = &list->rows[i];
+		named |= 1U << list->rows[i].number;
+		/* if the sequence was set back, nobody may use ids up to there */
+		outbox_horizon_raise(db, Max(list->last_id, list->rows[i].position));
+	}
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	if ((int32) (changes - db->relays_read) >= 0)
+	{
+		for (int i = 0; i < OUTBOX_RELAYS; i++)
+			is_new = store_row(&db->relays[i], rows[i]) || is_new;
+		is_new = is_new || pg_atomic_read_u32(&db->relays_named) != named;
+		/* after what they tell, and last_issued */
+		pg_write_barrier();
+		pg_atomic_write_u32(&db->relays_named, named);
+		db->relays_read = changes;
+	}
+	LWLockRelease(outbox_shmem->lock);
+	ConditionVariableBroadcast(&db->position_moved);
+	if (is_new)
+		outbox_shmem_wake_launcher();
 }

@@ -37,13 +37,6 @@ inflight_offset(void)
 	return TYPEALIGN(PG_CACHE_LINE_SIZE, databases_size());
 }
 
-/* Each relay has one at most, whichever life it is in. */
-static Size
-launch_count(void)
-{
-	return mul_size(outbox_max_databases, OUTBOX_RELAYS);
-}
-
 static Size
 launches_offset(void)
 {
@@ -55,7 +48,7 @@ static Size
 kept_away_offset(void)
 {
 	return add_size(launches_offset(),
-					mul_size(launch_count(), sizeof(OutboxLaunch)));
+					mul_size(outbox_max_relays, sizeof(OutboxLaunch)));
 }
 
 static Size
@@ -102,6 +95,7 @@ init_database(OutboxDatabase *db)
 	pg_atomic_init_u32(&db->loaders, 0);
 	pg_atomic_init_u64(&db->next_due, OUTBOX_NEVER_DUE);
 	pg_atomic_init_u32(&db->extension_changes, 0);
+	pg_atomic_init_u32(&db->relays_named, 0);
 	pg_atomic_init_u32(&db->relay_changes, 0);
 	pg_atomic_init_u32(&db->parked_changes, 0);
 	pg_atomic_init_u64(&db->issued_bytes, 0);
@@ -142,7 +136,7 @@ shmem_startup(void)
 		outbox_shmem->inflight_slots = MaxBackends;
 		outbox_shmem->inflight =
 			(OutboxInflight *) ((char *) outbox_shmem + inflight_offset());
-		outbox_shmem->launch_count = (int) launch_count();
+		outbox_shmem->launch_count = outbox_max_relays;
 		outbox_shmem->launches =
 			(OutboxLaunch *) ((char *) outbox_shmem + launches_offset());
 		outbox_shmem->kept_away =

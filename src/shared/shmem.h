@@ -14,7 +14,9 @@
  *
  * What is of a database, whoever publishes it, is in its OutboxDatabase; what
  * is of one relay is in a slot of it, and only this relay writes there, but
- * that others may take "ready" away, and the launcher and DDL read "status".
+ * that others may take "ready" away, the launcher and DDL read "status", and
+ * whoever has read outbox.relay writes the names, and how far those relays are
+ * that do not run.
  *
  * Entries hold plain values only: processes are known by their number in the
  * PGPROC array, so that a stale one costs a spurious wake-up and no more.
@@ -68,6 +70,10 @@ typedef struct OutboxRelayStatus
 /* One relay of a database, running or not */
 typedef struct OutboxRelaySlot
 {
+	/* of its row in outbox.relay; guarded by outbox_shmem->lock */
+	char name[NAMEDATALEN]; /* "" = there is none */
+	TimestampTz created_at; /* another one of that name is another relay */
+
 	OutboxRelayStatus status;
 
 	/* whose latch to set, or OUTBOX_NO_PROC. Set before the relay first says
@@ -84,11 +90,9 @@ typedef struct OutboxRelaySlot
 	pg_atomic_uint64 parked;    /* being retried, or queued behind one */
 } OutboxRelaySlot;
 
-/*
- * How many relays a database has. The bits of relays_sleeping allow for 32;
- * there is room for the one that outbox.relay has.
- */
-#define OUTBOX_RELAYS 1
+/* How many relays a database can have; outbox.relay allows for as many, and
+ * so do the bits of relays_sleeping and relays_named */
+#define OUTBOX_RELAYS 32
 
 /* So many bytes of events had been committed when ids went up to this one */
 typedef struct OutboxPendingMark
@@ -132,8 +136,12 @@ typedef struct OutboxDatabase
 	/* counts commits that may have dropped the extension, or made it anew */
 	pg_atomic_uint32 extension_changes;
 
-	/* counts commits that have changed outbox.relay */
+	/* which slots have a name, a bit for each; 0 = it is not known yet which
+	 * relays there are. relay_changes counts commits that have changed
+	 * outbox.relay; as of which count it was read: relays.c */
+	pg_atomic_uint32 relays_named;
 	pg_atomic_uint32 relay_changes;
+	uint32 relays_read; /* guarded by outbox_shmem->lock */
 
 	/* counts commits that have changed outbox.parked from outside */
 	pg_atomic_uint32 parked_changes;
@@ -176,6 +184,7 @@ typedef enum OutboxLaunchState
 	OUTBOX_LAUNCH_STARTED,  /* no word yet */
 	OUTBOX_LAUNCH_RUNNING,  /* its last word, if a signal has ended it */
 	OUTBOX_LAUNCH_ABSENT,   /* ended: the extension is not there */
+	OUTBOX_LAUNCH_DROPPED,  /* ended: there is no such relay any more */
 	OUTBOX_LAUNCH_FINISHED, /* ended because it was told to */
 	OUTBOX_LAUNCH_FAILED,   /* ended by an error */
 } OutboxLaunchState;
@@ -184,8 +193,17 @@ typedef enum OutboxLaunchState
 typedef struct OutboxLaunch
 {
 	OutboxLaunchState state;
+	int number;        /* the relay that it has become; -1 = none yet */
 	uint32 generation; /* so that a late process knows it is too late */
 } OutboxLaunch;
+
+/* What there is too little of for one more relay */
+typedef enum OutboxShortage
+{
+	OUTBOX_SHORTAGE_NONE = 0,
+	OUTBOX_SHORTAGE_WORKERS, /* max_worker_processes */
+	OUTBOX_SHORTAGE_RELAYS,  /* outbox.max_relays */
+} OutboxShortage;
 
 /* Databases that a process needs without a relay, each for its own reason and
  * time; InvalidOid = none */
@@ -201,12 +219,13 @@ typedef struct OutboxShmem
 	LWLock *lock;
 	pg_atomic_uint32 launcher_proc; /* or OUTBOX_NO_PROC */
 	pg_atomic_uint32 ddl_count;     /* databases may have come or gone */
-	int launch_count;
-	OutboxLaunch *launches; /* so many; guarded by the lock */
-	int crashes;            /* in a row, see crash.c */
+	int launch_count;               /* outbox.max_relays */
+	OutboxLaunch *launches;         /* so many; guarded by the lock */
+	int crashes;                    /* in a row, see crash.c */
 	/* guarded by the lock: */
 	TimestampTz relays_start_at; /* not before that; 0 = not known yet */
-	TimestampTz no_worker_at;    /* none was free for a relay; 0 = there is */
+	OutboxShortage shortage;     /* what relays cannot be started for */
+	TimestampTz shortage_at;
 	int inflight_slots;
 	OutboxInflight *inflight;  /* by PGPROC number */
 	OutboxKeptAway *kept_away; /* likewise; guarded by the lock */

@@ -183,7 +183,7 @@ sub _stat_relay
 	my ($column, $node, $db) = @_;
 
 	return $node->safe_psql($db // 'postgres',
-		"SELECT $column FROM outbox.stat_relay");
+		"SELECT $column FROM outbox.stat_relay WHERE relay = 'default'");
 }
 
 sub relay_state { return _stat_relay('state', @_); }

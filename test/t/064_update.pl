@@ -40,7 +40,7 @@ query(<<~'END');
 	GRANT EXECUTE ON FUNCTION outbox.emitted() TO watcher;
 	GRANT USAGE ON SCHEMA outbox TO watcher;
 	GRANT SELECT ON outbox.stat_relay TO watcher;
-	GRANT EXECUTE ON FUNCTION outbox.relay_status() TO watcher;
+	GRANT EXECUTE ON FUNCTION outbox.relay_status(text) TO watcher;
 	-- objects that depend on ours
 	CREATE VIEW emitting AS SELECT outbox_emit('t', 'view', 'from a view') AS event_id;
 	CREATE FUNCTION emitting() RETURNS uuid
