@@ -18,6 +18,9 @@ SELECT outbox.create_relay('r');
 SELECT outbox.alter_relay('default', on_failure => 'skip');
 SELECT outbox.drop_relay('default');
 SELECT outbox.cancel_delayed(gen_random_uuid());
+SELECT outbox.grant_emit('outbox_regress_nobody');
+SELECT outbox.revoke_emit('outbox_regress_app');
+SELECT * FROM outbox.emit_rights;
 SELECT * FROM outbox.event_status;
 SELECT * FROM outbox.stat_replay;
 SELECT * FROM outbox.stat_storage;
@@ -59,18 +62,56 @@ SELECT relay FROM outbox.stat_relay;
 SELECT count(*) > 0 AS ok FROM outbox.event_status;
 SELECT count(*) FROM outbox.stat_replay;
 SELECT count(*) FROM outbox.stat_storage;
+SELECT role, topic, granted_to FROM outbox.emit_rights WHERE role LIKE 'outbox_regress%' ORDER BY 1, 2;
 SELECT outbox.replay(first_id => 1);
 SELECT count(*) FROM outbox.event;
 SELECT outbox_emit('t', 'k', 'p');
 RESET ROLE;
 
--- EXECUTE alone is enough to emit, without USAGE on the schema outbox
+-- EXECUTE alone is not enough; nor need it be all of what grant_emit() grants
 GRANT EXECUTE ON FUNCTION outbox_emit(text, text, text, jsonb, timestamptz, interval, timestamptz) TO outbox_regress_nobody;
 SET ROLE outbox_regress_nobody;
-SELECT outbox_emit('priv', 'k', 'p') IS NOT NULL AS ok;
+\set VERBOSITY default
+SELECT outbox_emit('priv', 'k', 'p');
+\set VERBOSITY sqlstate
 RESET ROLE;
+SELECT outbox.grant_emit('outbox_regress_nobody', '{priv,orders.*,*_log,a*b*c}');
+REVOKE USAGE ON SCHEMA outbox FROM outbox_regress_nobody;
+SET ROLE outbox_regress_nobody;
+SELECT topic, outbox_emit(topic, 'k', 'p') IS NOT NULL AS ok
+FROM unnest('{priv,orders.,orders.new,_log,change_log,abc,a.b.b.c}'::text[]) topic;
+SELECT outbox_emit('orders', 'k', 'p');
+SELECT outbox_emit('orders_new', 'k', 'p');
+SELECT outbox_emit('private', 'k', 'p');
+SELECT outbox_emit('pri', 'k', 'p');
+SELECT outbox_emit('change_logs', 'k', 'p');
+SELECT outbox_emit('abcd', 'k', 'p');
+SELECT outbox_emit('acb', 'k', 'p');
+RESET ROLE;
+-- what cannot be granted
+SELECT outbox.grant_emit('outbox_regress_app', '{}');
+SELECT outbox.grant_emit('outbox_regress_app', '{a b}');
+SELECT outbox.grant_emit('outbox_regress_app', '{..}');
+SELECT outbox.grant_emit('outbox_regress_app', '{NULL}');
+SELECT outbox.grant_emit('outbox_regress_app', ARRAY[repeat('x', 250)]);
+SELECT outbox.grant_emit(NULL);
+SELECT outbox.grant_emit('-');
+SELECT outbox.grant_emit('4000000000');
+SELECT outbox.revoke_emit('4000000000');
+-- twice is as good as once; a pattern is revoked as it was granted
+SELECT outbox.grant_emit('outbox_regress_nobody', '{orders.*,orders.*,more}');
+SELECT outbox.revoke_emit('outbox_regress_nobody', '{more,orders.new}');
+SELECT outbox.revoke_emit('outbox_regress_nobody', '{priv,*_log,a*b*c}');
+SELECT role, topic, granted_to FROM outbox.emit_rights WHERE role LIKE 'outbox_regress%' ORDER BY 1, 2;
+SET ROLE outbox_regress_nobody;
+SELECT outbox_emit('priv', 'k', 'p');
+RESET ROLE;
+SELECT outbox.revoke_emit('outbox_regress_nobody', '{orders.*,more}');
+SELECT outbox.revoke_emit('outbox_regress_nobody');
+SELECT outbox.revoke_emit('outbox_regress_app');
+SELECT role, topic, granted_to FROM outbox.emit_rights WHERE role LIKE 'outbox_regress%' ORDER BY 1, 2;
 
-DROP OWNED BY outbox_regress_nobody, outbox_regress_app;
+-- nothing of theirs is left
 DROP ROLE outbox_regress_nobody;
 DROP ROLE outbox_regress_app;
 DROP ROLE outbox_regress_monitor;

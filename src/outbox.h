@@ -21,6 +21,7 @@
 #define OUTBOX_REPLAY_TABLE    "replay_job"
 #define OUTBOX_DELAYED_TABLE   "delayed"
 #define OUTBOX_POSITION_TABLE  "position"
+#define OUTBOX_RIGHTS_TABLE    "emit_right"
 
 /* the ring of segments, by number */
 #define OUTBOX_SEGMENTS        8

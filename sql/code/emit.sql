@@ -48,29 +48,6 @@ REVOKE ALL ON FUNCTION outbox.emitted() FROM PUBLIC;
 COMMENT ON FUNCTION outbox.emitted() IS
     'events that the current transaction has emitted and not rolled back, in order';
 
-CREATE OR REPLACE FUNCTION outbox.grant_emit(role regrole) RETURNS void
-    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    signature regprocedure;
-BEGIN
-    FOR signature IN
-        SELECT d.objid::regprocedure
-        FROM pg_depend d
-        JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
-        JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
-        WHERE e.extname = 'outbox' AND p.proname IN ('outbox_emit', 'emit', 'emitted')
-    LOOP
-        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', signature, role);
-    END LOOP;
-    EXECUTE format('GRANT USAGE ON SCHEMA outbox TO %s', role);
-END
-$$;
-REVOKE ALL ON FUNCTION outbox.grant_emit(regrole) FROM PUBLIC;
-COMMENT ON FUNCTION outbox.grant_emit(regrole) IS
-    'lets a role call outbox_emit() and outbox.emit(), under all their signatures, and outbox.emitted()';
-
 CREATE OR REPLACE FUNCTION outbox.cancel_delayed(event_id uuid) RETURNS boolean
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp

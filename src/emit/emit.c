@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 
 #include "emit/event_args.h"
+#include "emit/rights.h"
 #include "emit/uuid7.h"
 #include "emit/xact.h"
 #include "emit/xact_buffer.h"
@@ -118,6 +119,7 @@ outbox_emit(PG_FUNCTION_ARGS)
 	Datum values[OUTBOX_DELAYED_COLUMNS];
 	bool nulls[OUTBOX_DELAYED_COLUMNS] = {0};
 	pg_uuid_t *event_id = palloc(sizeof(pg_uuid_t));
+	text *topic;
 	text *key = NULL;
 	bytea *payload = NULL;
 	Jsonb *headers = NULL;
@@ -126,8 +128,9 @@ outbox_emit(PG_FUNCTION_ARGS)
 	int columns = OUTBOX_EVENT_COLUMNS;
 
 	outbox_xact_join(false);
-	values[OUTBOX_EVENT_TOPIC] = PointerGetDatum(
-		outbox_event_topic(PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0)));
+	topic = outbox_event_topic(PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0));
+	outbox_rights_check(topic, fcinfo->flinfo->fn_oid);
+	values[OUTBOX_EVENT_TOPIC] = PointerGetDatum(topic);
 
 	if (!PG_ARGISNULL(1))
 		key = outbox_event_key(PG_GETARG_DATUM(1), argument_type(fcinfo, 1));

@@ -81,7 +81,7 @@ bool
 outbox_table_writer_is_our_trigger(const char *name)
 {
 	static const char *const names[] = {"loading", "merge", "replicated",
-										"replicated_truncate"};
+										"replicated_truncate", "rights"};
 
 	for (size_t i = 0; i < lengthof(names); i++)
 	{

@@ -131,7 +131,9 @@ query(<<~'END');
 	CREATE ROLE executes LOGIN;
 	CREATE ROLE stranger LOGIN;
 	SELECT outbox.grant_emit('granted');
-	GRANT EXECUTE ON FUNCTION outbox_emit(text, text, text, jsonb, timestamptz, interval, timestamptz) TO executes;
+	SELECT outbox.grant_emit('executes', '{t}');
+	REVOKE EXECUTE ON FUNCTION outbox_emit(text, "any", text, jsonb, timestamptz, interval, timestamptz) FROM executes;
+	REVOKE USAGE ON SCHEMA outbox FROM executes;
 	CREATE FUNCTION for_all(payload text) RETURNS uuid
 		LANGUAGE sql SECURITY DEFINER SET search_path = ''
 		AS $$ SELECT public.outbox_emit('t', 'k', payload) $$;
@@ -139,7 +141,7 @@ query(<<~'END');
 	END
 emits("SELECT emit('g'), outbox_emit('t', 7, '{}'::jsonb) IS NOT NULL; SELECT count(*) FROM outbox.emitted()",
 	'g {}', 'role with outbox.grant_emit()', as('granted'));
-emits("SELECT emit('e')", 'e', 'role with EXECUTE alone', as('executes'));
+emits("SELECT emit('e')", 'e', 'role without the schema', as('executes'));
 emits("SELECT for_all('s')", 's', 'SECURITY DEFINER', as('stranger'));
 emits("SET ROLE executes; SELECT emit('r'); RESET ROLE", 'r', 'SET ROLE');
 emits("SET search_path = ''; SELECT public.outbox_emit('t', 'k', 'p')", 'p', 'no search path');
