@@ -18,6 +18,7 @@ use File::Basename qw(basename);
 use File::Path qw(make_path);
 use File::Spec;
 use File::Temp;
+use List::Util qw(max min);
 
 my ($bindir, $pgxs_dir, $test_dir, $first_node);
 
@@ -162,19 +163,21 @@ sub query
 }
 
 # Polls until $condition->() is true and returns its value; dies after the
-# timeout (undef: the default of PostgreSQL's tests).
+# timeout (undef: the default of PostgreSQL's tests).  What takes long is asked
+# for less often: each time may cost a session.
 sub wait_until
 {
 	my ($timeout, $condition, $what) = @_;
+	my $start = time;
 	my $deadline =
-	  time + ($timeout // $PostgreSQL::Test::Utils::timeout_default);
+	  $start + ($timeout // $PostgreSQL::Test::Utils::timeout_default);
 
 	while (1)
 	{
 		my $value = $condition->();
 		return $value if $value;
 		croak 'timed out: ' . ($what // 'condition') if time > $deadline;
-		usleep(50_000);
+		usleep(min(max(50_000, 100_000 * (time - $start)), 200_000));
 	}
 }
 

@@ -58,6 +58,8 @@ sub _become
 	my @command = @{ $self->{command} };
 
 	unshift @command, qw(setpriv --pdeathsig KILL --) if $has_setpriv && !$self->{orphan};
+	# what ends all of our process group is not to end it
+	POSIX::setsid() if $self->{orphan};
 	$SIG{$_} = 'DEFAULT' for qw(INT TERM PIPE HUP);
 	open(STDERR, '>>', $self->{log}) or return;
 	if ($self->{pipes})
