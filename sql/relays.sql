@@ -65,6 +65,7 @@ SELECT outbox.drop_relay('one_more');
 SELECT outbox.drop_relay('r');
 SELECT outbox.drop_relay('r');
 SELECT outbox.drop_relay(NULL);
+SELECT outbox.drop_relay('default');
 BEGIN ISOLATION LEVEL SERIALIZABLE;
 SELECT outbox.drop_relay('default');
 ROLLBACK;

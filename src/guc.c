@@ -42,6 +42,7 @@ int outbox_dead_letter_retention_s = 30 * 86400;
 char *outbox_bootstrap_servers = NULL;
 char *outbox_kafka_properties = NULL;
 char *outbox_kafka_properties_file = NULL;
+char *outbox_cluster_directory = NULL;
 
 static const struct config_enum_entry on_failure_options[] = {
 	{"block_key", OUTBOX_ON_FAILURE_BLOCK_KEY, false},
@@ -318,6 +319,16 @@ define_kafka_settings(void)
 							   "be able to read it.",
 							   &outbox_kafka_properties_file, "", PGC_SIGHUP,
 							   GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+
+	DefineCustomStringVariable("outbox.cluster_directory",
+							   "Where the files of properties of relays are, "
+							   "each for the relay of its name.",
+							   "Relay \"audit\" reads audit.properties. A "
+							   "relative path is taken from the data "
+							   "directory.",
+							   &outbox_cluster_directory, "outbox.d",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL,
+							   NULL);
 }
 
 /* Called once, while the postmaster loads the library. */

@@ -40,6 +40,7 @@ extern int outbox_dead_letter_retention_s;
 extern char *outbox_bootstrap_servers;
 extern char *outbox_kafka_properties;
 extern char *outbox_kafka_properties_file;
+extern char *outbox_cluster_directory;
 
 extern void outbox_guc_define(void);
 extern const OutboxSinkKind *outbox_guc_sink_kind(void);

@@ -268,6 +268,12 @@ BEGIN
     IF NOT FOUND THEN
         PERFORM outbox.report_no_relay(name);
     END IF;
+    IF NOT EXISTS (SELECT FROM outbox.relay r WHERE r.name <> name) THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = format('relay "%s" is the only one of this database', name),
+            DETAIL = 'Without any, events would be kept forever.',
+            HINT = 'Create another one before, or drop the extension.';
+    END IF;
     FOR pass IN 1 .. 2 LOOP
         IF pass = 2 THEN
             LOCK TABLE outbox.relay IN SHARE ROW EXCLUSIVE MODE;

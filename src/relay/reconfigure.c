@@ -79,11 +79,11 @@ leave(OutboxStream *stream)
 
 /* There are no brokers to publish to: stops until there are. */
 static void
-rest(OutboxStream *stream)
+rest(OutboxStream *stream, const char *why, const char *hint)
 {
 	if (running == NULL)
 	{
-		refuse("outbox.bootstrap_servers is not set", NULL);
+		refuse(why, hint);
 		return;
 	}
 	if (!leave(stream))
@@ -92,11 +92,11 @@ rest(OutboxStream *stream)
 	running = NULL;
 	accept();
 	outbox_relay_state_set(OUTBOX_RELAY_UNCONFIGURED);
-	ereport(LOG, (errmsg("%s stops publishing: "
-						 "outbox.bootstrap_servers is not set any more",
-						 outbox_my_relay.label),
+	outbox_relay_state_error(why);
+	ereport(LOG, (errmsg("%s stops publishing: %s any more",
+						 outbox_my_relay.label, why),
 				  errdetail("Events are kept, and published when it is "
-							"set again.")));
+							"there again.")));
 }
 
 /*
@@ -113,12 +113,12 @@ outbox_reconfigure(OutboxStream *stream)
 	OutboxConfig *config;
 	OutboxSender sender;
 
-	if (!outbox_sink_config_has_servers())
+	if (outbox_sink_config_is_missing(error, &hint))
 	{
-		rest(stream);
+		rest(stream, error, hint);
 		return;
 	}
-	config = outbox_sink_config_read(outbox_my_relay.database, error, &hint);
+	config = outbox_sink_config_read(error, &hint);
 	if (config == NULL)
 	{
 		refuse(error, hint);
@@ -135,7 +135,7 @@ outbox_reconfigure(OutboxStream *stream)
 	if (!outbox_sender_try_open(&sender, &config->sink, error))
 	{
 		outbox_sink_config_free(config);
-		refuse(error, NULL);
+		refuse(error, hint);
 		return;
 	}
 

@@ -19,9 +19,8 @@ typedef struct OutboxConfig
 	uint64 files; /* becomes another number when a file is another one */
 } OutboxConfig;
 
-extern bool outbox_sink_config_has_servers(void);
-extern OutboxConfig *outbox_sink_config_read(const char *database, char *error,
-											 const char **hint);
+extern bool outbox_sink_config_is_missing(char *error, const char **hint);
+extern OutboxConfig *outbox_sink_config_read(char *error, const char **hint);
 extern bool outbox_sink_config_equal(const OutboxConfig *a,
 									 const OutboxConfig *b);
 extern void outbox_sink_config_free(OutboxConfig *config);

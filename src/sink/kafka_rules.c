@@ -15,6 +15,7 @@
  */
 #include "outbox.h"
 
+#include "sink/kafka_client_file.h"
 #include "sink/kafka_rules.h"
 
 #define TOPIC_MAX 249
@@ -304,4 +305,5 @@ const OutboxSinkKind outbox_kafka_kind = {
 	.property_is_forbidden = is_forbidden,
 	.property_is_secret = is_secret,
 	.property_is_file = is_file,
+	.take_client_file = outbox_kafka_client_file,
 };

@@ -17,6 +17,8 @@
 /* no kind of broker has topics with longer names, in bytes */
 #define OUTBOX_TOPIC_MAX          255
 
+struct OutboxProperties;
+
 typedef struct OutboxSinkKind
 {
 	const char *name;    /* as users know it */
@@ -45,6 +47,16 @@ typedef struct OutboxSinkKind
 
 	/* is it the path of a file or a directory that the library reads? */
 	bool (*property_is_file)(const char *name, const char *value);
+
+	/*
+	 * The properties of a file that other clients of this kind have, too: adds
+	 * what they mean for the client library to properties, and makes servers
+	 * the addresses, NULL if there are none. False and a message in error, as
+	 * above, if one of them means nothing there, or must not be set.
+	 */
+	bool (*take_client_file)(const struct OutboxProperties *file,
+							 struct OutboxProperties *properties,
+							 char **servers, char *error);
 } OutboxSinkKind;
 
 #endif /* OUTBOX_KIND_H */

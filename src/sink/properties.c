@@ -15,25 +15,25 @@
 #include "outbox.h"
 
 #include <ctype.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "storage/fd.h"
 
 #include "sink/properties.h"
+#include "sink/secret_file.h"
 
-/* certificates and keys may be in the file */
-#define FILE_BYTES_MAX (256 * 1024)
-
-/* Adds a property; false with a message if it may not be set. */
-static bool
-add_property(OutboxProperties *properties, const char *name, const char *value,
-			 char *error)
+/* An empty list */
+OutboxProperties *
+outbox_properties_new(const OutboxSinkKind *kind)
 {
-	if (properties->kind->property_is_forbidden(name, value, error))
-		return false;
+	OutboxProperties *properties = palloc0(sizeof(OutboxProperties));
 
+	properties->kind = kind;
+	return properties;
+}
+
+/* Adds a property, whatever it is. */
+void
+outbox_properties_append(OutboxProperties *properties, const char *name,
+						 const char *value)
+{
 	if (properties->count == properties->capacity)
 	{
 		properties->capacity = Max(16, properties->capacity * 2);
@@ -48,6 +48,16 @@ add_property(OutboxProperties *properties, const char *name, const char *value,
 	properties->items[properties->count].secret =
 		properties->kind->property_is_secret(name, value);
 	properties->count++;
+}
+
+/* Adds a property; false with a message if it may not be set. */
+bool
+outbox_properties_add(OutboxProperties *properties, const char *name,
+					  const char *value, char *error)
+{
+	if (properties->kind->property_is_forbidden(name, value, error))
+		return false;
+	outbox_properties_append(properties, name, value);
 	return true;
 }
 
@@ -87,13 +97,12 @@ OutboxProperties *
 outbox_properties_parse(const OutboxSinkKind *kind, const char *text,
 						char *error)
 {
-	OutboxProperties *properties = palloc0(sizeof(OutboxProperties));
+	OutboxProperties *properties = outbox_properties_new(kind);
 	char *name = palloc(strlen(text) + 1);
 	char *value = palloc(strlen(text) + 1);
 	const char *p = text;
 	bool ok = true;
 
-	properties->kind = kind;
 	while (ok)
 	{
 		int len = 0;
@@ -125,7 +134,7 @@ outbox_properties_parse(const OutboxSinkKind *kind, const char *text,
 			ok = false;
 			break;
 		}
-		ok = add_property(properties, name, value, error);
+		ok = outbox_properties_add(properties, name, value, error);
 		/* the server writes changed settings into its log */
 		if (ok && kind->property_is_secret(name, value))
 		{
@@ -172,64 +181,7 @@ add_line(OutboxProperties *properties, char *line, int number, char *error)
 	*end = '\0';
 	while (isspace((unsigned char) *value))
 		value++;
-	return add_property(properties, name, value, error);
-}
-
-/* The file must be ours or root's, and closed to everybody else. */
-static bool
-check_file(int fd, const char *path, char *error)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
-	{
-		snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
-				 "\"%s\" is not a regular file.", path);
-		return false;
-	}
-	if ((st.st_uid != geteuid() && st.st_uid != 0) ||
-		(st.st_uid == geteuid() && (st.st_mode & (S_IRWXG | S_IRWXO))) ||
-		(st.st_uid == 0 && (st.st_mode & (S_IWGRP | S_IXGRP | S_IRWXO))))
-	{
-		snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
-				 "File \"%s\" must be owned by the server's user and have "
-				 "mode 0600 or less, or by root and 0640 or less.",
-				 path);
-		return false;
-	}
-	return true;
-}
-
-/* Reads all of a file into text, of FILE_BYTES_MAX + 1 bytes. */
-static bool
-read_text(int fd, const char *path, char *text, char *error)
-{
-	size_t size = 0;
-	ssize_t got;
-
-	while ((got = read(fd, text + size, FILE_BYTES_MAX + 1 - size)) > 0)
-	{
-		size += got;
-		if (size > FILE_BYTES_MAX)
-		{
-			snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
-					 "File \"%s\" is larger than %d kB.", path,
-					 FILE_BYTES_MAX / 1024);
-			return false;
-		}
-	}
-	if (got < 0)
-	{
-		snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
-				 "Could not read file \"%s\": %s.", path, strerror(errno));
-		return false;
-	}
-	text[size] = '\0';
-	if (strlen(text) == size)
-		return true;
-	snprintf(error, OUTBOX_PROPERTY_ERROR_MAX, "File \"%s\" is not a text.",
-			 path);
-	return false;
+	return outbox_properties_add(properties, name, value, error);
 }
 
 static bool
@@ -255,23 +207,13 @@ bool
 outbox_properties_read_file(const char *path, OutboxProperties *properties,
 							char *error)
 {
-	/* a pipe would have us wait for somebody who writes to it */
-	int fd = OpenTransientFile(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-	char *text;
+	char *text = outbox_secret_file_read(path, error);
 	bool ok;
 
-	if (fd < 0)
-	{
-		snprintf(error, OUTBOX_PROPERTY_ERROR_MAX,
-				 "Could not open file \"%s\": %s.", path, strerror(errno));
+	if (text == NULL)
 		return false;
-	}
-	text = palloc(FILE_BYTES_MAX + 1);
-	ok = check_file(fd, path, error) && read_text(fd, path, text, error);
-	CloseTransientFile(fd);
-	ok = ok && add_lines(properties, text, error);
-	explicit_bzero(text, FILE_BYTES_MAX + 1);
-	pfree(text);
+	ok = add_lines(properties, text, error);
+	outbox_secret_file_forget(text);
 	return ok;
 }
 

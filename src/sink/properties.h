@@ -25,6 +25,12 @@ typedef struct OutboxProperties
 	OutboxProperty *items;
 } OutboxProperties;
 
+extern OutboxProperties *outbox_properties_new(const OutboxSinkKind *kind);
+extern void outbox_properties_append(OutboxProperties *properties,
+									 const char *name, const char *value);
+extern bool outbox_properties_add(OutboxProperties *properties,
+								  const char *name, const char *value,
+								  char *error);
 extern OutboxProperties *outbox_properties_parse(const OutboxSinkKind *kind,
 												 const char *text,
 												 char *error);

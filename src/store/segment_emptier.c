@@ -9,6 +9,7 @@
  */
 #include "outbox.h"
 
+#include "shared/my_relay.h"
 #include "store/segment_emptier.h"
 
 /* Locks what TRUNCATE will lock, if it is free at once. position_table becomes
@@ -23,6 +24,9 @@ outbox_segment_emptier_lock(int segment, Oid *position_table)
 		return OUTBOX_STORE_ABSENT;
 	if (!outbox_store_lock_whole(event_table) ||
 		!outbox_store_lock_whole(*position_table))
+		return OUTBOX_STORE_BUSY;
+	/* who creates a relay has kept us waiting: it may want these events */
+	if (outbox_my_relay_has_changed())
 		return OUTBOX_STORE_BUSY;
 	return OUTBOX_STORE_OK;
 }
