@@ -9,13 +9,15 @@
 use strict;
 use warnings;
 
+use List::Util qw(max);
 use OutboxTest;
 use OutboxTest::Server;
+use POSIX qw(ceil);
 use Test::More;
 use Time::HiRes qw(time usleep);
 
 my $missing = 100;
-my $prompt = 0.5;    # seconds, for 95 of 100 events
+my $prompt = 0.5;    # seconds, for 95 of 100 events, unless the machine is busy
 
 my $mock = OutboxTest::Mock->new(topics => { healthy => 4, under => 2 });
 # not of "under": newer mocks crash if somebody reads where there is no leader
@@ -31,14 +33,14 @@ my $node = outbox_node('main',
 		outbox.retry_max_attempts = 0
 		END
 
-# Probes of the healthy topic until $done->(): how long the slow ones took.
-sub probe
+# Probes of the healthy topic until $done->(): how long 95 of 100 took at most.
+sub probes
 {
 	my ($name, $done) = @_;
 	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
 	my @took;
 
-	while (@took < 20 || !$done->())
+	while (@took < 30 || !$done->())
 	{
 		die "timed out: $name" if time > $deadline;
 		my $id = query(
@@ -51,7 +53,14 @@ sub probe
 	@took = sort { $a <=> $b } @took;
 	note sprintf '%s: %d probes, median %.3f s, slowest %.3f s', $name,
 	  scalar @took, $took[ @took / 2 ], $took[-1];
-	cmp_ok($took[ @took * 0.95 ], '<', $prompt, "$name: others go on");
+	return $took[ ceil(@took * 0.95) - 1 ];
+}
+
+sub probe
+{
+	my ($name, $done) = @_;
+
+	cmp_ok(probes($name, $done), '<', $prompt, "$name: others go on");
 	return;
 }
 
@@ -85,6 +94,7 @@ sub check
 query(q{SELECT outbox_emit(topic, 'k' || i, 'first')
 	FROM generate_series(1, 9) i, unnest('{healthy,under}'::text[]) topic});
 $consumer->wait_for(9) && wait_published($node) or die;
+$prompt = max($prompt, 10 * probes('nothing is missing', sub { 1 }));
 my $pid = relay_pid($node);
 
 note 'missing topics';

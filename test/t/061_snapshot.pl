@@ -77,7 +77,7 @@ $held->query_safe(<<~'END');
 	BEGIN ISOLATION LEVEL REPEATABLE READ;
 	END
 $held->query_safe('INSERT INTO plain VALUES (1)');
-my $load = counter_load($node, rate => 1000);
+my $load = counter_load($node, rate => 500);
 wait_emptied($node, 1, 0 .. 2);
 
 my @read = rows_read();
