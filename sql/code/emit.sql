@@ -49,7 +49,7 @@ COMMENT ON FUNCTION outbox.emitted() IS
     'events that the current transaction has emitted and not rolled back, in order';
 
 CREATE OR REPLACE FUNCTION outbox.cancel_delayed(event_id uuid) RETURNS boolean
-    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable

@@ -47,7 +47,7 @@ CREATE OR REPLACE FUNCTION outbox.requeue(
         class text DEFAULT NULL, since timestamptz DEFAULT NULL,
         until timestamptz DEFAULT NULL, new_timestamp boolean DEFAULT false)
     RETURNS SETOF outbox.dead_letter
-    LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -87,7 +87,7 @@ CREATE OR REPLACE FUNCTION outbox.discard(
         until timestamptz DEFAULT NULL, retrying boolean DEFAULT false,
         waiting boolean DEFAULT false)
     RETURNS SETOF outbox.dead_letter
-    LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable

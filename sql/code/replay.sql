@@ -5,7 +5,7 @@ CREATE OR REPLACE FUNCTION outbox.replay(
         to_topic text DEFAULT NULL, rate integer DEFAULT 1000,
         new_timestamp boolean DEFAULT false)
     RETURNS bigint
-    LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -46,7 +46,7 @@ COMMENT ON FUNCTION outbox.replay(bigint, bigint, timestamptz, timestamptz, text
     'publishes events once more that have been published, with the header outbox_replay: those emitted from since on, before until; watch it in outbox.stat_replay';
 
 CREATE OR REPLACE FUNCTION outbox.cancel_replay(id bigint) RETURNS boolean
-    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable

@@ -1,4 +1,6 @@
--- The one list of what roles are granted beside their topics.
+-- The one list of what roles are granted, beside their topics. Operators read
+-- all views, and so need the functions in these, too. What they call is
+-- SECURITY DEFINER where it writes: they have no rights on tables.
 CREATE OR REPLACE VIEW outbox.right_object AS
     WITH member AS (
         SELECT d.classid, d.objid
@@ -8,11 +10,19 @@ CREATE OR REPLACE VIEW outbox.right_object AS
     FROM pg_proc p
          JOIN member m ON m.classid = p.tableoid AND m.objid = p.oid
          JOIN (VALUES
-             ('emit', '{outbox_emit,emit,emitted}'::name[])
-         ) AS g (what, functions) ON p.proname = ANY (g.functions);
+             ('emit', '{outbox_emit,emit,emitted}'::name[]),
+             ('operate', '{requeue,discard,replay,cancel_replay,cancel_delayed,wait_published}'),
+             ('operate', '{create_relay,alter_relay,drop_relay,pause,resume,pause_topic,resume_topic}'),
+             ('operate', '{relay_status,segment_status,topic_matches}')
+         ) AS g (what, functions) ON p.proname = ANY (g.functions)
+    UNION ALL
+    SELECT 'operate', 'SELECT ON', c.oid::regclass::text, c.oid, c.relname
+    FROM pg_class c
+         JOIN member m ON m.classid = c.tableoid AND m.objid = c.oid
+    WHERE c.relkind = 'v' AND obj_description(c.oid, 'pg_class') NOT LIKE 'Internal:%';
 REVOKE ALL ON outbox.right_object FROM PUBLIC;
 COMMENT ON VIEW outbox.right_object IS
-    'Internal: privileges that outbox.grant_emit() grants';
+    'Internal: privileges that outbox.grant_emit() and outbox.grant_operate() grant';
 
 CREATE OR REPLACE FUNCTION outbox.set_right(role regrole, "right" text, granted boolean) RETURNS void
     LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
@@ -29,7 +39,13 @@ BEGIN
     END IF;
     -- one at a time
     LOCK TABLE outbox.emit_right IN SHARE UPDATE EXCLUSIVE MODE;
-    FOR object IN SELECT o.privilege, o.object FROM outbox.right_object o WHERE o."right" = "right" LOOP
+    FOR object IN
+        SELECT o.privilege, o.object FROM outbox.right_object o
+        WHERE o."right" = "right"
+          -- what it has had from the beginning stays: pg_monitor has some of it
+          AND (granted OR NOT EXISTS (SELECT FROM pg_init_privs i, aclexplode(i.initprivs) a
+                                      WHERE i.objoid = o.oid AND a.grantee = role))
+    LOOP
         EXECUTE format(change, object.privilege, object.object, role);
     END LOOP;
     -- the schema is left with the last privilege in it
@@ -126,3 +142,27 @@ COMMENT ON VIEW outbox.emit_rights IS 'who may emit to which topics';
 COMMENT ON COLUMN outbox.emit_rights.topic IS 'a topic, in which * stands for any characters';
 COMMENT ON COLUMN outbox.emit_rights.granted_to IS
     'the role that it was granted to: this one, or another of which it is a member; null for superusers and the owner of the extension, who need no right';
+
+CREATE OR REPLACE FUNCTION outbox.grant_operate(role regrole) RETURNS void
+    LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM outbox.set_right(role, 'operate', true);
+END
+$$;
+REVOKE ALL ON FUNCTION outbox.grant_operate(regrole) FROM PUBLIC;
+COMMENT ON FUNCTION outbox.grant_operate(regrole) IS
+    'lets a role look at everything, and requeue, discard, replay, pause, and create, alter and drop relays';
+
+CREATE OR REPLACE FUNCTION outbox.revoke_operate(role regrole) RETURNS void
+    LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM outbox.set_right(role, 'operate', false);
+END
+$$;
+REVOKE ALL ON FUNCTION outbox.revoke_operate(regrole) FROM PUBLIC;
+COMMENT ON FUNCTION outbox.revoke_operate(regrole) IS
+    'takes from a role what outbox.grant_operate() has given it';
