@@ -1,0 +1,296 @@
+# Who may what: every function, view and table of ours, as every kind of user,
+# really called; and what users could do to those who may more.
+#
+# Catches: an object that is open to somebody without having been granted, or
+# closed to somebody who has been; one that was added without asking who may
+# use it; a function that runs as its owner and finds the objects of others.
+
+use strict;
+use warnings;
+
+use OutboxTest;
+use OutboxTest::Server;
+use Test::More;
+
+my $node = outbox_node('main', conf => "outbox.enabled = off\nmax_connections = 60");
+
+# The owner of the extension is no superuser any more.
+my @roles = qw(super owner dbowner operator emitter orders monitor nobody);
+query("CREATE ROLE $_ LOGIN") for @roles;
+query('ALTER ROLE super SUPERUSER; ALTER ROLE owner SUPERUSER; GRANT pg_monitor TO monitor');
+query('CREATE DATABASE app OWNER dbowner');
+
+sub admin { return query($_[0], 'app'); }
+sub connect_as { return $node->connstr($_[1] // 'app') . " user=$_[0]"; }
+
+admin('SET ROLE owner; CREATE EXTENSION outbox');
+admin('ALTER ROLE owner NOSUPERUSER');
+admin(<<~'END');
+	SET ROLE owner;
+	SELECT outbox.grant_operate('operator');
+	SELECT outbox.grant_emit('emitter');
+	SELECT outbox.grant_emit('orders', '{orders.*}');
+	END
+
+# Runs SQL as a role and undoes it; returns 'yes', 'no' (42501), or the error.
+sub try
+{
+	my ($role, $sql) = @_;
+	my ($status, undef, $err) = $node->psql('app', "BEGIN; $sql; ROLLBACK",
+		connstr => connect_as($role), extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+
+	return 'yes' if $status == 0;
+	my ($state, $message) = $err =~ /(?:ERROR|FATAL):  (\w{5}): (.*)/ or die $err;
+	return $state eq '42501' ? 'no' : "$state $message";
+}
+
+# The roles who can do it; the first error that is none of privileges.
+sub who
+{
+	my ($sql, $expected_error) = @_;
+	my @can;
+
+	for my $role (@roles)
+	{
+		my $answer = try($role, $sql);
+
+		$answer = 'yes' if defined $expected_error && $answer =~ $expected_error;
+		return "$role: $answer" if $answer !~ /^(?:yes|no)$/;
+		push @can, $role if $answer eq 'yes';
+	}
+	return "@can";
+}
+
+sub expected
+{
+	my %can = map { $_ => 1 } qw(super owner), @_;
+	return join ' ', grep { $can{$_} } @roles;
+}
+
+my $as_trigger = qr/^(?:0A000 trigger functions can only|39P01 .* must be called as a trigger)/;
+my @emitters = qw(emitter orders);
+my @watchers = qw(operator monitor);
+
+# What is called, by whom, and the error that means that it could be called
+my %functions = (
+	alter_relay => [ "outbox.alter_relay('other', on_failure => 'skip')", 'operator' ],
+	cancel_delayed => [ 'outbox.cancel_delayed(gen_random_uuid())', 'operator' ],
+	cancel_replay => [ 'outbox.cancel_replay(1)', 'operator' ],
+	check_patterns => [ "outbox.check_patterns('x', '{a}', 'x', NULL)" ],
+	check_relay => [ 'outbox.check_relay(r) FROM outbox.relay r' ],
+	create_relay => [ "outbox.create_relay('new', topics => '{a}')", 'operator' ],
+	discard => [ 'outbox.discard(until => now())', 'operator' ],
+	drop_relay => [ "outbox.drop_relay('other', discard => true)", 'operator' ],
+	emitted => [ '* FROM outbox.emitted()', @emitters ],
+	grant_emit => [ "outbox.grant_emit('nobody')" ],
+	grant_operate => [ "outbox.grant_operate('nobody')" ],
+	horizon => [ 'outbox.horizon()' ],
+	keep_relay_away => [ 'outbox.keep_relay_away()', { error => $as_trigger } ],
+	merge_relay => [ 'outbox.merge_relay()', { error => $as_trigger } ],
+	parked_changed => [ 'outbox.parked_changed()' ],
+	pause => [ "outbox.pause('other', 'why')", 'operator' ],
+	pause_topic => [ "outbox.pause_topic('a', 'other', 'why')", 'operator' ],
+	relay_status => [ '* FROM outbox.relay_status()', @watchers ],
+	relays_changed => [ 'outbox.relays_changed()' ],
+	replay => [ 'outbox.replay(first_id => 1)', 'operator' ],
+	report_no_relay => [ "outbox.report_no_relay('x')", { error => qr/^42704/ } ],
+	requeue => [ 'outbox.requeue()', 'operator' ],
+	resume => [ "outbox.resume('other')", 'operator' ],
+	resume_topic => [ "outbox.resume_topic('a', 'other')", 'operator' ],
+	revoke_emit => [ "outbox.revoke_emit('orders')" ],
+	revoke_operate => [ "outbox.revoke_operate('operator')" ],
+	rights_changed => [ 'outbox.rights_changed()', { error => $as_trigger } ],
+	segment_status => [ '* FROM outbox.segment_status()', @watchers ],
+	set_right => [ "outbox.set_right('nobody', 'emit', true)" ],
+	skip_replicated => [ 'outbox.skip_replicated()', { error => $as_trigger } ],
+	topic_matches => [ "outbox.topic_matches('a', '{a}', NULL)", @watchers ],
+	wait_published => [ "outbox.wait_published('0')", @watchers ]);
+
+# Each signature of outbox_emit() and outbox.emit(), by what is in its place
+my %of_type = (text => "'text'::text", any => '7::bigint', payload => q('{}'::jsonb));
+
+my %views = (
+	blocked => \@watchers,
+	dead_letter => ['operator'],
+	emit_rights => \@watchers,
+	event_status => \@watchers,
+	granted_topic => [],
+	paused => \@watchers,
+	right_object => [],
+	stat_relay => \@watchers,
+	stat_replay => \@watchers,
+	stat_storage => \@watchers);
+
+my $members = <<~'END';
+	SELECT d.classid, d.objid FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+	WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.extname = 'outbox'
+	END
+
+admin("SELECT outbox.create_relay('other')");
+
+note 'functions';
+my %called;
+for my $line (split /\n/, admin(<<~END))
+	SELECT p.proname, p.oid::regprocedure FROM pg_proc p JOIN ($members) m
+		ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid ORDER BY 2::text
+	END
+{
+	my ($name, $signature) = split /\|/, $line, 2;
+
+	if ($name =~ /^(?:outbox_)?emit$/)
+	{
+		my ($full, $key, $payload) = $signature =~ /^([\w.]+)\(text,"?(\w+)"?,"?(\w+)"?,/ or die $signature;
+		my $arguments = join ', ', $of_type{$key}, $payload eq 'any' ? $of_type{payload} : $of_type{text};
+
+		is(who("SELECT $full('orders.x', $arguments)"), expected(@emitters), $signature);
+		is(who("SELECT $full('other', $arguments)"), expected('emitter'), '... to another topic');
+		$called{$signature} = 1;
+		next;
+	}
+	my ($call, @who) = @{ $functions{$name} // [] };
+	my $error = ref $who[-1] ? (pop @who)->{error} : undef;
+
+	ok(defined $call, "$signature is in the matrix") or next;
+	is(who("SELECT $call", $error), expected(@who), $signature);
+	ok(!$called{$name}++, "... is the only one of its name");
+}
+is(grep({ /emit\(/ } keys %called), 8, 'all signatures of emit');
+
+note 'tables, views and sequences';
+for my $line (split /\n/, admin(<<~END))
+	SELECT c.relname, c.relkind FROM pg_class c JOIN ($members) m
+		ON m.classid = 'pg_class'::regclass AND m.objid = c.oid ORDER BY 1
+	END
+{
+	my ($name, $kind) = split /\|/, $line;
+	my $all = $kind eq 'S' ? 'USAGE, SELECT, UPDATE' : 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER';
+	my $has = $kind eq 'S' ? 'has_sequence_privilege' : 'has_table_privilege';
+	my @who;
+
+	if ($kind eq 'v')
+	{
+		ok(defined $views{$name}, "view $name is in the matrix") or next;
+		@who = @{ $views{$name} };
+	}
+	is(who($kind eq 'S' ? "SELECT nextval('outbox.$name')" : "SELECT * FROM outbox.$name"), expected(@who), $name);
+	is(admin(<<~END), expected(), '... which nobody else may do more with');
+		SELECT string_agg(r.name, ' ' ORDER BY r.n) FROM unnest('{@{[ join ',', @roles ]}}'::name[]) WITH ORDINALITY r (name, n)
+		WHERE $has(r.name, 'outbox.$name', '$all')
+		END
+	next if $kind ne 'r';
+	is(who("LOCK TABLE ONLY outbox.$name IN ACCESS SHARE MODE"), expected(), '... nor lock');
+	is(admin("SELECT bool_or(has_any_column_privilege(r, 'outbox.$name', 'SELECT, INSERT, UPDATE, REFERENCES')) FROM unnest('{dbowner,operator,emitter,orders,monitor,nobody}'::name[]) r"),
+		'f', '... nor a column of it');
+}
+
+note 'the rest';
+is(who("SELECT 'outbox.relay'::regclass; CREATE TEMP TABLE t (r outbox.relay)"),
+	expected('operator', @emitters, 'monitor'), 'the schema');
+is(who('CREATE TABLE outbox.mine ()'), expected(), '... in which nobody else can create');
+is(admin("SELECT DISTINCT classid::regclass FROM ($members) m ORDER BY 1"),
+	"pg_proc\npg_class\npg_namespace", 'nothing else is in the extension: no type, cast or operator');
+is(admin(<<~END), '', 'what runs as its owner finds nothing of others');
+	SELECT p.oid::regprocedure FROM pg_proc p JOIN ($members) m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
+	WHERE (p.prosecdef OR p.prolang <> (SELECT oid FROM pg_language WHERE lanname = 'c'))
+		AND NOT COALESCE(p.proconfig, '{}') @> '{"search_path=pg_catalog, pg_temp"}'
+	END
+is(admin(<<~END), '', 'nobody but who was granted it has anything');
+	SELECT objid, grantee::regrole FROM ($members) m
+		LEFT JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid
+		LEFT JOIN pg_class c ON m.classid = 'pg_class'::regclass AND c.oid = m.objid
+		LEFT JOIN pg_namespace n ON m.classid = 'pg_namespace'::regclass AND n.oid = m.objid,
+		aclexplode(COALESCE(p.proacl, c.relacl, n.nspacl, '{=X/owner}'))
+	WHERE grantee NOT IN ('owner'::regrole, 'operator'::regrole, 'emitter'::regrole, 'orders'::regrole, 'pg_monitor'::regrole)
+	END
+
+note 'operators do their work';
+my $operator = $node->background_psql('app', on_error_stop => 0);
+$operator->query_safe('SET SESSION AUTHORIZATION operator');
+admin(<<~'END');
+	INSERT INTO outbox.parked (relay, id, event_id, emitted_at, topic, key, payload, state, blocking, class, last_failed_at)
+		SELECT 'default', n, gen_random_uuid(), now(), 't', 'k', 'x', 'dead', true, 'event', now() FROM generate_series(1, 3) n;
+	END
+is($operator->query(q{SELECT count(*) FROM outbox.requeue(event_id => (SELECT event_id FROM outbox.dead_letter WHERE id = 1))}),
+	1, 'requeue');
+is($operator->query(q{SELECT count(*) FROM outbox.discard(event_id => (SELECT event_id FROM outbox.dead_letter WHERE id = 2))}),
+	1, 'discard');
+$operator->query_safe("SELECT outbox.replay(topic => 't')");
+is($operator->query('SELECT requested_by FROM outbox.stat_replay'), 'operator', 'replay, which tells by whom');
+is(admin('SELECT state FROM outbox.parked WHERE id = 1'), 'waiting', 'as they wanted');
+
+note 'traps of those who may a little';
+admin(<<~'END');
+	CREATE TABLE public.caught (who name, what text);
+	GRANT INSERT ON public.caught TO PUBLIC;
+	CREATE SCHEMA trap AUTHORIZATION operator;
+	GRANT USAGE ON SCHEMA trap TO PUBLIC;
+	GRANT TEMPORARY ON DATABASE app TO operator;
+	SET ROLE operator;
+	CREATE FUNCTION trap.caught(what text) RETURNS void LANGUAGE plpgsql AS
+		$$ BEGIN IF current_user <> 'operator' THEN INSERT INTO public.caught VALUES (current_user, what); END IF; END $$;
+	END
+my $trap = 0;
+for my $operator_of (
+	[ '=', 'text', 'text' ], [ '=', 'uuid', 'uuid' ], [ '=', 'bigint', 'bigint' ], [ '=', 'name', 'text' ],
+	[ '=', 'oid', 'regrole' ], [ '>=', 'timestamptz', 'timestamptz' ],
+	[ '<', 'timestamptz', 'timestamptz' ], [ '!~', 'text', 'text' ], [ '~', 'text', 'text' ])
+{
+	my ($name, @types) = @$operator_of;
+
+	$trap++;
+	admin(<<~END);
+		SET ROLE operator;
+		CREATE FUNCTION trap.t$trap($types[0], $types[1]) RETURNS boolean LANGUAGE plpgsql AS
+			\$\$ BEGIN PERFORM trap.caught('$name'); RETURN true; END \$\$;
+		CREATE OPERATOR trap.$name (leftarg = $types[0], rightarg = $types[1], function = trap.t$trap);
+		END
+}
+for my $function ('now()', 'clock_timestamp()', 'format(text, VARIADIC "any")', 'current_setting(text, boolean)',
+	'count(text)', 'nextval(regclass)', 'concat(text, text)', 'unnest(text[])')
+{
+	my ($name) = $function =~ /^(\w+)/;
+	my $arguments = $function =~ s/^\w+//r;
+
+	$arguments = '(text, text)' if $arguments =~ /any/;
+	admin("SET ROLE operator; CREATE FUNCTION trap.$name$arguments RETURNS text LANGUAGE plpgsql AS"
+		  . " \$\$ BEGIN PERFORM trap.caught('$name'); RETURN NULL; END \$\$");
+}
+$operator->query_safe('SET search_path = trap, pg_temp, outbox, pg_catalog');
+for my $table (split /\n/, admin("SELECT relname FROM pg_class WHERE relnamespace = 'outbox'::regnamespace AND relkind IN ('r', 'v')"))
+{
+	$operator->query_safe("CREATE TEMP TABLE $table (LIKE pg_catalog.pg_class)");
+}
+my @done;
+for my $name (sort keys %functions)
+{
+	my ($call, @who) = @{ $functions{$name} };
+
+	next if !grep({ $_ eq 'operator' } @who) || !admin("SELECT 1 FROM pg_proc WHERE pronamespace = 'outbox'::regnamespace AND proname = '$name'");
+	$operator->{stderr} = '';
+	$operator->query("SELECT $call");
+	push @done, $name if $operator->{stderr} eq '';
+	diag "$name: $operator->{stderr}" if $operator->{stderr} ne '';
+}
+cmp_ok(@done, '>=', 8, "an operator does his work: @done");
+$operator->{stderr} = '';
+$operator->quit;
+admin(<<~'END');
+	SET search_path = trap, pg_catalog;
+	SELECT outbox.grant_emit('nobody', '{a,b}'); SELECT outbox.revoke_emit('nobody', '{a}');
+	SELECT count(*) FROM outbox.emit_rights, outbox.stat_relay, outbox.event_status, outbox.blocked;
+	SELECT public.outbox_emit('t', 'k', 'v'), public.outbox_emit('t', 1, '{}'::pg_catalog.jsonb, '{"a": 1}');
+	END
+is(admin("SELECT string_agg(format('%s as %s', what, who), ', ') FROM public.caught"), '',
+	'and nothing of his has run as another user');
+
+note 'a schema of the same name elsewhere';
+query('CREATE DATABASE fake OWNER nobody');
+query('SET ROLE nobody; CREATE SCHEMA outbox; CREATE TABLE outbox.relay (name text); CREATE SEQUENCE outbox.event_id_seq; CREATE TABLE outbox.event (id bigint); CREATE TABLE outbox.parked (id bigint)', 'fake');
+fails_with($node, 'fake', 'CREATE EXTENSION outbox', '42P06', qr/schema "outbox" already exists/, 'is no place for ours');
+conf_reload($node, "outbox.enabled = on\noutbox.bootstrap_servers = '127.0.0.1:1'");
+wait_state($node, 'unavailable', 'app');
+is(query(q{SELECT string_agg(datname, ' ') FROM pg_stat_activity WHERE backend_type = 'outbox relay' AND datname = 'fake'}),
+	'', '... and has no relay');
+
+$node->stop;
+done_testing();
