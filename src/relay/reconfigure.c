@@ -152,5 +152,9 @@ outbox_reconfigure(OutboxStream *stream)
 	running = config;
 	accept();
 	ereport(LOG, (errmsg("%s publishes to %s", outbox_my_relay.label,
-						 config->sink.servers)));
+						 config->sink.servers),
+				  config->sink.topic_prefix[0] != '\0'
+					  ? errdetail("Names of topics begin with \"%s\" there.",
+								  config->sink.topic_prefix)
+					  : 0));
 }

@@ -198,13 +198,18 @@ run(void)
 	for (;;)
 	{
 		OutboxTaskResult result;
-		long timeout_ms = OUTBOX_TABLES_RETRY_MS;
+		long timeout_ms = OUTBOX_SAFETY_TICK_MS;
 
 		Assert(CurrentMemoryContext == TopMemoryContext);
 		handle_interrupts();
 		check_extension();
-		if (check_row())
-			timeout_ms = OUTBOX_SAFETY_TICK_MS;
+		if (outbox_my_relay_has_changed())
+		{
+			if (check_row())
+				outbox_reconfigure(&stream);
+			else
+				timeout_ms = OUTBOX_TABLES_RETRY_MS;
+		}
 		result = outbox_tasks_round(outbox_reconfigure_running());
 		end_if_absent(result);
 		timeout_ms = Min(

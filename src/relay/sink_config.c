@@ -18,6 +18,7 @@
 #include "guc.h"
 #include "relay/sink_config.h"
 #include "shared/my_relay.h"
+#include "shared/policy.h"
 #include "shared/wait.h"
 #include "sink/client_file.h"
 #include "sink/module.h"
@@ -149,6 +150,7 @@ outbox_sink_config_read(char *error, const char **hint)
 	config->sink.window_events = outbox_window_events;
 	config->sink.window_size_kb = outbox_window_size_kb;
 	config->sink.wake_fd = outbox_wait_pipe();
+	config->sink.topic_prefix = pstrdup(outbox_policy.topic_prefix);
 	ok = is_default() ? take_settings(config, error)
 					  : take_cluster_file(config, error, hint);
 	config->sink.properties = config->properties;
@@ -168,6 +170,7 @@ outbox_sink_config_equal(const OutboxConfig *a, const OutboxConfig *b)
 		   strcmp(a->sink.client_id, b->sink.client_id) == 0 &&
 		   a->sink.window_events == b->sink.window_events &&
 		   a->sink.window_size_kb == b->sink.window_size_kb &&
+		   strcmp(a->sink.topic_prefix, b->sink.topic_prefix) == 0 &&
 		   a->files == b->files &&
 		   outbox_properties_equal(a->sink.properties, b->sink.properties);
 }

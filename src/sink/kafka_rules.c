@@ -301,6 +301,7 @@ const OutboxSinkKind outbox_kafka_kind = {
 				"outbox.kafka_properties_file",
 	.secrets_file = "outbox.kafka_properties_file",
 	.size_limit = "max.message.bytes of the topic in Kafka",
+	.topic_max = TOPIC_MAX,
 	.check_topic = check_topic,
 	.property_is_forbidden = is_forbidden,
 	.property_is_secret = is_secret,

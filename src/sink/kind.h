@@ -30,6 +30,9 @@ typedef struct OutboxSinkKind
 	const char *secrets_file; /* the one whose file may hold secrets */
 	const char *size_limit;   /* what else limits the size of an event */
 
+	/* bytes of a topic's name, at most */
+	int topic_max;
+
 	/* raises an error if there cannot be a topic of that name */
 	void (*check_topic)(const char *topic, int bytes);
 

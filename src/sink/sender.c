@@ -17,6 +17,10 @@
  * What a sink knows ends with it: one that is ENDING does not open again, it is
  * closed, and another one opened. Events without an answer are sent again then.
  *
+ * Topics have other names in the cluster, if the relay has a topic_prefix: it
+ * is put before each name that goes to the module, and taken off those that
+ * come from it. So nobody else knows of it, and nothing that is stored has it.
+ *
  * Which tags are in flight is known here, and nothing is believed of a module:
  * an answer to another tag is an error, which is raised, as all that it must
  * not say (module.c). After an error in a call of the module, it is open what
@@ -78,7 +82,17 @@ outbox_sender_try_open(OutboxSender *sender, const OutboxSinkConfig *config,
 {
 	uint32 tags =
 		pg_nextpower2_32(Max(config->window_events, OUTBOX_SENDER_BATCH_MAX));
+	size_t prefix_bytes =
+		strlcpy(sender->topic, config->topic_prefix, sizeof(sender->topic));
 
+	if (prefix_bytes >= sizeof(sender->topic))
+	{
+		snprintf(error, OUTBOX_SINK_ERROR_MAX,
+				 "topic_prefix has %zu bytes, more than the name of a topic",
+				 prefix_bytes);
+		return false;
+	}
+	sender->prefix_bytes = (int) prefix_bytes;
 	sender->sink = outbox_module_open(sender->api, config, error);
 	if (sender->sink == NULL)
 		return false;
@@ -142,6 +156,49 @@ tag_bit(uint64 tag)
 }
 
 /*
+ * The name that a topic has in the cluster, valid until the next call; NULL,
+ * and a message in error (of OUTBOX_SINK_ERROR_MAX bytes), if it is too long.
+ */
+static const char *
+name_in_cluster(OutboxSender *sender, const char *topic, char *error)
+{
+	char *place = sender->topic + sender->prefix_bytes;
+	int max = outbox_module_kind()->topic_max;
+	size_t bytes;
+
+	if (sender->prefix_bytes == 0)
+		return topic;
+	/* a run of events often has one topic */
+	if (strcmp(place, topic) == 0)
+		return sender->topic;
+	bytes = sender->prefix_bytes + strlen(topic);
+	if (bytes > (size_t) max)
+	{
+		snprintf(error, OUTBOX_SINK_ERROR_MAX,
+				 "the topic's name has %zu bytes together with topic_prefix "
+				 "\"%.*s\" of its relay; %s allows %d",
+				 bytes, sender->prefix_bytes, sender->topic,
+				 outbox_module_kind()->name, max);
+		return NULL;
+	}
+	strlcpy(place, topic, sizeof(sender->topic) - sender->prefix_bytes);
+	return sender->topic;
+}
+
+/* A topic that the module tells of gets the name that it has here. */
+static void
+take_prefix_off(const OutboxSender *sender, OutboxSinkEvent *event)
+{
+	if ((event->type != OUTBOX_SINK_TOPIC &&
+		 event->type != OUTBOX_SINK_FAILED) ||
+		sender->prefix_bytes == 0 || event->topic == NULL)
+		return;
+	if (strncmp(event->topic, sender->topic, sender->prefix_bytes) != 0)
+		outbox_module_broken("an answer about a topic that it was not told");
+	event->topic += sender->prefix_bytes;
+}
+
+/*
  * Hands an event over. Its tag is not below any that was accepted before. A
  * failure and a message in error (of OUTBOX_SINK_ERROR_MAX bytes) if it is
  * refused.
@@ -150,10 +207,20 @@ OutboxSinkAnswer
 outbox_sender_hand_over(OutboxSender *sender, const OutboxRecord *record,
 						OutboxFailure *failure, char *error)
 {
+	OutboxRecord renamed;
 	OutboxSinkAnswer answer;
 
 	if (sender->state != OUTBOX_SENDER_OPEN)
 		return OUTBOX_SINK_ENDED;
+	if (sender->prefix_bytes > 0)
+	{
+		renamed = *record;
+		renamed.topic = name_in_cluster(sender, record->topic, error);
+		*failure = OUTBOX_FAILURE_INVALID;
+		if (renamed.topic == NULL)
+			return OUTBOX_SINK_REFUSED;
+		record = &renamed;
+	}
 	sender->next_tag = record->tag + 1;
 	sender->in_flight++;
 	*tag_byte(sender, record->tag) |= tag_bit(record->tag);
@@ -235,7 +302,10 @@ outbox_sender_poll(OutboxSender *sender, OutboxSinkEvent *event)
 	sender->calling = true;
 	any = outbox_module_poll(sender->api, sender->sink, event);
 	if (any)
+	{
+		take_prefix_off(sender, event);
 		take_event(sender, event);
+	}
 	sender->calling = false;
 	return any;
 }
@@ -244,8 +314,14 @@ outbox_sender_poll(OutboxSender *sender, OutboxSinkEvent *event)
 void
 outbox_sender_ask_topic(OutboxSender *sender, const char *topic)
 {
+	char error[OUTBOX_SINK_ERROR_MAX];
+	const char *name = name_in_cluster(sender, topic, error);
+
+	/* none of its events has been handed over */
+	if (name == NULL)
+		return;
 	sender->questions++;
-	sender->api->ask_topic(sender->sink, topic);
+	sender->api->ask_topic(sender->sink, name);
 }
 
 /* Nothing more must be sent: asks back what has not been. It may be ending

@@ -47,6 +47,8 @@ typedef struct OutboxSender
 	bool calling;  /* the module, just now */
 	TimestampTz ending_since;
 	TimestampTz purged_at;
+	int prefix_bytes;                     /* of topic_prefix in its settings */
+	char topic[OUTBOX_TOPIC_MAX + 1];     /* the last name, with the prefix */
 	char given_up[OUTBOX_SINK_ERROR_MAX]; /* why it ends, if by itself */
 } OutboxSender;
 

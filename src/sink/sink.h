@@ -51,6 +51,9 @@ typedef struct OutboxSinkConfig
 	/* the relay never has two events of a key in it: so those behind one that
 	 * is refused go on, and the sink does not end */
 	bool keys_once;
+	/* what the names of all topics begin with; sender.c sees to that, and the
+	 * module gets whole names. "" = nothing */
+	const char *topic_prefix;
 } OutboxSinkConfig;
 
 typedef struct OutboxHeader
@@ -151,7 +154,7 @@ typedef struct OutboxSinkEvent
 } OutboxSinkEvent;
 
 /* grows with each change of what is in this file */
-#define OUTBOX_SINK_INTERFACE 1
+#define OUTBOX_SINK_INTERFACE 2
 
 typedef struct OutboxSinkApi
 {
