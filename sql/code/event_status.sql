@@ -13,6 +13,7 @@ CREATE OR REPLACE VIEW outbox.event_status AS
            p.next_attempt_at, p.attempts, p.error
     FROM outbox.event e
          CROSS JOIN outbox.stat_relay r
+         JOIN outbox.relay c ON c.name = r.relay
          -- for each event by index: the planner would read all of them
          LEFT JOIN LATERAL (
              SELECT p.id, p.state, p.class, p.last_failed_at, p.next_attempt_at, p.attempts, p.error
@@ -24,6 +25,10 @@ CREATE OR REPLACE VIEW outbox.event_status AS
     -- true; the planner thinks that it needs all pages for a key that is
     -- everywhere, unless there is a condition on what is in order, too
     WHERE e.emitted_at > '-infinity'
+      -- to a relay, there are no events of topics that it does not publish, nor
+      -- those of before its time; but what it has parked, it has
+      AND (p.id IS NOT NULL OR d.id IS NOT NULL
+           OR e.id > c.first_position AND outbox.topic_matches(e.topic, c.topics, c.excluding))
     UNION ALL
     SELECT p.event_id, p.id, p.topic, p.key, p.emitted_at, p.relay,
            CASE WHEN p.state = 'dead' AND p.class = 'expired' THEN 'expired'
@@ -38,7 +43,7 @@ CREATE OR REPLACE VIEW outbox.event_status AS
 REVOKE ALL ON outbox.event_status FROM PUBLIC;
 GRANT SELECT ON outbox.event_status TO pg_monitor;
 COMMENT ON VIEW outbox.event_status IS
-    'what became of each event that is kept; filter by event_id, key, topic, emitted_at or id';
+    'what became of each event that is kept, a row for each relay that publishes its topic; filter by event_id, key, topic, emitted_at or id';
 COMMENT ON COLUMN outbox.event_status.status IS
     'delayed (not due yet), pending, published, retrying (has failed), waiting (behind one that has), dead, expired, discarded';
 COMMENT ON COLUMN outbox.event_status.status_at IS

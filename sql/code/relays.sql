@@ -237,7 +237,8 @@ BEGIN
         retry_multiplier = relay.retry_multiplier, retry_max_delay = relay.retry_max_delay,
         retry_max_attempts = relay.retry_max_attempts, dead_letter_topic = relay.dead_letter_topic
         WHERE r.name = name;
-    PERFORM outbox.relays_changed();
+    -- who has seen the change, and emits then, finds it published accordingly
+    PERFORM outbox.relays_changed(), outbox.parked_changed();
 END
 $$;
 REVOKE ALL ON FUNCTION outbox.alter_relay(text, text[], text[], text, text, interval, double precision, interval, integer, text, text[]) FROM PUBLIC;

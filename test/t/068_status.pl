@@ -123,6 +123,7 @@ $session->query_safe(<<~'END');
 	FROM (SELECT i, timestamptz '2020-01-01' + i * interval '10 ms' AS at,
 			md5(i::text) AS h
 		FROM generate_series(1, 100000) i) e;
+	UPDATE outbox.relay SET first_position = -100001;  -- they are of its time
 	END
 query('VACUUM ANALYZE outbox.event_5');
 my $pages = query(q{SELECT relpages FROM pg_class WHERE oid = 'outbox.event_5'::regclass});
