@@ -18,6 +18,7 @@
 #define OUTBOX_RELAY_TABLE     "relay"
 #define OUTBOX_PARKED_TABLE    "parked"
 #define OUTBOX_DISCARDED_TABLE "discarded"
+#define OUTBOX_PAUSED_TABLE    "paused_topic"
 #define OUTBOX_REPLAY_TABLE    "replay_job"
 #define OUTBOX_DELAYED_TABLE   "delayed"
 #define OUTBOX_POSITION_TABLE  "position"

@@ -61,6 +61,7 @@ CALL outbox.each_segment($$ SELECT pg_extension_config_dump('outbox.position_%1$
 SELECT pg_extension_config_dump('outbox.delayed', '');
 SELECT pg_extension_config_dump('outbox.parked', '');
 SELECT pg_extension_config_dump('outbox.discarded', '');
+SELECT pg_extension_config_dump('outbox.paused_topic', '');
 SELECT pg_extension_config_dump('outbox.replay_job', '');
 SELECT pg_extension_config_dump('outbox.replay_id_seq', '');
 -- roles by their names; what dropped ones have left has none

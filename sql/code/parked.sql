@@ -7,11 +7,17 @@ COMMENT ON VIEW outbox.dead_letter IS
     'events that are not tried again; see outbox.requeue() and outbox.discard()';
 
 CREATE OR REPLACE VIEW outbox.blocked AS
-    WITH live AS (
+    WITH paused AS (
+        SELECT DISTINCT ON (r.name, t.topic) r.name AS relay, t.topic, t.paused_at,
+               'paused by ' || t.paused_by || COALESCE(': ' || t.reason, '') AS error
+        FROM outbox.paused_topic t JOIN outbox.relay r ON r.name = COALESCE(t.relay, r.name)
+        ORDER BY r.name, t.topic, t.paused_at
+    ), live AS (
         SELECT p.relay, p.id, p.topic, p.key, p.state, p.blocking, p.first_failed_at, p.next_attempt_at,
                EXISTS (SELECT FROM outbox.parked t
                        WHERE t.relay = p.relay AND t.topic = p.topic
-                         AND t.state = 'retrying' AND t.class = 'topic') AS by_topic
+                         AND t.state = 'retrying' AND t.class = 'topic') AS by_topic,
+               EXISTS (SELECT FROM paused t WHERE t.relay = p.relay AND t.topic = p.topic) AS by_pause
         FROM outbox.parked p
         WHERE p.state <> 'dead'
     ), block AS (
@@ -23,15 +29,21 @@ CREATE OR REPLACE VIEW outbox.blocked AS
                min(next_attempt_at) AS next_attempt_at,
                min(id) FILTER (WHERE state = 'retrying') AS culprit
         FROM live
+        WHERE NOT by_pause
         GROUP BY 1, 2, 3, 4, 5
     )
     SELECT b.relay, b.scope, b.topic, b.key, p.event_id, p.class, p.error, p.attempts,
            b.since, b.waiting, b.next_attempt_at
-    FROM block b LEFT JOIN outbox.parked p ON p.relay = b.relay AND p.id = b.culprit;
+    FROM block b LEFT JOIN outbox.parked p ON p.relay = b.relay AND p.id = b.culprit
+    UNION ALL
+    SELECT u.relay, 'topic', u.topic, NULL, NULL, 'paused', u.error, NULL,
+           u.paused_at, count(l.id), NULL
+    FROM paused u LEFT JOIN live l ON l.relay = u.relay AND l.topic = u.topic
+    GROUP BY u.relay, u.topic, u.error, u.paused_at;
 REVOKE ALL ON outbox.blocked FROM PUBLIC;
 GRANT SELECT ON outbox.blocked TO pg_monitor;
 COMMENT ON VIEW outbox.blocked IS
-    'what is kept from being published: each blocked topic, key or event, by which event, and how many wait behind it';
+    'what is kept from being published: each blocked topic, key or event, by which event or by whom, and how many wait behind it';
 
 CREATE OR REPLACE FUNCTION outbox.parked_changed() RETURNS void
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE

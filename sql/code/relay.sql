@@ -28,7 +28,7 @@ COMMENT ON FUNCTION outbox.relay_status(text) IS
 
 CREATE OR REPLACE VIEW outbox.stat_relay AS
     SELECT r.name AS relay,
-           s.state,
+           CASE WHEN s.state = 'stopped' AND r.paused_at IS NOT NULL THEN 'paused' ELSE s.state END AS state,
            s.state_since,
            s.pid,
            COALESCE(s.position, w.position) AS position,
@@ -44,11 +44,14 @@ CREATE OR REPLACE VIEW outbox.stat_relay AS
            (SELECT count(*) FROM outbox.parked p WHERE p.relay = r.name AND p.state = 'dead') AS dead_letters,
            (SELECT count(*) FROM outbox.parked p
             WHERE p.relay = r.name AND p.state = 'dead' AND p.class = 'expired') AS expired,
-           (SELECT count(*) FROM outbox.delayed) AS delayed
-    FROM (SELECT name, first_position FROM outbox.relay
+           (SELECT count(*) FROM outbox.delayed) AS delayed,
+           r.paused_at,
+           r.paused_by,
+           r.pause_reason
+    FROM (SELECT name, first_position, paused_at, paused_by, pause_reason FROM outbox.relay
           UNION ALL
           -- one that has lost its row is shown, with the error that it causes
-          SELECT 'default', NULL WHERE NOT EXISTS (SELECT FROM outbox.relay)) r
+          SELECT 'default', NULL, NULL, NULL, NULL WHERE NOT EXISTS (SELECT FROM outbox.relay)) r
          CROSS JOIN LATERAL outbox.relay_status(r.name) s
          CROSS JOIN outbox.event_id_seq q
          LEFT JOIN LATERAL (
@@ -58,7 +61,7 @@ REVOKE ALL ON outbox.stat_relay FROM PUBLIC;
 GRANT SELECT ON outbox.stat_relay TO pg_monitor;
 COMMENT ON VIEW outbox.stat_relay IS 'each relay: what it is doing and how far it is';
 COMMENT ON COLUMN outbox.stat_relay.state IS
-    'publishing, unavailable (no broker answers), untrusted (a certificate of theirs), unauthenticated (credentials refused), halted (outbox.on_failure), failing (an error is in the way, see last_error; it is tried again), unconfigured (settings are missing or refused), incompatible (library and extension are of different versions), starting, stopped, disabled';
+    'publishing, unavailable (no broker answers), untrusted (a certificate of theirs), unauthenticated (credentials refused), halted (outbox.on_failure), paused (outbox.pause()), failing (an error is in the way, see last_error; it is tried again), unconfigured (settings are missing or refused), incompatible (library and extension are of different versions), starting, stopped, disabled';
 COMMENT ON COLUMN outbox.stat_relay.position IS
     'every event with an id up to here is acknowledged by Kafka, or parked';
 COMMENT ON COLUMN outbox.stat_relay.written_position IS 'where a relay goes on after a crash';
@@ -70,6 +73,7 @@ COMMENT ON COLUMN outbox.stat_relay.waiting IS 'events that wait behind one that
 COMMENT ON COLUMN outbox.stat_relay.dead_letters IS 'events that are not tried again; see outbox.dead_letter';
 COMMENT ON COLUMN outbox.stat_relay.expired IS 'dead letters that had expired before their turn';
 COMMENT ON COLUMN outbox.stat_relay.delayed IS 'events that are not due yet';
+COMMENT ON COLUMN outbox.stat_relay.paused_at IS 'when it was paused; null if it is not';
 COMMENT ON COLUMN outbox.stat_relay.published IS 'events acknowledged since the server started';
 
 CREATE OR REPLACE FUNCTION outbox.wait_published(timeout interval DEFAULT '1 minute') RETURNS boolean

@@ -298,6 +298,7 @@ BEGIN
         DELETE FROM outbox.discarded d WHERE d.relay = name;
         DELETE FROM outbox.position p WHERE p.relay = name;
     END LOOP;
+    DELETE FROM outbox.paused_topic t WHERE t.relay = name;
     DELETE FROM outbox.relay r WHERE r.name = name;
     PERFORM outbox.relays_changed();
 END

@@ -423,7 +423,8 @@ outbox_parked_changed(PG_FUNCTION_ARGS)
 	if (outbox_shmem != NULL)
 	{
 		outbox_shmem_my_database();
-		outbox_prepared_refuse("requeued, discarded or replayed events");
+		outbox_prepared_refuse("requeued, discarded, replayed or paused "
+							   "events");
 		parked_changed = true;
 	}
 	PG_RETURN_VOID();

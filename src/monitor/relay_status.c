@@ -50,6 +50,8 @@ state_name(OutboxRelayState state)
 			return "unauthenticated";
 		case OUTBOX_RELAY_HALTED:
 			return "halted";
+		case OUTBOX_RELAY_PAUSED:
+			return "paused";
 	}
 	return "unknown";
 }

@@ -232,7 +232,7 @@ static bool
 can_read(OutboxStream *stream)
 {
 	bool halted = (outbox_policy.on_failure == OUTBOX_ON_FAILURE_HALT &&
-				   outbox_blocked_keys_any());
+				   outbox_blocked_keys_any_failed());
 
 	if (stream->state != OUTBOX_STREAM_OPEN ||
 		!outbox_blocked_keys_is_loaded())

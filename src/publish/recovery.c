@@ -30,12 +30,16 @@
 #include "publish/park.h"
 #include "publish/recovery.h"
 #include "publish/stuck.h"
+#include "retry/blocked_keys.h"
 #include "shared/relay_state.h"
 #include "sink/client_log.h"
 
 /* how long the answers of a sink that has stopped are waited for, if they all
  * are of topics that have failed */
 #define FAILED_MS  1000
+
+/* how long what is under way may take when its topic is paused */
+#define PAUSED_MS  1000
 
 /* how long batches stay small after one was too large */
 #define NARROW_MS  60000
@@ -173,6 +177,46 @@ widen(OutboxStream *stream)
 	outbox_stream_end(stream);
 }
 
+/* Has the sink events of a topic that is paused? */
+static bool
+has_paused(const OutboxWindow *window)
+{
+	for (uint64 tag = outbox_window_first_tag(window);
+		 tag < outbox_window_next_tag(window); tag++)
+	{
+		const OutboxTopic *topic = outbox_window_topic(window, tag);
+
+		if (topic != NULL && !outbox_window_is_answered(window, tag) &&
+			outbox_blocked_keys_is_paused(topic->name))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Has a topic been paused, and what was under way of it has no answer? The sink
+ * would publish it as soon as brokers are back. It is looked some time after
+ * the blocks may have changed.
+ */
+static bool
+keeps_paused(OutboxStream *stream)
+{
+	OutboxSinkLife *life = &stream->life;
+	uint32 blocks = outbox_blocked_keys_generation();
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (life->paused_look_at == 0 && life->blocks != blocks &&
+		outbox_blocked_keys_any_paused())
+	{
+		life->blocks = blocks;
+		life->paused_look_at = TimestampTzPlusMilliseconds(now, PAUSED_MS);
+	}
+	if (life->paused_look_at == 0 || life->paused_look_at > now)
+		return false;
+	life->paused_look_at = 0;
+	return has_paused(stream->window);
+}
+
 /* The sink takes events: is it to end, or has a topic failed? */
 static OutboxTaskResult
 look_after_open(OutboxStream *stream)
@@ -180,7 +224,7 @@ look_after_open(OutboxStream *stream)
 	bool more;
 
 	widen(stream);
-	if (is_expired(stream))
+	if (is_expired(stream) || keeps_paused(stream))
 		outbox_stream_end(stream);
 	if (outbox_topic_any_back())
 		return outbox_store_task_result(outbox_park(stream, false, &more),
@@ -257,8 +301,14 @@ timeout_ms(const OutboxRound *round)
 			break;
 	}
 	if (!outbox_window_is_empty(stream->window))
-		return Min(TimestampDifferenceMilliseconds(now, expires_at(stream)),
+	{
+		TimestampTz next = expires_at(stream);
+
+		if (stream->life.paused_look_at != 0)
+			next = Min(next, stream->life.paused_look_at);
+		return Min(TimestampDifferenceMilliseconds(now, next),
 				   outbox_stuck_timeout_ms(stream));
+	}
 	return stream->limit.bytes != 0 ? NARROW_MS : -1;
 }
 

@@ -59,6 +59,8 @@ typedef struct OutboxSinkLife
 	TimestampTz delivered_at;  /* the last acknowledgement */
 	TimestampTz asked_at;      /* about topics; see stuck.c */
 	bool stuck;                /* a topic is at fault that is not given back */
+	uint32 blocks; /* as they were when topics were looked at, ... */
+	TimestampTz paused_look_at; /* ... and when those that are paused are */
 } OutboxSinkLife;
 
 typedef struct OutboxStream

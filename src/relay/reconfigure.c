@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * reconfigure.c
- *	  Opens the stream's sink with new settings.
+ *	  Opens the stream's sink with new settings, or with none: then nothing is
+ *	  published, by the stream or by any other task.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,6 +16,7 @@
 #include "relay/sink_config.h"
 #include "relay/tasks.h"
 #include "shared/my_relay.h"
+#include "shared/policy.h"
 #include "shared/relay_state.h"
 #include "shared/shutdown.h"
 #include "sink/module.h"
@@ -100,10 +102,40 @@ rest(OutboxStream *stream, const char *why, const char *hint)
 }
 
 /*
+ * The relay is paused: what the sinks have not sent yet is given back, what is
+ * under way is waited for, and there is no sink until it is resumed.
+ */
+static void
+pause(OutboxStream *stream)
+{
+	bool is_new = (outbox_relay_state() != OUTBOX_RELAY_PAUSED);
+
+	outbox_relay_state_set(OUTBOX_RELAY_PAUSED);
+	if (running != NULL)
+	{
+		outbox_stream_end(stream);
+		if (!leave(stream))
+			return;
+		outbox_sink_config_free(running);
+		running = NULL;
+		/* the last answers may have told otherwise */
+		outbox_relay_state_set(OUTBOX_RELAY_PAUSED);
+	}
+	accept();
+	if (is_new)
+		ereport(
+			LOG,
+			(errmsg("%s is paused", outbox_my_relay.label),
+			 errdetail("Events are kept, and published when it is resumed."),
+			 errhint("outbox.paused tells by whom, and why.")));
+}
+
+/*
  * Opens a sink with the settings as they are now, if they or the files that
- * they name differ from those of the running one; with no brokers set, there is
- * none. Only when the new one is open, the old one is drained and closed: no
- * event is lost, and none is repeated if the old brokers answer.
+ * they name differ from those of the running one; with no brokers set, or while
+ * the relay is paused, there is none. Only when the new one is open, the old
+ * one is drained and closed: no event is lost, and none is repeated if the old
+ * brokers answer.
  */
 void
 outbox_reconfigure(OutboxStream *stream)
@@ -113,6 +145,13 @@ outbox_reconfigure(OutboxStream *stream)
 	OutboxConfig *config;
 	OutboxSender sender;
 
+	if (outbox_policy.paused)
+	{
+		pause(stream);
+		return;
+	}
+	if (outbox_relay_state() == OUTBOX_RELAY_PAUSED)
+		outbox_relay_state_set(OUTBOX_RELAY_UNCONFIGURED);
 	if (outbox_sink_config_is_missing(error, &hint))
 	{
 		rest(stream, error, hint);

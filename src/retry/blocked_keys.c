@@ -6,7 +6,8 @@
  *	  nothing while nothing is. The truth is in outbox.parked.
  *
  * There is one entry for each blocked topic and key, whatever the number of
- * events behind it, and one for all parked events that block no other. With a
+ * events behind it, and one for all parked events that block no other. A topic
+ * that somebody has paused is a blocked one, of which nothing is tried. With a
  * hundred thousand of them each look misses the processor's caches, so a
  * filter, small enough for these, comes before the table: a bit for each
  * entry, among FILTER_BITS.
@@ -31,6 +32,7 @@
 static MemoryContext context = NULL;
 static HTAB *table = NULL;
 static int entries_of[OUTBOX_BLOCK_EVENT + 1]; /* by their scope */
+static int paused = 0; /* of these, topics that somebody has paused */
 static uint64 *filter = NULL;
 static uint64 filter_mask; /* of its bits, a power of two, less one */
 static bool loaded = false;
@@ -148,6 +150,7 @@ clear(void)
 	filter = NULL;
 	table = create_table("outbox blocks", context, sizeof(OutboxBlockedKey));
 	memset(entries_of, 0, sizeof(entries_of));
+	paused = 0;
 	parked = 0;
 }
 
@@ -179,6 +182,7 @@ enter(const OutboxBlock *block, const char *topic, int topic_len, bool *found)
 	if (*found)
 		return entry;
 	entries_of[block->scope]++;
+	paused += block->paused;
 	name = MemoryContextAllocZero(context, topic_len + 1);
 	memcpy(name, topic, topic_len);
 	entry->block = *block;
@@ -284,18 +288,24 @@ outbox_blocked_keys_count(int64 more)
 	outbox_pending_changed(outbox_my_relay.db);
 }
 
-/* Is anything parked that is not a dead letter? */
+/* Is anything parked that is not a dead letter, or a topic paused? */
 bool
 outbox_blocked_keys_any(void)
 {
 	return table != NULL && hash_get_num_entries(table) > 0;
 }
 
-static OutboxBlockedKey *
-find(OutboxBlockScope scope, const text *topic, const text *key)
+/* Is anything parked that is tried again, or waits for that? */
+bool
+outbox_blocked_keys_any_failed(void)
 {
-	const char *name = topic ? VARDATA_ANY(topic) : "";
-	int name_len = topic ? (int) VARSIZE_ANY_EXHDR(topic) : 0;
+	return table != NULL && hash_get_num_entries(table) > paused;
+}
+
+static OutboxBlockedKey *
+find_name(OutboxBlockScope scope, const char *name, int name_len,
+		  const text *key)
+{
 	OutboxBlockId id;
 	uint64 *word;
 	uint64 mask;
@@ -312,6 +322,39 @@ find(OutboxBlockScope scope, const text *topic, const text *key)
 	return hash_search(table, &id, HASH_FIND, NULL);
 }
 
+static OutboxBlockedKey *
+find(OutboxBlockScope scope, const text *topic, const text *key)
+{
+	if (topic == NULL)
+		return find_name(scope, "", 0, NULL);
+	return find_name(scope, VARDATA_ANY(topic), (int) VARSIZE_ANY_EXHDR(topic),
+					 key);
+}
+
+static bool
+is_paused(const char *name, int name_len)
+{
+	OutboxBlockedKey *entry = NULL;
+
+	if (paused > 0)
+		entry = find_name(OUTBOX_BLOCK_TOPIC, name, name_len, NULL);
+	return entry != NULL && entry->block.paused;
+}
+
+/* Has somebody paused a topic? */
+bool
+outbox_blocked_keys_any_paused(void)
+{
+	return paused > 0;
+}
+
+/* Has somebody paused this one? */
+bool
+outbox_blocked_keys_is_paused(const char *topic)
+{
+	return is_paused(topic, (int) strlen(topic));
+}
+
 /*
  * An event of the stream is being parked, in that scope: those behind it queue
  * from now on, without a look into outbox.parked. next_attempt is 0 if it is
@@ -325,13 +368,17 @@ outbox_blocked_keys_note(OutboxBlockScope scope, const OutboxEvent *event,
 						 .rows = 1,
 						 .queued = (next_attempt == 0) ? 1 : 0,
 						 .next_attempt = next_attempt};
-	bool any = (scope == OUTBOX_BLOCK_EVENT);
 	OutboxBlockedKey *entry;
+	bool any;
 	bool found;
 
 	/* all will be read before anything else is published */
 	if (!loaded)
 		return;
+	if (is_paused(VARDATA_ANY(event->topic),
+				  (int) VARSIZE_ANY_EXHDR(event->topic)))
+		block.scope = scope = OUTBOX_BLOCK_TOPIC;
+	any = (scope == OUTBOX_BLOCK_EVENT);
 	for (int i = 0; i < 2 && scope == OUTBOX_BLOCK_KEY; i++)
 		block.key_hash[i] = hash_key(event->key, i);
 	entry = enter(&block, any ? "" : VARDATA_ANY(event->topic),

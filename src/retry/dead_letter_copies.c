@@ -21,6 +21,7 @@
 #include "guc.h"
 #include "poison/guard.h"
 #include "retry/backoff.h"
+#include "retry/blocked_keys.h"
 #include "retry/dead_letter_copies.h"
 #include "shared/my_relay.h"
 #include "shared/policy.h"
@@ -56,6 +57,15 @@ static void
 init(const OutboxSinkApi *sink_api)
 {
 	outbox_sender_init(&sender, sink_api, "copies of dead letters");
+}
+
+/* Are there any to publish, and a topic to take them? */
+static bool
+is_wanted(void)
+{
+	return added && outbox_policy.dead_letter_topic[0] != '\0' &&
+		   outbox_blocked_keys_is_loaded() &&
+		   !outbox_blocked_keys_is_paused(outbox_policy.dead_letter_topic);
 }
 
 /* There is a new dead letter. */
@@ -316,7 +326,7 @@ run(const OutboxRound *round)
 		worked = true;
 		status = end_batch();
 	}
-	else if (count == 0 && added && outbox_policy.dead_letter_topic[0] != '\0')
+	else if (count == 0 && is_wanted())
 	{
 		worked = true;
 		status = begin_batch(round->config);
@@ -333,7 +343,7 @@ timeout_ms(const OutboxRound *round)
 	(void) round;
 	if (count > 0)
 		return outbox_sender_timeout_ms(&sender);
-	if (added && outbox_policy.dead_letter_topic[0] != '\0')
+	if (is_wanted())
 		next = Min(next, not_before);
 	if (next == DT_NOEND)
 		return -1;

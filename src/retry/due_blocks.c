@@ -20,6 +20,8 @@ static uint32 next_due_of = 0;   /* the blocks as they were then */
 static TimestampTz
 due_at(const OutboxBlockedKey *entry)
 {
+	if (entry->block.paused)
+		return DT_NOEND;
 	if (entry->open || entry->alone_upto > 0)
 		return entry->not_before;
 	return Max(entry->block.next_attempt, entry->not_before);
@@ -38,6 +40,8 @@ outbox_due_blocks_goes_alone(const OutboxBlockedKey *entry)
 static bool
 wants_alone(const OutboxBlockedKey *entry, TimestampTz now)
 {
+	if (entry->block.paused)
+		return false;
 	if (entry->alone_upto > 0 || outbox_due_blocks_goes_alone(entry))
 		return entry->not_before <= now;
 	/* among those that block no other, each has its own time */

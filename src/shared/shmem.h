@@ -53,6 +53,7 @@ typedef enum OutboxRelayState
 	OUTBOX_RELAY_UNTRUSTED,       /* we do not trust their certificate */
 	OUTBOX_RELAY_UNAUTHENTICATED, /* brokers refuse our credentials */
 	OUTBOX_RELAY_HALTED,          /* by outbox.on_failure = 'halt' */
+	OUTBOX_RELAY_PAUSED,          /* by outbox.pause() */
 } OutboxRelayState;
 
 /* What a relay shows of itself. Guarded by outbox_shmem->lock; the relay, who

@@ -66,6 +66,7 @@ take_block(uint64 row, OutboxBlockConsumer consumer)
 	block.rows = outbox_store_result(row, 4);
 	block.queued = outbox_store_result(row, 5);
 	block.next_attempt = outbox_store_result(row, 6);
+	block.paused = outbox_store_result(row, 7) != 0;
 	consumer(&block);
 }
 
@@ -83,31 +84,42 @@ take_blocks(uint64 rows, void *arg)
 	"ARRAY(SELECT DISTINCT t.topic FROM outbox.parked t WHERE t.relay = $1" \
 	" AND t.id <> ALL ($2) AND t.state = 'retrying' AND t.class = 'topic')"
 
+/* Topics that somebody has paused */
+#define PAUSED_TOPICS                           \
+	"SELECT t.topic FROM outbox.paused_topic t" \
+	" WHERE t.relay = $1 OR t.relay IS NULL"
+
 /*
- * Tells all that is blocked. A topic is, if an event of it failed because of
- * the topic; else a key, if one of its events is parked and blocks it. All
- * others make one row, which has neither topic nor hash.
+ * Tells all that is blocked. A topic is, if it is paused, perhaps with nothing
+ * parked, or if an event of it failed because of the topic; else a key, if one
+ * of its events is parked and blocks it. All others make one row, which has
+ * neither topic nor hash.
  */
 OutboxStoreStatus
 outbox_parked_load(const char *relay, OutboxBlockConsumer consumer)
 {
 	static OutboxStatement statement = {
 		.sql =
-			"SELECT topic, hash_0, hash_1, count(*),"
-			" count(*) - count(next_attempt_at), min(next_attempt_at)"
+			"SELECT topic, hash_0, hash_1, count(id),"
+			" count(id) - count(next_attempt_at), min(next_attempt_at), paused"
 			" FROM (SELECT CASE WHEN scope <> 'event' THEN topic END AS topic,"
 			"  CASE WHEN scope = 'key' THEN hashtextextended(key, 0) END"
 			"   AS hash_0,"
 			"  CASE WHEN scope = 'key' THEN hashtextextended(key, 1) END"
 			"   AS hash_1,"
-			"  next_attempt_at"
-			"  FROM (SELECT CASE WHEN topic = ANY (" BLOCKED_TOPICS ")"
-			"    THEN 'topic'"
+			"  id, next_attempt_at, scope = 'paused' AS paused"
+			"  FROM (SELECT CASE"
+			"   WHEN topic = ANY (ARRAY(" PAUSED_TOPICS ")) THEN 'paused'"
+			"   WHEN topic = ANY (" BLOCKED_TOPICS ") THEN 'topic'"
 			"   WHEN blocking AND key IS NOT NULL THEN 'key'"
-			"   ELSE 'event' END AS scope, topic, key, next_attempt_at"
+			"   ELSE 'event' END AS scope, topic, key, id, next_attempt_at"
 			"   FROM outbox.parked WHERE relay = $1 AND state <> 'dead'"
-			"    AND id <> ALL ($2)) p) q"
-			" GROUP BY topic, hash_0, hash_1",
+			"    AND id <> ALL ($2)) p"
+			"  UNION ALL SELECT p.topic, NULL, NULL, NULL, NULL, true"
+			"   FROM (" PAUSED_TOPICS ") p) q"
+			" GROUP BY topic, hash_0, hash_1, paused",
+		.table = OUTBOX_PAUSED_TABLE,
+		.table_lock = AccessShareLock,
 		.read_only = true,
 		.nargs = 2,
 		.types = {TEXTOID, INT8ARRAYOID}};
@@ -175,6 +187,11 @@ outbox_parked_beyond(const char *relay, uint64 position, uint64 **ids,
 	" FROM outbox.parked"                                                \
 	" WHERE relay = $1 AND state <> 'dead' AND id <> ALL ($2)"
 
+/* Of these, those of no topic that is blocked as a whole */
+#define AND_FREE_TOPIC                       \
+	" AND topic <> ALL (" BLOCKED_TOPICS ")" \
+	" AND topic <> ALL (ARRAY(" PAUSED_TOPICS "))"
+
 /*
  * Gives rows of a block, in order, to the consumer. Of a topic, only one that
  * failed because of it; of those that block no other, only what is due, or
@@ -197,13 +214,15 @@ outbox_parked_read(const char *relay, const OutboxBlock *block, uint64 upto,
 							  " AND hashtextextended(key, 1) = $5"
 							  " AND blocking AND $6 >= 0"
 							  " ORDER BY id LIMIT $7"},
-		[OUTBOX_BLOCK_EVENT] = {.sql = PARKED_EVENTS
-								" AND $3 = '' AND $4 = 0 AND $5 = 0"
-								" AND NOT (blocking AND key IS NOT NULL)"
-								" AND (next_attempt_at <= now()"
-								"  OR next_attempt_at IS NULL AND id <= $6)"
-								" AND topic <> ALL (" BLOCKED_TOPICS
-								") ORDER BY id LIMIT $7"},
+		[OUTBOX_BLOCK_EVENT] =
+			{.sql = PARKED_EVENTS
+			 " AND $3 = '' AND $4 = 0 AND $5 = 0"
+			 " AND NOT (blocking AND key IS NOT NULL)"
+			 " AND (next_attempt_at <= now()"
+			 "  OR next_attempt_at IS NULL AND id <= $6)" AND_FREE_TOPIC
+			 " ORDER BY id LIMIT $7",
+			 .table = OUTBOX_PAUSED_TABLE,
+			 .table_lock = AccessShareLock},
 	};
 	static const Oid types[] = {TEXTOID, INT8ARRAYOID, TEXTOID, INT8OID,
 								INT8OID, INT8OID,      INT8OID};
@@ -230,12 +249,13 @@ OutboxStoreStatus
 outbox_parked_read_all(const char *relay, OutboxEventConsumer consumer,
 					   void *arg)
 {
-	static OutboxStatement statement = {
-		.sql = PARKED_EVENTS " AND topic <> ALL (" BLOCKED_TOPICS ")"
-							 " ORDER BY id",
-		.read_only = true,
-		.nargs = 2,
-		.types = {TEXTOID, INT8ARRAYOID}};
+	static OutboxStatement statement = {.sql = PARKED_EVENTS AND_FREE_TOPIC
+										" ORDER BY id",
+										.table = OUTBOX_PAUSED_TABLE,
+										.table_lock = AccessShareLock,
+										.read_only = true,
+										.nargs = 2,
+										.types = {TEXTOID, INT8ARRAYOID}};
 	Datum values[] = {outbox_store_text(relay),
 					  outbox_held_ids(OUTBOX_HELD_DELIVERED)};
 	uint64 rows;

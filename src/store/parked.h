@@ -28,6 +28,7 @@ typedef struct OutboxBlock
 	int64 rows;
 	int64 queued;             /* of these, without a time */
 	TimestampTz next_attempt; /* of the others; 0 = there are none */
+	bool paused;              /* a topic of which nothing is tried */
 } OutboxBlock;
 
 typedef void (*OutboxBlockConsumer)(const OutboxBlock *block);

@@ -83,6 +83,7 @@ query(<<~'END');
 	SELECT outbox_emit('t', 'due', n::text, deliver_after => '1 ms') FROM generate_series(1, 3) n;
 	SELECT outbox_emit('t', 'not due', 'x', deliver_after => '1 day');
 	SELECT outbox.replay(first_id => 1, last_id => 20);
+	SELECT outbox.pause_topic('nothing', reason => 'why');
 	CREATE TABLE public.filler AS SELECT n, repeat('x', 100) FROM generate_series(1, 20000) n;
 	END
 my $position = query('SELECT max(position) FROM outbox.position');
@@ -149,6 +150,7 @@ sub check_copy
 		FROM outbox.stat_relay r, outbox.stat_replay j
 		END
 	is(there('SELECT name, first_position FROM outbox.relay'), "default|$first", "$name: first_position");
+	is(there('TABLE outbox.paused'), query('TABLE outbox.paused'), "$name: what is paused");
 	is(there("SELECT count(*) FROM outbox.event WHERE id <= $last_id"),
 		query('SELECT count(*) FROM outbox.event'), "$name: all events");
 	is(there(<<~END), '600|1|6|1', "$name: what became of them");

@@ -31,10 +31,10 @@ for (
 	[ 'fresh', 'CREATE EXTENSION outbox', 'created, altered or dropped extension "outbox"' ],
 	[ 'fresh', "CREATE EXTENSION outbox VERSION '1.0'", 'created, altered or dropped extension "outbox"' ],
 	[ 'postgres', 'DROP EXTENSION outbox', 'created, altered or dropped extension "outbox"' ],
-	[ 'postgres', 'SELECT outbox.requeue()', 'requeued, discarded or replayed events' ],
-	[ 'postgres', "SELECT outbox.discard(topic => 't')", 'requeued, discarded or replayed events' ],
-	[ 'postgres', 'SELECT outbox.replay(first_id => 1)', 'requeued, discarded or replayed events' ],
-	[ 'postgres', 'SAVEPOINT s; SELECT outbox.requeue(); RELEASE s', 'requeued, discarded or replayed events' ],
+	[ 'postgres', 'SELECT outbox.requeue()', 'requeued, discarded, replayed or paused events' ],
+	[ 'postgres', "SELECT outbox.discard(topic => 't')", 'requeued, discarded, replayed or paused events' ],
+	[ 'postgres', 'SELECT outbox.replay(first_id => 1)', 'requeued, discarded, replayed or paused events' ],
+	[ 'postgres', 'SAVEPOINT s; SELECT outbox.requeue(); RELEASE s', 'requeued, discarded, replayed or paused events' ],
 	[ 'postgres', 'ALTER DATABASE renamed RENAME TO other', 'renamed a database' ],
 	[ 'postgres', 'INSERT INTO outbox.delayed SELECT * FROM outbox.delayed', 'loaded rows into the outbox' ])
 {
