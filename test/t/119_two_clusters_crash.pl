@@ -72,7 +72,7 @@ sub audit_check
 }
 
 query(q(SELECT outbox.create_relay('audit', topics => '{coun*}')));
-my $load = counter_load($node, rate => 200);
+my $load = counter_load($node, rate => 400);
 both_go_on('both publish');
 
 note 'one cluster is away, for several turns of the ring';
@@ -99,7 +99,7 @@ wait_until(undef,
 		return $status == 0 && $out eq '2';
 	},
 	'both are back');
-$load = counter_load($node, rate => 200);
+$load = counter_load($node, rate => 400);
 both_go_on('it was killed');
 
 note 'a crash, while one cluster is away';
@@ -108,7 +108,7 @@ counter_goes_on($node, 'the other goes on', not_published => 1);
 crash($node);
 $load->wait;
 $node->start;
-$load = counter_load($node, rate => 200);
+$load = counter_load($node, rate => 400);
 my $goal = counter_sum($node) + 200;
 wait_until(undef, sub { counter_sum($node) > $goal }, 'commits go on');
 $theirs->command('up');
@@ -120,12 +120,12 @@ audit_check({}, 'audit');
 
 note 'dropped, and made again';
 query(q(SELECT outbox.drop_relay('audit', discard => true)));
-$load = counter_load($node, rate => 200);
+$load = counter_load($node, rate => 400);
 counter_goes_on($node, 'without it', not_published => 1);
 stop_load($node, $load);
 my %made = counters();
 query(q(SELECT outbox.create_relay('audit')));
-$load = counter_load($node, rate => 200);
+$load = counter_load($node, rate => 400);
 both_go_on('made again');
 stop_load($node, $load);
 wait_until(undef, sub { query('SELECT sum(pending_events) FROM outbox.stat_relay') == 0 }, 'published');
