@@ -87,8 +87,10 @@ struct OutboxSink
 {
 	rd_kafka_t *rk;
 	OutboxKafkaRemains *remains;
-	bool got_on;  /* by an answer: see connect.c */
-	bool crowded; /* there are too many brokers */
+	bool got_on;    /* by an answer: see connect.c */
+	bool served;    /* something has been published */
+	bool anonymous; /* we have no certificate */
+	bool crowded;   /* there are too many brokers */
 	rd_kafka_queue_t *queue;
 	rd_kafka_event_t *event; /* being handed out */
 	bool told;               /* it has no more parts */
@@ -128,9 +130,17 @@ extern const OutboxTroubleWords outbox_kafka_words[OUTBOX_TROUBLES];
 extern void outbox_kafka_tls_init(rd_kafka_conf_t *conf);
 extern void outbox_kafka_tls_log(OutboxSink *sink, const char *facility,
 								 const char *text);
+extern void outbox_kafka_name_refusal(char *error);
+extern bool outbox_kafka_is_anonymous(rd_kafka_t *rk);
+extern bool outbox_kafka_hung_up(OutboxSink *sink, const char *facility,
+								 const char *text);
 extern OutboxTrouble outbox_kafka_trouble(OutboxSink *sink,
 										  rd_kafka_resp_err_t code,
 										  const char **message);
+
+/* token.c */
+extern OutboxTrouble outbox_kafka_token_trouble(OutboxSink *sink,
+												const char **message);
 
 /* errors.c */
 extern OutboxFailure outbox_kafka_failure(rd_kafka_resp_err_t code);

@@ -47,6 +47,7 @@ make_delivery(OutboxSink *sink, const rd_kafka_message_t *message,
 	{
 		event->type = OUTBOX_SINK_DELIVERED;
 		sink->got_on = true;
+		sink->served = true;
 	}
 	else
 	{
@@ -81,6 +82,29 @@ make_fatal(OutboxSink *sink, const char *reason, OutboxSinkEvent *event)
 	event->message = sink->message;
 }
 
+/* Whose fault an error is, by what it is about */
+static OutboxFailure
+blame(OutboxTrouble trouble, rd_kafka_resp_err_t code)
+{
+	switch (trouble)
+	{
+		case OUTBOX_TROUBLE_CERTIFICATE:
+		case OUTBOX_TROUBLE_ANONYMOUS:
+			return OUTBOX_FAILURE_LOGIN;
+		case OUTBOX_TROUBLE_AWAY:
+			/* it connects again by itself: see tls.c */
+			if (outbox_kafka_failure(code) == OUTBOX_FAILURE_LOGIN)
+				return OUTBOX_FAILURE_CLUSTER;
+			return outbox_kafka_failure(code);
+		case OUTBOX_TROUBLE_TOKEN:
+			/* the library goes on asking for one, and the last one may be
+			 * good for some time */
+			return OUTBOX_FAILURE_CLUSTER;
+		default:
+			return outbox_kafka_failure(code);
+	}
+}
+
 static void
 make_error(OutboxSink *sink, OutboxSinkEvent *event)
 {
@@ -88,9 +112,7 @@ make_error(OutboxSink *sink, OutboxSinkEvent *event)
 
 	event->message = rd_kafka_event_error_string(sink->event);
 	event->trouble = outbox_kafka_trouble(sink, code, &event->message);
-	event->failure = event->trouble == OUTBOX_TROUBLE_CERTIFICATE
-						 ? OUTBOX_FAILURE_LOGIN
-						 : outbox_kafka_failure(code);
+	event->failure = blame(event->trouble, code);
 	if (code == RD_KAFKA_RESP_ERR__FATAL)
 	{
 		char reason[OUTBOX_SINK_ERROR_MAX - 10];
@@ -121,9 +143,18 @@ make_log(OutboxSink *sink, OutboxSinkEvent *event)
 	/* what the library thinks of our settings is known here; and what fails
 	 * comes as an error, too */
 	if (strcmp(facility, "CONFWARN") == 0 || strcmp(facility, "FAIL") == 0 ||
-		strcmp(facility, "FATAL") == 0 || strncmp(facility, "SSL", 3) == 0)
+		strcmp(facility, "FATAL") == 0 || strcmp(facility, "OIDC") == 0 ||
+		strcmp(facility, "JWT") == 0 || strncmp(facility, "SSL", 3) == 0)
 		event->log_level = LOG_DEBUG;
 	outbox_kafka_tls_log(sink, facility, text);
+	if (outbox_kafka_hung_up(sink, facility, text))
+	{
+		event->type = OUTBOX_SINK_LOST;
+		event->trouble = OUTBOX_TROUBLE_LISTENER;
+		event->failure = OUTBOX_FAILURE_CLUSTER;
+		event->message = sink->message;
+		return;
+	}
 	snprintf(sink->message, sizeof(sink->message), "%s: %s", facility, text);
 	event->type = OUTBOX_SINK_LOG;
 	event->message = sink->message;

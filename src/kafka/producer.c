@@ -173,7 +173,10 @@ kafka_open(const OutboxSinkConfig *config, char *error)
 		sink->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error,
 								OUTBOX_SINK_ERROR_MAX);
 		if (sink->rk == NULL)
+		{
 			rd_kafka_conf_destroy(conf);
+			outbox_kafka_name_refusal(error);
+		}
 	}
 	if (sink->rk == NULL)
 	{
@@ -186,6 +189,7 @@ kafka_open(const OutboxSinkConfig *config, char *error)
 	sink->queue = rd_kafka_queue_get_main(sink->rk);
 	sink->wake_fd = config->wake_fd;
 	sink->keys_once = config->keys_once;
+	sink->anonymous = outbox_kafka_is_anonymous(sink->rk);
 	rd_kafka_queue_io_event_enable(sink->queue, sink->wake_fd, "1", 1);
 	make_memory(sink);
 	return sink;

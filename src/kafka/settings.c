@@ -34,7 +34,8 @@ static const Setting defaults[] = {
 	/* an outage is over soon after the brokers are back */
 	{"reconnect.backoff.ms", "50"},
 	{"reconnect.backoff.max.ms", "1000"},
-	{"log.connection.close", "false"},
+	/* who hangs up on us is told in no other way: see tls.c */
+	{"log.connection.close", "true"},
 	/* nothing is fetched: it is metadata that may be large */
 	{"receive.message.max.bytes", "16777216"},
 };
@@ -141,7 +142,15 @@ set_properties(rd_kafka_conf_t *conf, const OutboxProperties *properties,
 			return false;
 		if (set(conf, property->name, property->value, error))
 			continue;
-		if (property->secret)
+		if (strstr(error, "OIDC") != NULL &&
+			strstr(error, "not supported in this build") != NULL)
+			snprintf(
+				error, OUTBOX_SINK_ERROR_MAX,
+				"property \"%s\" needs a librdkafka that was built with "
+				"OIDC, which is one of its builtin.features then: version "
+				"%s here has been built without libcurl",
+				property->name, rd_kafka_version_str());
+		else if (property->secret)
 			snprintf(error, OUTBOX_SINK_ERROR_MAX,
 					 "librdkafka refuses the value of property \"%s\"",
 					 property->name);
@@ -167,6 +176,28 @@ is_partitioner(const char *value)
 			return true;
 	}
 	return false;
+}
+
+/* With OAUTHBEARER, the library would wait forever for a token from us. */
+static bool
+lacks_tokens(const rd_kafka_conf_t *conf, char *error)
+{
+	char mechanism[64];
+	char method[64];
+	char own[64];
+
+	get(conf, "sasl.mechanism", mechanism, sizeof(mechanism));
+	get(conf, "sasl.oauthbearer.method", method, sizeof(method));
+	get(conf, "enable.sasl.oauthbearer.unsecure.jwt", own, sizeof(own));
+	if (strcmp(mechanism, "OAUTHBEARER") != 0 || strcmp(method, "oidc") == 0 ||
+		strcmp(own, "true") == 0)
+		return false;
+	snprintf(
+		error, OUTBOX_SINK_ERROR_MAX,
+		"with OAUTHBEARER as sasl.mechanism, property "
+		"\"sasl.oauthbearer.method\" must be \"oidc\": tokens come from a "
+		"token server");
+	return true;
 }
 
 /* Has the library understood the properties as we have? */
@@ -236,6 +267,7 @@ outbox_kafka_conf(const OutboxSinkConfig *config, char *error)
 		set_batch(conf, config->batch_bytes, error) &&
 		set(conf, "bootstrap.servers", config->servers, error) &&
 		set_all(conf, fixed, lengthof(fixed), error) && check(conf, error) &&
+		!lacks_tokens(conf, error) &&
 		(!config->keys_once ||
 		 set(conf, "enable.gapless.guarantee", "false", error)))
 	{

@@ -2,7 +2,8 @@
  *
  * tls.c
  *	  Why a connection is refused: whether we do not trust a broker's
- *	  certificate, and why not, or it refuses ours, or our login.
+ *	  certificate, and why not, or it refuses ours, or our login, or expects
+ *	  something else.
  *
  * The library tells only that the certificate could not be verified. So it is
  * given a function that is asked about each certificate. It allows nothing that
@@ -34,13 +35,53 @@ const OutboxTroubleWords outbox_kafka_words[OUTBOX_TROUBLES] = {
 		{"Kafka and we do not agree about TLS",
 		 "Compare security.protocol, and the properties that begin with ssl, "
 		 "with the brokers' listener."},
+	[OUTBOX_TROUBLE_LISTENER] =
+		{"Kafka hangs up on us",
+		 "If Kafka is up, compare security.protocol with its listener, which "
+		 "may expect TLS or a login, or neither."},
 	[OUTBOX_TROUBLE_CERTIFICATE] =
 		{"Kafka refuses our certificate",
+		 "Let ssl.certificate.location and ssl.key.location name one that the "
+		 "brokers trust, and that is valid now, and reload."},
+	[OUTBOX_TROUBLE_ANONYMOUS] =
+		{"Kafka wants a certificate of ours",
 		 "Let ssl.certificate.location and ssl.key.location name one that the "
 		 "brokers trust, and reload."},
 	[OUTBOX_TROUBLE_LOGIN] =
 		{"Kafka refuses our credentials",
 		 "Correct the properties that begin with sasl, and reload."},
+	[OUTBOX_TROUBLE_MECHANISM] =
+		{"Kafka does not know our way to log in",
+		 "Let sasl.mechanism be one that the brokers support, and reload."},
+	[OUTBOX_TROUBLE_NO_LOGIN] =
+		{"Kafka knows no logins at this port",
+		 "Let security.protocol be plaintext or ssl, or "
+		 "outbox.bootstrap_servers name a port for logins, and reload."},
+	[OUTBOX_TROUBLE_TOKEN] =
+		{"there is no token to log in with",
+		 "Look after the server at sasl.oauthbearer.token.endpoint.url, and "
+		 "compare the client's properties with what it knows. It is asked "
+		 "again every 10 seconds."},
+	[OUTBOX_TROUBLE_BAD_TOKEN] =
+		{"Kafka refuses our token",
+		 "Compare its issuer, audience and signature with what the brokers "
+		 "expect; a scope may be missing in sasl.oauthbearer.scope."},
+};
+
+/* What the library says, and what it is about; the first one that is found */
+typedef struct Sign
+{
+	const char *text;
+	OutboxTrouble trouble;
+} Sign;
+
+static const Sign signs[] = {
+	{"SSL handshake failed: Disconnected", OUTBOX_TROUBLE_LISTENER},
+	/* the same, from an older library */
+	{"unexpected eof while reading", OUTBOX_TROUBLE_LISTENER},
+	{"SSL routines", OUTBOX_TROUBLE_TLS},
+	{"Unsupported SASL mechanism", OUTBOX_TROUBLE_MECHANISM},
+	{"not valid in current SASL state", OUTBOX_TROUBLE_NO_LOGIN},
 };
 
 typedef struct Reason
@@ -65,6 +106,50 @@ static const Reason reasons[] = {
 	/* all others */
 	{0, OUTBOX_TROUBLE_UNTRUSTED, "it cannot be verified"},
 };
+
+/* What the library says when it does not begin at all, and what it means */
+static const struct
+{
+	const char *text;
+	const char *meaning;
+} refusals[] = {
+	{"key values mismatch", "the private key is not that of the certificate"},
+	{"no certificate assigned",
+	 "the private key is not that of the certificate"},
+	{"ssl.key.location failed",
+	 "what ssl.key.location names is no private key in PEM format, or "
+	 "ssl.key.password does not open it"},
+	{"ssl.key.pem failed", "ssl.key.pem is no private key in PEM format, or "
+						   "ssl.key.password does not open it"},
+	{"ssl.certificate.location failed",
+	 "what ssl.certificate.location names is no certificate in PEM format"},
+	{"Failed to parse ssl.keystore.location",
+	 "ssl.keystore.password does not open what ssl.keystore.location names"},
+	{"Error reading ssl.keystore.location",
+	 "what ssl.keystore.location names is no PKCS#12 file"},
+	{"ssl.ca.location failed",
+	 "what ssl.ca.location names is no certificate in PEM format"},
+	{"ssl.crl.location failed", "what ssl.crl.location names is no list of "
+								"revoked certificates in PEM format"},
+};
+
+/* Puts what the library says into words, in error (of OUTBOX_SINK_ERROR_MAX
+ * bytes). */
+void
+outbox_kafka_name_refusal(char *error)
+{
+	char said[OUTBOX_SINK_ERROR_MAX];
+
+	strlcpy(said, error, sizeof(said));
+	for (size_t i = 0; i < lengthof(refusals); i++)
+	{
+		if (strstr(said, refusals[i].text) == NULL)
+			continue;
+		snprintf(error, OUTBOX_SINK_ERROR_MAX, "%s (%s)", refusals[i].meaning,
+				 said);
+		return;
+	}
+}
 
 /* Is called in a thread of the library. */
 static int
@@ -129,6 +214,47 @@ is_about_our_certificate(const char *message)
 	return false;
 }
 
+/* Have we no certificate to show? */
+bool
+outbox_kafka_is_anonymous(rd_kafka_t *rk)
+{
+	static const char *const names[] = {
+		"ssl.certificate.location",
+		"ssl.certificate.pem",
+		"ssl.keystore.location",
+	};
+
+	for (size_t i = 0; i < lengthof(names); i++)
+	{
+		size_t size = 0;
+
+		if (rd_kafka_conf_get(rd_kafka_conf(rk), names[i], NULL, &size) ==
+				RD_KAFKA_CONF_OK &&
+			size > 1)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Does a log line say that a broker has hung up, before anything has been
+ * published? It may expect TLS, or a login: the library tells that in no other
+ * way. One that we have published to ends, or is started anew. The line is in
+ * sink->message then.
+ */
+bool
+outbox_kafka_hung_up(OutboxSink *sink, const char *facility, const char *text)
+{
+	const char *thread_end = strstr(text, "]: ");
+
+	if (sink->served || strcmp(facility, "FAIL") != 0 ||
+		strstr(text, "Disconnected") == NULL)
+		return false;
+	strlcpy(sink->message, thread_end ? thread_end + 3 : text,
+			sizeof(sink->message));
+	return true;
+}
+
 /* The broker's name, what is wrong with its certificate, and which it is */
 static OutboxTrouble
 name_certificate(OutboxSink *sink, const char *message)
@@ -177,8 +303,12 @@ outbox_kafka_trouble(OutboxSink *sink, rd_kafka_resp_err_t code,
 {
 	OutboxTrouble trouble;
 
+	trouble = outbox_kafka_token_trouble(sink, message);
+	if (trouble != OUTBOX_TROUBLE_AWAY)
+		return trouble;
 	if (is_about_our_certificate(*message))
-		return OUTBOX_TROUBLE_CERTIFICATE;
+		return sink->anonymous ? OUTBOX_TROUBLE_ANONYMOUS
+							   : OUTBOX_TROUBLE_CERTIFICATE;
 	if (strstr(*message, "certificate verify failed") != NULL)
 	{
 		sink->message[0] = '\0';
@@ -187,8 +317,18 @@ outbox_kafka_trouble(OutboxSink *sink, rd_kafka_resp_err_t code,
 			*message = sink->message;
 		return trouble;
 	}
-	if (code == RD_KAFKA_RESP_ERR__SSL ||
-		strstr(*message, "SSL routines") != NULL)
+	for (size_t i = 0; i < lengthof(signs); i++)
+	{
+		if (strstr(*message, signs[i].text) == NULL)
+			continue;
+		/* one that we have published to hangs up because it ends, or refuses
+		 * that we log in again on a connection: the next one will do */
+		if (sink->served && (signs[i].trouble == OUTBOX_TROUBLE_LISTENER ||
+							 signs[i].trouble == OUTBOX_TROUBLE_NO_LOGIN))
+			return OUTBOX_TROUBLE_AWAY;
+		return signs[i].trouble;
+	}
+	if (code == RD_KAFKA_RESP_ERR__SSL)
 		return OUTBOX_TROUBLE_TLS;
 	if (outbox_kafka_failure(code) == OUTBOX_FAILURE_LOGIN)
 	{

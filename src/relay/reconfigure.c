@@ -69,6 +69,9 @@ accept(void)
 static bool
 leave(OutboxStream *stream)
 {
+	/* in an outage, what has not been sent is not waited for */
+	if (stream->outage.since != 0)
+		outbox_stream_end(stream);
 	outbox_answers_drain(stream, SWITCH_GRACE_MS);
 	outbox_tasks_drain(SWITCH_GRACE_MS);
 	if (outbox_shutdown_is_requested())

@@ -19,6 +19,9 @@
 #include "sink/properties.h"
 #include "sink/secret_file.h"
 
+/* shorter secrets are not looked for in messages */
+#define SECRET_MIN 4
+
 /* An empty list */
 OutboxProperties *
 outbox_properties_new(const OutboxSinkKind *kind)
@@ -230,6 +233,29 @@ outbox_properties_equal(const OutboxProperties *a, const OutboxProperties *b)
 			return false;
 	}
 	return true;
+}
+
+/*
+ * Where a text has the value of one of the properties that are secrets; NULL =
+ * nowhere. Values so short that any text may have them do not count.
+ */
+const char *
+outbox_properties_find_secret(const OutboxProperties *properties,
+							  const char *text)
+{
+	const char *first = NULL;
+
+	for (int i = 0; i < properties->count; i++)
+	{
+		const OutboxProperty *property = &properties->items[i];
+		const char *found = NULL;
+
+		if (property->secret && strlen(property->value) >= SECRET_MIN)
+			found = strstr(text, property->value);
+		if (found != NULL && (first == NULL || found < first))
+			first = found;
+	}
+	return first;
 }
 
 /* The values may be secrets: nothing of them is left in memory that is given

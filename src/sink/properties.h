@@ -39,6 +39,9 @@ extern bool outbox_properties_read_file(const char *path,
 										char *error);
 extern bool outbox_properties_equal(const OutboxProperties *a,
 									const OutboxProperties *b);
+extern const char *
+outbox_properties_find_secret(const OutboxProperties *properties,
+							  const char *text);
 extern void outbox_properties_wipe(OutboxProperties *properties);
 extern void outbox_properties_free(OutboxProperties *properties);
 

@@ -72,9 +72,32 @@ outbox_sender_init(OutboxSender *sender, const OutboxSinkApi *api,
 	sender->label = label;
 }
 
+/* What stands for a secret, and for all behind it */
+static const char hidden[] = "[...]";
+
 /*
- * Opens a sink, when there is none. Returns false, and a message in error (of
- * OUTBOX_SINK_ERROR_MAX bytes), if that is not possible.
+ * The client library or a broker may repeat what it was given: no message goes
+ * beyond here with a secret in it. It is cut off there.
+ */
+static const char *
+without_secrets(OutboxSender *sender, const char *message)
+{
+	const char *secret =
+		outbox_properties_find_secret(sender->properties, message);
+
+	if (secret == NULL)
+		return message;
+	snprintf(
+		sender->message, sizeof(sender->message), "%.*s%s",
+		(int) Min(secret - message, sizeof(sender->message) - sizeof(hidden)),
+		message, hidden);
+	return sender->message;
+}
+
+/*
+ * Opens a sink, when there is none. The configuration stays as long as it is
+ * open. Returns false, and a message in error (of OUTBOX_SINK_ERROR_MAX bytes),
+ * if that is not possible.
  */
 bool
 outbox_sender_try_open(OutboxSender *sender, const OutboxSinkConfig *config,
@@ -93,9 +116,16 @@ outbox_sender_try_open(OutboxSender *sender, const OutboxSinkConfig *config,
 		return false;
 	}
 	sender->prefix_bytes = (int) prefix_bytes;
+	sender->properties = config->properties;
 	sender->sink = outbox_module_open(sender->api, config, error);
 	if (sender->sink == NULL)
+	{
+		const char *message = without_secrets(sender, error);
+
+		if (message != error)
+			strlcpy(error, message, OUTBOX_SINK_ERROR_MAX);
 		return false;
+	}
 	set_state(sender, OUTBOX_SENDER_OPEN);
 	sender->tags_mask = tags - 1;
 	sender->tags = MemoryContextAllocExtended(
@@ -301,6 +331,8 @@ outbox_sender_poll(OutboxSender *sender, OutboxSinkEvent *event)
 		outbox_sender_end(sender);
 	sender->calling = true;
 	any = outbox_module_poll(sender->api, sender->sink, event);
+	if (any && event->message != NULL)
+		event->message = without_secrets(sender, event->message);
 	if (any)
 	{
 		take_prefix_off(sender, event);

@@ -50,6 +50,8 @@ typedef struct OutboxSender
 	int prefix_bytes;                     /* of topic_prefix in its settings */
 	char topic[OUTBOX_TOPIC_MAX + 1];     /* the last name, with the prefix */
 	char given_up[OUTBOX_SINK_ERROR_MAX]; /* why it ends, if by itself */
+	const OutboxProperties *properties;   /* of the configuration */
+	char message[OUTBOX_SINK_ERROR_MAX];  /* without the secrets in them */
 } OutboxSender;
 
 extern void outbox_sender_init(OutboxSender *sender, const OutboxSinkApi *api,

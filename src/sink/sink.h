@@ -119,11 +119,18 @@ typedef enum OutboxTrouble
 	OUTBOX_TROUBLE_HOST,        /* their certificate is of another host */
 	OUTBOX_TROUBLE_EXPIRED,     /* it is not valid now */
 	OUTBOX_TROUBLE_TLS,         /* another problem of TLS */
+	OUTBOX_TROUBLE_LISTENER,    /* they hang up, as if they expected something
+								 * else, such as TLS */
 	OUTBOX_TROUBLE_CERTIFICATE, /* they refuse ours */
+	OUTBOX_TROUBLE_ANONYMOUS,   /* they want one, and we have none */
 	OUTBOX_TROUBLE_LOGIN,       /* they refuse our login */
+	OUTBOX_TROUBLE_MECHANISM,   /* they do not know our way to log in */
+	OUTBOX_TROUBLE_NO_LOGIN,    /* they know no way to log in */
+	OUTBOX_TROUBLE_TOKEN,       /* we get no token to log in with */
+	OUTBOX_TROUBLE_BAD_TOKEN,   /* they refuse the one that we got */
 } OutboxTrouble;
 
-#define OUTBOX_TROUBLES (OUTBOX_TROUBLE_LOGIN + 1)
+#define OUTBOX_TROUBLES (OUTBOX_TROUBLE_BAD_TOKEN + 1)
 
 /* How a trouble is told */
 typedef struct OutboxTroubleWords

@@ -72,6 +72,8 @@ certificate('fine', 'localhost', '-days', 2);
 certificate('other', 'kafka.example.com', '-days', 2);
 certificate('expired', 'localhost', '-startdate', '20200101000000Z',
 	'-enddate', '20200102000000Z');
+certificate('future', 'localhost', '-startdate', '20990101000000Z',
+	'-enddate', '20990102000000Z');
 
 # Stands in for a broker as far as its handshake, at a port of the system's
 # choice.
@@ -133,6 +135,7 @@ my %server = (
 	stranger => server('stranger'),
 	other => server('other'),
 	expired => server('expired'),
+	future => server('future'),
 	fine => server('fine'),
 	demanding => server('fine', '-Verify', 1, '-CAfile', "$dir/ca.pem", '-verify_return_error'),
 	demanding_1_2 => server('fine', '-tls1_2', '-Verify', 1, '-CAfile', "$dir/ca.pem",
@@ -147,10 +150,12 @@ says('another host', $server{other}->{bootstrap}, \@tls, 'untrusted',
 	qr/advertised.listeners/);
 says('expired', $server{expired}->{bootstrap}, \@tls, 'untrusted',
 	qr/certificate is not valid now: .*CN=localhost.*has expired/, qr/Renew/);
+says('not valid yet', $server{future}->{bootstrap}, \@tls, 'untrusted',
+	qr/certificate is not valid now: .*CN=localhost.*not valid yet/, qr/clock/);
 says('trusted', $server{fine}->{bootstrap}, \@tls, 'unavailable',
 	qr/Kafka is unavailable/);
 says('no certificate of ours', $server{demanding}->{bootstrap}, \@tls, 'unauthenticated',
-	qr/Kafka refuses our certificate: .*alert/, qr/ssl.certificate.location/);
+	qr/Kafka wants a certificate of ours: .*alert/, qr/ssl.certificate.location/);
 says('one that they do not trust', $server{demanding_1_2}->{bootstrap},
 	[ @tls, @secrets ], 'unauthenticated',
 	qr/Kafka refuses our certificate: .*alert/, qr/ssl.certificate.location/);

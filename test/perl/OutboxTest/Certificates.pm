@@ -52,6 +52,20 @@ sub _write_both
 	return;
 }
 
+# Encrypts the key of one, and puts both into NAME.p12, too.
+sub protect
+{
+	my ($self, $name, $password) = @_;
+	my $path = "$self->{dir}/$name";
+
+	_openssl(qw(pkcs12 -export), '-inkey', "$path.key", '-in', "$path.pem",
+		'-passout', "pass:$password", '-out', "$path.p12");
+	_openssl('pkey', '-in', "$path.key", '-aes256', '-passout', "pass:$password",
+		'-out', "$path.new");
+	rename "$path.new", "$path.key" or die "rename: $!";
+	return;
+}
+
 # One that signs itself
 sub authority
 {
