@@ -27,6 +27,7 @@ SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', 'p', '"text"')$$);
 SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', 'p', '{"a": {}}')$$);
 SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', 'p', '{"a": [1]}')$$);
 SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', 'p', '{"event_id": "x"}')$$);
+SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', 'p', '{"outbox_relay": "x"}')$$);
 SELECT * FROM attempt($$SELECT outbox_emit('t', '{}'::jsonb, 'p')$$);
 SELECT * FROM attempt($$SELECT outbox_emit('t', 'k', 1.5)$$);
 

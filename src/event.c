@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * event.c
- *	  The columns of an event, and which one is in hand.
+ *	  The columns of an event, which one is in hand, and whose it is.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,6 +13,22 @@
 #include "event.h"
 
 uint64 outbox_event_in_hand = 0;
+
+/* Is the event one that another relay than this one alone publishes? */
+bool
+outbox_event_is_for_other(const OutboxEvent *event, const char *relay)
+{
+	JsonbValue value;
+
+	if (event->headers == NULL || !JB_ROOT_IS_OBJECT(event->headers) ||
+		getKeyJsonValueFromContainer(
+			&event->headers->root, OUTBOX_HEADER_RELAY,
+			(int) strlen(OUTBOX_HEADER_RELAY), &value) == NULL)
+		return false;
+	return value.type == jbvString &&
+		   (value.val.string.len != (int) strlen(relay) ||
+			memcmp(value.val.string.val, relay, value.val.string.len) != 0);
+}
 
 /*
  * What a row of so many columns must look like: of outbox.event or of

@@ -76,6 +76,8 @@ extern uint64 outbox_event_in_hand;
 /* one of those that are being read by a query */
 #define OUTBOX_EVENT_UNKNOWN UINT64_MAX
 
+extern bool outbox_event_is_for_other(const OutboxEvent *event,
+									  const char *relay);
 extern TupleDesc outbox_event_tupdesc(int columns);
 
 #endif /* OUTBOX_EVENT_H */

@@ -35,6 +35,10 @@
 /* the header that carries event_id; the application cannot set it */
 #define OUTBOX_HEADER_EVENT_ID "event_id"
 
+/* the header of a copy that one relay alone publishes: its name. It is not
+ * sent, nor can the application set it */
+#define OUTBOX_HEADER_RELAY    "outbox_relay"
+
 /* how many headers the application can set; others come with copies */
 #define OUTBOX_HEADERS_MAX     1000
 

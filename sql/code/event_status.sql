@@ -29,6 +29,8 @@ CREATE OR REPLACE VIEW outbox.event_status AS
       -- those of before its time; but what it has parked, it has
       AND (p.id IS NOT NULL OR d.id IS NOT NULL
            OR e.id > c.first_position AND outbox.topic_matches(e.topic, c.topics, c.excluding))
+      -- a copy for one relay is no event of the others
+      AND (e.headers ->> 'outbox_relay' = r.relay) IS NOT FALSE
     UNION ALL
     SELECT p.event_id, p.id, p.topic, p.key, p.emitted_at, p.relay,
            CASE WHEN p.state = 'dead' AND p.class = 'expired' THEN 'expired'

@@ -1,5 +1,5 @@
 CREATE OR REPLACE VIEW outbox.dead_letter AS
-    SELECT relay, id, event_id, emitted_at, topic, key, payload, headers,
+    SELECT relay, id, event_id, emitted_at, topic, key, payload, headers - 'outbox_relay' AS headers,
            class, error, attempts, first_failed_at, last_failed_at
     FROM outbox.parked WHERE state = 'dead';
 REVOKE ALL ON outbox.dead_letter FROM PUBLIC;
@@ -57,13 +57,17 @@ COMMENT ON FUNCTION outbox.parked_changed() IS
 CREATE OR REPLACE FUNCTION outbox.requeue(
         event_id uuid DEFAULT NULL, topic text DEFAULT NULL, key text DEFAULT NULL,
         class text DEFAULT NULL, since timestamptz DEFAULT NULL,
-        until timestamptz DEFAULT NULL, new_timestamp boolean DEFAULT false)
+        until timestamptz DEFAULT NULL, new_timestamp boolean DEFAULT false,
+        relay text DEFAULT NULL)
     RETURNS SETOF outbox.dead_letter
     LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 BEGIN
+    IF relay IS NOT NULL AND NOT EXISTS (SELECT FROM outbox.relay r WHERE r.name = relay) THEN
+        PERFORM outbox.report_no_relay(relay);
+    END IF;
     PERFORM outbox.parked_changed();
     RETURN QUERY
         WITH requeued AS (
@@ -72,7 +76,8 @@ BEGIN
                 expires_at = NULL,
                 blocking = p.blocking
                     OR (p.class = 'expired'
-                        AND current_setting('outbox.on_failure', true) IS DISTINCT FROM 'skip'),
+                        AND COALESCE((SELECT r.on_failure FROM outbox.relay r WHERE r.name = p.relay),
+                                     current_setting('outbox.on_failure', true)) IS DISTINCT FROM 'skip'),
                 emitted_at = CASE WHEN new_timestamp THEN clock_timestamp()
                                   ELSE p.emitted_at END
             FROM outbox.dead_letter letter
@@ -84,20 +89,21 @@ BEGIN
               AND (class IS NULL OR p.class = class)
               AND (since IS NULL OR p.last_failed_at >= since)
               AND (until IS NULL OR p.last_failed_at < until)
+              AND (relay IS NULL OR p.relay = relay)
             -- as it was
             RETURNING letter.*)
         SELECT * FROM requeued r ORDER BY r.id;
 END
 $$;
-REVOKE ALL ON FUNCTION outbox.requeue(uuid, text, text, text, timestamptz, timestamptz, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION outbox.requeue(uuid, text, text, text, timestamptz, timestamptz, boolean) IS
-    'publishes dead letters after all, in order, and returns them; without an argument, all of them; those that have failed last from since on, before until; with new_timestamp, with the time of the call instead of that of outbox_emit()';
+REVOKE ALL ON FUNCTION outbox.requeue(uuid, text, text, text, timestamptz, timestamptz, boolean, text) FROM PUBLIC;
+COMMENT ON FUNCTION outbox.requeue(uuid, text, text, text, timestamptz, timestamptz, boolean, text) IS
+    'publishes dead letters after all, in order, and returns them; without an argument, all of them; those that have failed last from since on, before until; with relay, those of that relay only; with new_timestamp, with the time of the call instead of that of outbox_emit()';
 
 CREATE OR REPLACE FUNCTION outbox.discard(
         event_id uuid DEFAULT NULL, topic text DEFAULT NULL, key text DEFAULT NULL,
         class text DEFAULT NULL, since timestamptz DEFAULT NULL,
         until timestamptz DEFAULT NULL, retrying boolean DEFAULT false,
-        waiting boolean DEFAULT false)
+        waiting boolean DEFAULT false, relay text DEFAULT NULL)
     RETURNS SETOF outbox.dead_letter
     LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -105,10 +111,13 @@ AS $$
 #variable_conflict use_variable
 BEGIN
     IF event_id IS NULL AND topic IS NULL AND key IS NULL AND class IS NULL
-       AND since IS NULL AND until IS NULL THEN
+       AND since IS NULL AND until IS NULL AND relay IS NULL THEN
         RAISE invalid_parameter_value USING
             MESSAGE = 'outbox.discard() needs at least one condition',
             HINT = 'To discard all dead letters, write until => now().';
+    END IF;
+    IF relay IS NOT NULL AND NOT EXISTS (SELECT FROM outbox.relay r WHERE r.name = relay) THEN
+        PERFORM outbox.report_no_relay(relay);
     END IF;
     PERFORM outbox.parked_changed();
     RETURN QUERY
@@ -123,16 +132,17 @@ BEGIN
               AND (class IS NULL OR p.class = class)
               AND (since IS NULL OR p.last_failed_at >= since)
               AND (until IS NULL OR p.last_failed_at < until)
+              AND (relay IS NULL OR p.relay = relay)
             RETURNING p.*),
         noted AS (
             INSERT INTO outbox.discarded (relay, id) SELECT d.relay, d.id FROM discarded d
             ON CONFLICT DO NOTHING)
         -- as outbox.dead_letter shows them
-        SELECT d.relay, d.id, d.event_id, d.emitted_at, d.topic, d.key, d.payload, d.headers,
+        SELECT d.relay, d.id, d.event_id, d.emitted_at, d.topic, d.key, d.payload, d.headers - 'outbox_relay',
                d.class, d.error, d.attempts, d.first_failed_at, d.last_failed_at
         FROM discarded d ORDER BY d.id;
 END
 $$;
-REVOKE ALL ON FUNCTION outbox.discard(uuid, text, text, text, timestamptz, timestamptz, boolean, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION outbox.discard(uuid, text, text, text, timestamptz, timestamptz, boolean, boolean) IS
-    'removes dead letters for good, and returns them; those that have failed last from since on, before until; with retrying, also events that are tried again; with waiting, also those that wait behind one';
+REVOKE ALL ON FUNCTION outbox.discard(uuid, text, text, text, timestamptz, timestamptz, boolean, boolean, text) FROM PUBLIC;
+COMMENT ON FUNCTION outbox.discard(uuid, text, text, text, timestamptz, timestamptz, boolean, boolean, text) IS
+    'removes dead letters for good, and returns them; those that have failed last from since on, before until; with relay, those of that relay only; with retrying, also events that are tried again; with waiting, also those that wait behind one';

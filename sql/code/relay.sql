@@ -76,10 +76,12 @@ COMMENT ON COLUMN outbox.stat_relay.delayed IS 'events that are not due yet';
 COMMENT ON COLUMN outbox.stat_relay.paused_at IS 'when it was paused; null if it is not';
 COMMENT ON COLUMN outbox.stat_relay.published IS 'events acknowledged since the server started';
 
-CREATE OR REPLACE FUNCTION outbox.wait_published(timeout interval DEFAULT '1 minute') RETURNS boolean
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+CREATE OR REPLACE FUNCTION outbox.wait_published(
+        timeout interval DEFAULT '1 minute', relay text DEFAULT NULL)
+    RETURNS boolean
+    LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'outbox_wait_published';
-REVOKE ALL ON FUNCTION outbox.wait_published(interval) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION outbox.wait_published(interval) TO pg_monitor;
-COMMENT ON FUNCTION outbox.wait_published(interval) IS
-    'waits until everything committed before the call is acknowledged by Kafka, or parked; false if that takes longer';
+REVOKE ALL ON FUNCTION outbox.wait_published(interval, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION outbox.wait_published(interval, text) TO pg_monitor;
+COMMENT ON FUNCTION outbox.wait_published(interval, text) IS
+    'waits until everything committed before the call is acknowledged by Kafka, or parked: by all relays, or by one; false if that takes longer';

@@ -299,6 +299,8 @@ BEGIN
         DELETE FROM outbox.position p WHERE p.relay = name;
     END LOOP;
     DELETE FROM outbox.paused_topic t WHERE t.relay = name;
+    UPDATE outbox.replay_job j SET state = 'cancelled', finished_at = clock_timestamp()
+        WHERE j.relay = name AND j.state = 'running';
     DELETE FROM outbox.relay r WHERE r.name = name;
     PERFORM outbox.relays_changed();
 END

@@ -3,7 +3,7 @@ CREATE OR REPLACE FUNCTION outbox.replay(
         since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL,
         topic text DEFAULT NULL, key text DEFAULT NULL,
         to_topic text DEFAULT NULL, rate integer DEFAULT 1000,
-        new_timestamp boolean DEFAULT false)
+        new_timestamp boolean DEFAULT false, relay text DEFAULT NULL)
     RETURNS bigint
     LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -30,20 +30,23 @@ BEGIN
             MESSAGE = format('"%s" cannot be the name of a topic', to_topic),
             HINT = 'Kafka allows 249 letters and digits of ASCII, ".", "_" and "-".';
     END IF;
-    SELECT min(r.position) INTO published FROM outbox.stat_relay r;
+    IF relay IS NOT NULL AND NOT EXISTS (SELECT FROM outbox.relay r WHERE r.name = relay) THEN
+        PERFORM outbox.report_no_relay(relay);
+    END IF;
+    SELECT min(r.position) INTO published FROM outbox.stat_relay r WHERE relay IS NULL OR r.relay = relay;
     SELECT min(e.id) INTO oldest FROM outbox.event e;
-    INSERT INTO outbox.replay_job (first_id, last_id, next_id, since, until, topic, key, to_topic, new_timestamp, rate)
+    INSERT INTO outbox.replay_job (first_id, last_id, next_id, since, until, topic, key, to_topic, relay, new_timestamp, rate)
         VALUES (GREATEST(first_id, oldest, 1), LEAST(last_id, published),
-                GREATEST(first_id, oldest, 1), since, until, topic, key, to_topic,
+                GREATEST(first_id, oldest, 1), since, until, topic, key, to_topic, relay,
                 COALESCE(new_timestamp, false), rate)
         RETURNING id INTO job;
     PERFORM outbox.parked_changed();
     RETURN job;
 END
 $$;
-REVOKE ALL ON FUNCTION outbox.replay(bigint, bigint, timestamptz, timestamptz, text, text, text, integer, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION outbox.replay(bigint, bigint, timestamptz, timestamptz, text, text, text, integer, boolean) IS
-    'publishes events once more that have been published, with the header outbox_replay: those emitted from since on, before until; watch it in outbox.stat_replay';
+REVOKE ALL ON FUNCTION outbox.replay(bigint, bigint, timestamptz, timestamptz, text, text, text, integer, boolean, text) FROM PUBLIC;
+COMMENT ON FUNCTION outbox.replay(bigint, bigint, timestamptz, timestamptz, text, text, text, integer, boolean, text) IS
+    'publishes events once more that have been published, with the header outbox_replay: those emitted from since on, before until; with relay, that relay alone publishes them; watch it in outbox.stat_replay';
 
 CREATE OR REPLACE FUNCTION outbox.cancel_replay(id bigint) RETURNS boolean
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
@@ -62,7 +65,7 @@ COMMENT ON FUNCTION outbox.cancel_replay(bigint) IS
 
 CREATE OR REPLACE VIEW outbox.stat_replay AS
     SELECT id, state, requested_at, requested_by, first_id, last_id, since, until,
-           topic, key, to_topic, new_timestamp, rate, replayed,
+           topic, key, to_topic, relay, new_timestamp, rate, replayed,
            CASE WHEN state = 'done' OR last_id < first_id THEN 100
                 ELSE round(100.0 * (next_id - first_id) / (last_id - first_id + 1), 1)
            END AS percent,

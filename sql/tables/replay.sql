@@ -13,6 +13,7 @@ CREATE TABLE outbox.replay_job (
     topic text,
     key text,
     to_topic text,
+    relay text,
     new_timestamp boolean NOT NULL,
     rate integer NOT NULL CHECK (rate > 0),
     state text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'done', 'cancelled')),
@@ -24,6 +25,7 @@ CREATE TABLE outbox.replay_job (
 CREATE INDEX replay_job_running ON outbox.replay_job (id) WHERE state = 'running';
 REVOKE ALL ON outbox.replay_job FROM PUBLIC;
 COMMENT ON TABLE outbox.replay_job IS 'Internal: replays, with their conditions and how far they are; see outbox.stat_replay';
+COMMENT ON COLUMN outbox.replay_job.relay IS 'which relay alone publishes the copies; null: all do';
 COMMENT ON COLUMN outbox.replay_job.new_timestamp IS
     'the copies carry the time when they are made instead of their events'' time';
 COMMENT ON COLUMN outbox.replay_job.rate IS 'events a second';

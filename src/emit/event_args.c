@@ -152,13 +152,17 @@ refuse_headers(const char *detail)
 static void
 check_name(const OutboxHeader *header)
 {
-	if (header->name_bytes == strlen(OUTBOX_HEADER_EVENT_ID) &&
-		memcmp(header->name, OUTBOX_HEADER_EVENT_ID, header->name_bytes) == 0)
+	if (outbox_record_is_named(header, OUTBOX_HEADER_EVENT_ID))
 		ereport(ERROR,
 				(errcode(ERRCODE_RESERVED_NAME),
 				 errmsg("header \"%s\" is reserved", OUTBOX_HEADER_EVENT_ID),
 				 errhint("outbox sets it to the value that "
 						 "outbox_emit() returns.")));
+	if (outbox_record_is_named(header, OUTBOX_HEADER_RELAY))
+		ereport(ERROR,
+				(errcode(ERRCODE_RESERVED_NAME),
+				 errmsg("header \"%s\" is reserved", OUTBOX_HEADER_RELAY),
+				 errhint("Use another name.")));
 }
 
 static void

@@ -39,6 +39,7 @@
 #include "emit/xact.h"
 #include "emit/xact_buffer.h"
 #include "guc.h"
+#include "shared/addressed.h"
 #include "shared/chores.h"
 #include "shared/due.h"
 #include "shared/horizon.h"
@@ -51,9 +52,10 @@
 /* The current transaction, if it emits */
 typedef struct OutboxTransaction
 {
-	bool joined;   /* the gate is locked, the fields below are valid */
-	bool flushed;  /* at or after pre-commit: too late to emit */
-	bool inflight; /* our slot is set */
+	bool joined;    /* the gate is locked, the fields below are valid */
+	bool flushed;   /* at or after pre-commit: too late to emit */
+	bool inflight;  /* our slot is set */
+	bool addressed; /* some of its events are for one relay alone */
 	OutboxDatabase *db;
 	Oid sequence;
 	TimestampTz due_min; /* the first of its delayed events; 0 = none */
@@ -188,6 +190,13 @@ outbox_xact_note_due(TimestampTz due)
 		current.due_min = due;
 }
 
+/* Some events of the current transaction are for one relay alone. */
+void
+outbox_xact_note_addressed(void)
+{
+	current.addressed = true;
+}
+
 /* Takes the next id. The first column of the tuple has room for it. */
 static uint64
 take_id(HeapTuple tuple, uint64 first_id)
@@ -278,6 +287,8 @@ write_events(void)
 			outbox_table_writer_add(events, tuple);
 	}
 	outbox_horizon_issued(current.db, last_id);
+	if (current.addressed)
+		outbox_addressed_raise(current.db, last_id);
 	outbox_table_writer_end(events);
 	if (delayed != NULL)
 		outbox_table_writer_end(delayed);

@@ -91,6 +91,14 @@ outbox_record_set_name(OutboxHeader *header, const JsonbValue *name)
 									  &header->name_bytes);
 }
 
+/* Is that its name? */
+bool
+outbox_record_is_named(const OutboxHeader *header, const char *name)
+{
+	return header->name_bytes == (int) strlen(name) &&
+		   memcmp(header->name, name, header->name_bytes) == 0;
+}
+
 /* Renders a header's value. What outbox_emit() counts is what is sent. */
 void
 outbox_record_set_value(OutboxHeader *header, const JsonbValue *value)
@@ -119,8 +127,9 @@ outbox_record_set_value(OutboxHeader *header, const JsonbValue *value)
 }
 
 /*
- * The event's own headers, in the order that jsonb keeps them. NULL as soon as
- * they are too many bytes: a number of 12 bytes may be rendered as 131,072.
+ * The event's own headers, in the order that jsonb keeps them, but for the one
+ * that is not sent. NULL as soon as they are too many bytes: a number of 12
+ * bytes may be rendered as 131,072.
  */
 static OutboxHeader *
 add_headers(OutboxHeader *header, Jsonb *headers, int64 *bytes)
@@ -133,7 +142,8 @@ add_headers(OutboxHeader *header, Jsonb *headers, int64 *bytes)
 	{
 		if (token == WJB_KEY)
 			outbox_record_set_name(header, &value);
-		else if (token == WJB_VALUE)
+		else if (token == WJB_VALUE &&
+				 !outbox_record_is_named(header, OUTBOX_HEADER_RELAY))
 		{
 			outbox_record_set_value(header, &value);
 			*bytes += header->name_bytes + header->value_bytes;
@@ -217,7 +227,7 @@ outbox_record_from_event(OutboxRecord *record, const OutboxEvent *event,
 	}
 	set_event_id(header, event->event_id, event_id);
 	record->headers = headers;
-	/* fewer, if somebody has written a row by hand */
+	/* fewer, if one is not sent, or somebody has written a row by hand */
 	record->header_count = (int) (header - headers) + 1;
 	record->bytes = bytes;
 	return true;

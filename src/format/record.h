@@ -24,6 +24,8 @@ extern const char *outbox_record_utf8(const char *what, const char *data,
 									  int *bytes);
 extern void outbox_record_set_name(OutboxHeader *header,
 								   const JsonbValue *name);
+extern bool outbox_record_is_named(const OutboxHeader *header,
+								   const char *name);
 extern void outbox_record_set_value(OutboxHeader *header,
 									const JsonbValue *value);
 

@@ -77,13 +77,17 @@ pass_topic(uint64 id, const text *topic, void *arg)
 	return true;
 }
 
-/* This one is for the stream. */
+/* This one is for the stream, unless another relay alone publishes it. */
 static bool
 stop(const OutboxEvent *event, void *arg)
 {
 	OutboxStream *stream = arg;
 
-	(void) event;
+	if (outbox_event_is_for_other(event, outbox_my_relay.name))
+	{
+		stream->read_upto = event->id;
+		return true;
+	}
 	stopped_at = stream->read_upto;
 	return false;
 }

@@ -25,6 +25,7 @@
 #include "retry/blocked_keys.h"
 #include "retry/parked_writer.h"
 #include "retry/to_dead_letter.h"
+#include "shared/addressed.h"
 #include "shared/horizon.h"
 #include "shared/my_relay.h"
 #include "shared/policy.h"
@@ -40,9 +41,10 @@ static uint64 handing_over = 0;
 typedef struct PageState
 {
 	OutboxStream *stream;
-	uint64 last_id; /* 0 = none taken */
-	bool stopped;   /* window or sink are full */
-	bool held;      /* by an outage */
+	uint64 last_id;        /* 0 = none taken */
+	bool stopped;          /* window or sink are full */
+	bool held;             /* by an outage */
+	uint64 addressed_upto; /* see addressed.c */
 	TimestampTz now;
 	OutboxParkedWriter parked;
 } PageState;
@@ -180,6 +182,17 @@ take_refused(PageState *page, const OutboxEvent *event,
 	return page->stream->state == OUTBOX_STREAM_OPEN;
 }
 
+/* Passes over an event that another relay alone publishes. */
+static bool
+is_for_other(PageState *page, const OutboxEvent *event)
+{
+	if (event->id > page->addressed_upto ||
+		!outbox_event_is_for_other(event, outbox_my_relay.name))
+		return false;
+	page->last_id = page->stream->read_upto = event->id;
+	return true;
+}
+
 /* Takes one event; false if it must wait. */
 static bool
 publish_event(const OutboxEvent *event, void *arg)
@@ -190,6 +203,8 @@ publish_event(const OutboxEvent *event, void *arg)
 	OutboxFailure failure;
 	char error[OUTBOX_SINK_ERROR_MAX];
 
+	if (is_for_other(page, event))
+		return true;
 	if (outbox_parked_writer_is_full(&page->parked))
 	{
 		page->stopped = true;
@@ -310,6 +325,7 @@ run(const OutboxRound *round)
 		outbox_horizon_sleep(outbox_my_relay.db, outbox_my_relay.slot);
 	horizon = outbox_horizon_read(outbox_my_relay.db, &commit_lsn);
 	pg_atomic_write_u64(&outbox_my_relay.slot->horizon, horizon);
+	page.addressed_upto = outbox_addressed_upto(outbox_my_relay.db);
 	if (horizon - 1 <= stream->read_upto)
 	{
 		worked = stream->has_more;

@@ -12,6 +12,10 @@
  * turns: each rests as long as its rate asks for, which its row tells. While
  * no events can be published, all rest.
  *
+ * Copies that one relay alone is to publish are its own affair: it makes them
+ * itself, with a header that has the others pass them over (addressed.c). The
+ * other replays are among the chores.
+ *
  *-------------------------------------------------------------------------
  */
 #include "outbox.h"
@@ -22,6 +26,7 @@
 #include "emit/xact.h"
 #include "poison/guard.h"
 #include "schedule/replay.h"
+#include "shared/chores.h"
 #include "shared/my_relay.h"
 #include "shared/relay_state.h"
 #include "shared/times.h"
@@ -56,7 +61,8 @@ plan_next(TimestampTz now)
 {
 	TimestampTz next;
 
-	any_running = outbox_replay_jobs_next(&next);
+	any_running = outbox_replay_jobs_next(outbox_my_relay.name,
+										  outbox_chores_are_mine(), &next);
 	/* due already, but locked by somebody */
 	if (next <= now)
 		next = TimestampTzPlusMilliseconds(now, OUTBOX_DUE_ROWS_RETRY_MS);
@@ -88,6 +94,8 @@ emit_slice(const OutboxReplayJob *job, int64 upto, int64 limit, Slice *slice)
 	uint64 count;
 
 	outbox_xact_join(true);
+	if (job->addressed)
+		outbox_xact_note_addressed();
 	count = outbox_replay_jobs_events(job, upto, limit, emit_event, slice);
 	if (count == (uint64) limit)
 		slice->full = true;
@@ -186,7 +194,8 @@ run(const OutboxRound *round)
 	status = outbox_store_lock_ring(OUTBOX_EVENT_TABLE, OUTBOX_SEGMENT_PREFIX);
 	if (status == OUTBOX_STORE_OK)
 	{
-		worked = outbox_replay_jobs_due(now, latest, &job);
+		worked = outbox_replay_jobs_due(
+			outbox_my_relay.name, outbox_chores_are_mine(), now, latest, &job);
 		if (worked)
 			run_slice(&job, now);
 		else

@@ -144,6 +144,9 @@ typedef struct OutboxDatabase
 	pg_atomic_uint32 relay_changes;
 	uint32 relays_read; /* guarded by outbox_shmem->lock */
 
+	/* up to which id there may be events for one relay alone: addressed.c */
+	pg_atomic_uint64 addressed_upto;
+
 	/* counts commits that have changed outbox.parked from outside */
 	pg_atomic_uint32 parked_changes;
 

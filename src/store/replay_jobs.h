@@ -18,13 +18,16 @@ typedef struct OutboxReplayJob
 	int64 id;
 	int64 next_id;
 	int64 last_id;
-	int64 rate; /* events a second */
+	int64 rate;     /* events a second */
+	bool addressed; /* one relay alone publishes the copies */
 } OutboxReplayJob;
 
 extern OutboxStoreStatus outbox_replay_jobs_first_id(uint64 *first_id);
-extern bool outbox_replay_jobs_due(TimestampTz now, TimestampTz latest,
+extern bool outbox_replay_jobs_due(const char *relay, bool chores,
+								   TimestampTz now, TimestampTz latest,
 								   OutboxReplayJob *job);
-extern bool outbox_replay_jobs_next(TimestampTz *next);
+extern bool outbox_replay_jobs_next(const char *relay, bool chores,
+									TimestampTz *next);
 extern uint64 outbox_replay_jobs_events(const OutboxReplayJob *job, int64 upto,
 										int64 limit,
 										OutboxEventConsumer consumer,

@@ -131,8 +131,8 @@ is(query(<<~END), 'f|t|t|f|t|t|f|t|f', 'privileges');
 		has_function_privilege('watcher', 'outbox.emitted()', 'EXECUTE'),
 		has_table_privilege('watcher', 'outbox.stat_relay', 'SELECT'),
 		has_table_privilege('public', 'outbox.stat_relay', 'SELECT'),
-		has_function_privilege('watcher', 'outbox.requeue(uuid,text,text,text,timestamptz,timestamptz,boolean)', 'EXECUTE'),
-		has_function_privilege('public', 'outbox.requeue(uuid,text,text,text,timestamptz,timestamptz,boolean)', 'EXECUTE')
+		has_function_privilege('watcher', 'outbox.requeue(uuid,text,text,text,timestamptz,timestamptz,boolean,text)', 'EXECUTE'),
+		has_function_privilege('public', 'outbox.requeue(uuid,text,text,text,timestamptz,timestamptz,boolean,text)', 'EXECUTE')
 	END
 is(query('SET ROLE watcher; SELECT state FROM outbox.stat_relay'),
 	'publishing', 'stat_relay');

@@ -38,7 +38,7 @@ COMMENT ON TABLE outbox.discarded IS
 
 CALL outbox.retire('outbox.emitted()', 'outbox.emitted()');
 CALL outbox.retire('outbox.requeue(text)',
-    'outbox.requeue(uuid, text, text, text, timestamptz, timestamptz, boolean)');
+    'outbox.requeue(uuid, text, text, text, timestamptz, timestamptz, boolean, text)');
 DO $$
 DECLARE
     emit text;
