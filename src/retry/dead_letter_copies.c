@@ -41,6 +41,7 @@ StaticAssertDecl(BATCH_EVENTS <= OUTBOX_SENDER_BATCH_MAX, "see sender.h");
 
 static OutboxSender sender; /* open while there are any to publish */
 static bool added = true;   /* at the start, nobody knows */
+static uint32 for_all_seen; /* dead letters that one relay makes for all */
 static uint64 ids[BATCH_EVENTS];
 static bool delivered[BATCH_EVENTS];
 static int batch_limit = BATCH_EVENTS; /* less after an error */
@@ -311,9 +312,12 @@ is_answered(void)
 static OutboxTaskResult
 run(const OutboxRound *round)
 {
+	uint32 for_all = pg_atomic_read_u32(&outbox_my_relay.db->dead_for_all);
 	OutboxStoreStatus status = expire();
 	bool worked = false;
 
+	added = added || for_all != for_all_seen;
+	for_all_seen = for_all;
 	poll();
 	if (status == OUTBOX_STORE_OK && count == 0 &&
 		outbox_held_next(OUTBOX_HELD_ANNOUNCED) <= GetCurrentTimestamp())

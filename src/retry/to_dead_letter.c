@@ -12,6 +12,8 @@
 #include "poison/guard.h"
 #include "retry/dead_letter_copies.h"
 #include "retry/to_dead_letter.h"
+#include "shared/my_relay.h"
+#include "shared/relays.h"
 #include "sink/client_log.h"
 #include "store/dead_letters.h"
 
@@ -27,18 +29,25 @@ report(OutboxStoreStatus status, uint64 id, const char *error)
 }
 
 /*
- * Makes a dead letter of an event of outbox.event, or of outbox.delayed, from
- * where it is removed. One that is parked already stays as it is. no_copy: none
+ * Makes a dead letter of an event of outbox.event; or of outbox.delayed, from
+ * where it is removed: one of each relay that would publish it. One that is
+ * parked already stays as it is. no_copy: none
  * must be published to outbox.dead_letter_topic.
  */
 OutboxStoreStatus
 outbox_to_dead_letter(const char *relay, const char *table, uint64 id,
 					  const char *error, bool no_copy)
 {
-	return report(outbox_dead_letters_from_event(relay, table, id, error,
-												 no_copy,
-												 outbox_guard_may_be_event),
-				  id, error);
+	OutboxStoreStatus status = outbox_dead_letters_from_event(
+		relay, table, id, error, no_copy, outbox_guard_may_be_event);
+
+	if (status == OUTBOX_STORE_OK && strcmp(table, OUTBOX_DELAYED_TABLE) == 0)
+	{
+		/* others have one, too */
+		pg_atomic_fetch_add_u32(&outbox_my_relay.db->dead_for_all, 1);
+		outbox_relays_wake(outbox_my_relay.db);
+	}
+	return report(status, id, error);
 }
 
 /* The same for one that is parked; its row stays as it is. */

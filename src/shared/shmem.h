@@ -147,6 +147,9 @@ typedef struct OutboxDatabase
 	/* up to which id there may be events for one relay alone: addressed.c */
 	pg_atomic_uint64 addressed_upto;
 
+	/* counts dead letters that one relay has made for all: of delayed events */
+	pg_atomic_uint32 dead_for_all;
+
 	/* counts commits that have changed outbox.parked from outside */
 	pg_atomic_uint32 parked_changes;
 

@@ -63,11 +63,15 @@ copy_statement(bool delayed, Extent extent)
 					 "  emitted_at, topic, expires_at, state, blocking, class,"
 					 "  attempts, first_failed_at, last_failed_at,"
 					 "  key, payload, headers, error, announced_at, whole)"
-					 " SELECT $1, id, event_id, emitted_at, topic, expires_at,"
-					 "  'dead', false, 'invalid', 0, now(), now(), %s"
-					 " FROM outbox.%s WHERE id = $2 ON CONFLICT DO NOTHING",
+					 " SELECT r.name, id, event_id, emitted_at, topic,"
+					 "  expires_at, 'dead', false, 'invalid', 0, now(), now(),"
+					 "  %s FROM outbox.relay r, outbox.%s WHERE id = $2 AND %s"
+					 " ON CONFLICT DO NOTHING",
 					 columns[extent],
-					 delayed ? OUTBOX_DELAYED_TABLE : OUTBOX_EVENT_TABLE));
+					 delayed ? OUTBOX_DELAYED_TABLE : OUTBOX_EVENT_TABLE,
+					 delayed ? "outbox.topic_matches("
+							   "topic, r.topics, r.excluding)"
+							 : "r.name = $1"));
 		statement->nargs = 4;
 		statement->types[0] = TEXTOID;
 		statement->types[1] = INT8OID;
@@ -107,8 +111,9 @@ copy_or_undo(bool delayed, Extent extent, Datum *values,
 }
 
 /*
- * Makes a dead letter of an event of outbox.event, or of outbox.delayed, from
- * where it is removed. One that is parked already stays as it is. no_copy: none
+ * Makes a dead letter of an event of outbox.event; or of outbox.delayed, from
+ * where it is removed: one of each relay that would publish it. One that is
+ * parked already stays as it is. no_copy: none
  * must be published to outbox.dead_letter_topic. is_of_row tells the errors
  * after which less of the row is read.
  */
