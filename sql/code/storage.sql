@@ -11,6 +11,9 @@ COMMENT ON FUNCTION outbox.segment_status() IS
     'Internal: the segments of outbox.event: which is written to, and what each holds; see outbox.stat_storage';
 
 CREATE OR REPLACE VIEW outbox.stat_storage AS
+    WITH relay AS MATERIALIZED (
+        SELECT r.relay, r.state, r.pid, r.written_position FROM outbox.stat_relay r
+    )
     SELECT s.segment,
            s.is_current,
            s.first_id,
@@ -22,12 +25,12 @@ CREATE OR REPLACE VIEW outbox.stat_storage AS
            pg_total_relation_size(format('outbox.position_%s', s.segment)::regclass)
                AS bytes,
            CASE WHEN s.last_id IS NULL THEN NULL
-                WHEN w.pid IS NULL THEN format('relay %s', w.relay)
+                WHEN w.none_runs THEN w.why
                 WHEN w.written_position < s.last_id
                      AND (NOT s.is_current
                           OR GREATEST(s.first_at, w.written_at) + GREATEST('10 s',
                              current_setting('outbox.retention')::interval)
-                             < now()) THEN format('relay %s', w.relay)
+                             < now()) THEN w.why
                 WHEN s.is_current THEN 'new events'
                 WHEN j.id IS NOT NULL THEN format('replay %s', j.id)
                 WHEN current_setting('outbox.retention') = '-1' THEN 'outbox.retention'
@@ -36,11 +39,14 @@ CREATE OR REPLACE VIEW outbox.stat_storage AS
            END AS kept_for
     FROM outbox.segment_status() s
          LEFT JOIN LATERAL (
-             SELECT r.relay, r.pid, r.written_position,
+             SELECT r.relay, r.written_position,
+                    format(CASE r.state WHEN 'publishing' THEN 'relay %s' ELSE 'relay %s (%s)' END,
+                           r.relay, r.state) AS why,
+                    NOT EXISTS (SELECT FROM relay WHERE pid IS NOT NULL) AS none_runs,
                     (SELECT max(p.written_at) FROM outbox.position p
                      WHERE p.relay = r.relay AND p.position = r.written_position) AS written_at
-             FROM outbox.stat_relay r
-             ORDER BY r.written_position LIMIT 1) w ON true
+             FROM relay r
+             ORDER BY r.written_position, r.relay LIMIT 1) w ON true
          LEFT JOIN LATERAL (
              SELECT j.id FROM outbox.replay_job j
              WHERE j.state = 'running' AND j.next_id <= s.last_id
@@ -55,4 +61,4 @@ COMMENT ON VIEW outbox.stat_storage IS
     'the segments of outbox.event: what each holds, how large it is, and what keeps it';
 COMMENT ON COLUMN outbox.stat_storage.is_current IS 'new events are written to it';
 COMMENT ON COLUMN outbox.stat_storage.kept_for IS
-    'why it is not emptied: new events (it is the current one), a relay (which is behind, or does not run), a replay, outbox.retention; null if it is empty, or will be as soon as nobody has locked it';
+    'why it is not emptied: new events (it is the current one), a relay (the one that is furthest behind, with its state unless it publishes), a replay, outbox.retention; null if it is empty, or will be as soon as nobody has locked it';

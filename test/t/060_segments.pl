@@ -75,7 +75,7 @@ my $first = query('SELECT min(first_id) FROM outbox.segment_status()');
 my $count = query('SELECT count(*) FROM outbox.event');
 eventually("(SELECT count(*) > $count + 500 FROM outbox.event)", 'emits go on');
 is(query('SELECT min(first_id) FROM outbox.segment_status()'), $first, 'nothing is emptied');
-eventually("(SELECT count(*) = 3 AND bool_and(kept_for = 'relay default')"
+eventually("(SELECT count(*) = 3 AND bool_and(kept_for = 'relay default (unavailable)')"
 	  . ' FROM outbox.stat_storage WHERE last_id IS NOT NULL)', 'kept_for tells why');
 ok($load->is_running, 'nobody has failed');
 $mock->command('up');
@@ -116,7 +116,7 @@ $count = query('SELECT count(*) FROM outbox.event');
 eventually("(SELECT count(*) > $count + 500 FROM outbox.event)", 'emits go on');
 is(query('SELECT min(first_id) FROM outbox.segment_status()'), $first, 'nothing is emptied');
 is(query("SELECT DISTINCT kept_for FROM outbox.stat_storage WHERE last_id IS NOT NULL"),
-	'relay default', 'kept_for tells why');
+	'relay default (disabled)', 'kept_for tells why');
 stop_load($node, $load);
 $log = log_end($node);
 $node->restart;
