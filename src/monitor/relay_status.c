@@ -24,38 +24,6 @@ PG_FUNCTION_INFO_V1(outbox_wait_published);
 
 #define STATUS_COLUMNS 8
 
-static const char *
-state_name(OutboxRelayState state)
-{
-	switch (state)
-	{
-		case OUTBOX_RELAY_STOPPED:
-			if (!outbox_enabled || !outbox_guc_database_allowed(
-									   get_database_name(MyDatabaseId), NULL))
-				return "disabled";
-			return "stopped";
-		case OUTBOX_RELAY_STARTING:
-			return "starting";
-		case OUTBOX_RELAY_INCOMPATIBLE:
-			return "incompatible";
-		case OUTBOX_RELAY_UNCONFIGURED:
-			return "unconfigured";
-		case OUTBOX_RELAY_PUBLISHING:
-			return "publishing";
-		case OUTBOX_RELAY_UNAVAILABLE:
-			return "unavailable";
-		case OUTBOX_RELAY_UNTRUSTED:
-			return "untrusted";
-		case OUTBOX_RELAY_UNAUTHENTICATED:
-			return "unauthenticated";
-		case OUTBOX_RELAY_HALTED:
-			return "halted";
-		case OUTBOX_RELAY_PAUSED:
-			return "paused";
-	}
-	return "unknown";
-}
-
 static void
 set_time(Datum *values, bool *nulls, int column, TimestampTz time)
 {
@@ -116,7 +84,7 @@ outbox_relay_status(PG_FUNCTION_ARGS)
 	LWLockRelease(outbox_shmem->lock);
 
 	values[0] = CStringGetTextDatum(
-		status.failing_since != 0 ? "failing" : state_name(status.state));
+		outbox_relay_state_name(&status, get_database_name(MyDatabaseId)));
 	set_time(values, nulls, 1,
 			 status.failing_since != 0 ? status.failing_since
 									   : status.state_since);
@@ -137,13 +105,22 @@ outbox_relay_status(PG_FUNCTION_ARGS)
 		heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
 }
 
-/* How far the events are of which we know now that they have committed */
+/* Are the events published of which we know now that they have committed? By
+ * that relay, or if it is NULL, by all. */
 static bool
-is_published(OutboxDatabase *db, uint64 *target)
+is_published(OutboxDatabase *db, const char *relay, uint64 *target)
 {
 	uint64 position;
+	bool is_known;
 
-	if (!outbox_relays_position(db, &position))
+	if (relay == NULL)
+		is_known = outbox_relays_position(db, &position);
+	else if (!outbox_relays_position_of(db, relay, &is_known, &position))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("relay \"%s\" does not exist", relay),
+						errhint("The relays of this database are in "
+								"outbox.stat_relay.")));
+	if (!is_known)
 		return false;
 	/* only now it is sure that last_issued covers what was there before the
 	 * server started */
@@ -153,29 +130,33 @@ is_published(OutboxDatabase *db, uint64 *target)
 }
 
 /*
- * outbox.wait_published(timeout interval): waits until everything that was
- * committed before the call is acknowledged or parked. False if that takes
- * longer.
+ * outbox.wait_published(timeout interval, relay text): waits until everything
+ * that was committed before the call is acknowledged or parked, by that relay
+ * or by all. False if that takes longer.
  */
 Datum
 outbox_wait_published(PG_FUNCTION_ARGS)
 {
-	Interval *timeout = PG_GETARG_INTERVAL_P(0);
 	TimestampTz deadline;
 	OutboxDatabase *db;
+	char *relay = NULL;
 	uint64 target = 0;
 	bool published;
 
 	outbox_shmem_require();
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	if (!PG_ARGISNULL(1))
+		relay = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	db = outbox_shmem_my_database();
 	deadline = DatumGetTimestampTz(DirectFunctionCall2(
 		timestamptz_pl_interval, TimestampTzGetDatum(GetCurrentTimestamp()),
-		IntervalPGetDatum(timeout)));
+		PG_GETARG_DATUM(0)));
 
 	/* one that only passes over events is in no hurry */
 	outbox_relays_wake(db);
 	ConditionVariablePrepareToSleep(&db->position_moved);
-	while (!(published = is_published(db, &target)))
+	while (!(published = is_published(db, relay, &target)))
 	{
 		long left_ms =
 			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);

@@ -35,6 +35,8 @@
 #include "schedule/retention.h"
 #include "shared/chores.h"
 #include "shared/my_relay.h"
+#include "shared/relay_state.h"
+#include "shared/relays.h"
 #include "shared/segment.h"
 #include "store/position.h"
 #include "store/replay_jobs.h"
@@ -51,7 +53,6 @@ static TimestampTz check_at = 1; /* 0 = there is nothing to look after */
 static int opened_segment = -1;
 static TimestampTz opened_at;
 static TimestampTz passed_at[OUTBOX_SEGMENTS]; /* seen so first; 0 = not yet */
-static bool behind_reported = false;
 
 /* How long a segment is written to */
 static int64
@@ -103,17 +104,35 @@ reload(void)
 	check_at = GetCurrentTimestamp();
 }
 
-/* Says once that space cannot be freed because the relay is behind. */
+/* Says once, whoever does the chores, that space cannot be freed because that
+ * relay is behind; "" = none is. */
 static void
-notify_behind(bool behind)
+notify_behind(const char *relay)
 {
-	if (behind && !behind_reported)
-		ereport(WARNING, (errmsg("outbox keeps events for longer than "
-								 "outbox.retention"),
-						  errdetail("Not all of them are published yet."),
-						  errhint("Look at outbox.stat_storage and "
-								  "outbox.stat_relay.")));
-	behind_reported = behind;
+	OutboxDatabase *db = outbox_my_relay.db;
+	OutboxRelayStatus status = {0};
+	OutboxRelaySlot *slot;
+	uint32 behind = 0;
+
+	LWLockAcquire(outbox_shmem->lock, LW_SHARED);
+	slot = relay[0] != '\0' ? outbox_relays_find(db, relay) : NULL;
+	if (slot != NULL)
+	{
+		status = slot->status;
+		behind = (uint32) (slot - db->relays) + 1;
+	}
+	LWLockRelease(outbox_shmem->lock);
+	if (behind != pg_atomic_exchange_u32(&db->behind_told, behind) &&
+		behind != 0)
+		ereport(
+			WARNING,
+			(errmsg("outbox keeps events for longer than "
+					"outbox.retention"),
+			 errdetail(
+				 "Relay \"%s\" (%s) has not published them yet.", relay,
+				 outbox_relay_state_name(&status, outbox_my_relay.database)),
+			 errhint("Look at outbox.stat_storage and "
+					 "outbox.stat_relay.")));
 }
 
 /* Is there anybody who still needs events up to that id? The positions that
@@ -177,7 +196,7 @@ kept_until(int segment, const OutboxSegmentBounds *bounds,
 /* Empties a segment in the current transaction, if it is time; behind: see
  * retire(). */
 static OutboxStoreStatus
-empty_if_over(int segment, const OutboxSegmentBounds *bounds, bool *behind)
+empty_if_over(int segment, const OutboxSegmentBounds *bounds, char *behind)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz published_at = 0;
@@ -196,18 +215,19 @@ empty_if_over(int segment, const OutboxSegmentBounds *bounds, bool *behind)
 		over = TimestampTzPlusMilliseconds(bounds->last_at,
 										   (int64) outbox_retention_s * 1000);
 		if (now > TimestampTzPlusMilliseconds(over, share_ms()))
-			*behind = true;
+			outbox_position_slowest(behind);
 	}
 	check_not_after(over > now ? over : soon(now));
 	return status;
 }
 
 /*
- * Tries to empty a segment that is not current. behind becomes true if it
- * should have been emptied long ago, and has events that are not published.
+ * Tries to empty a segment that is not current. If it should have been emptied
+ * long ago, and has events that are not published, behind (of NAMEDATALEN
+ * bytes) becomes the relay that is the furthest behind.
  */
 static OutboxStoreStatus
-retire(int segment, const OutboxSegmentBounds *bounds, bool *behind)
+retire(int segment, const OutboxSegmentBounds *bounds, char *behind)
 {
 	OutboxStoreStatus status =
 		outbox_store_begin("outbox: emptying a segment");
@@ -327,7 +347,7 @@ run(const OutboxRound *round)
 	TimestampTz now = GetCurrentTimestamp();
 	uint32 turn;
 	int current = -1;
-	bool behind = false;
+	char behind[NAMEDATALEN] = "";
 
 	/* events that nobody publishes take space, too */
 	if (check_at == 0 &&
@@ -348,7 +368,7 @@ run(const OutboxRound *round)
 	{
 		if (i == current || bounds[i].last_id == 0)
 			continue;
-		status = retire(i, &bounds[i], &behind);
+		status = retire(i, &bounds[i], behind);
 		/* what others have locked is tried again; the rest need not wait */
 		if (status == OUTBOX_STORE_BUSY)
 			status = OUTBOX_STORE_OK;

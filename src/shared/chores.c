@@ -37,6 +37,7 @@
 
 /* for how long what is due may be left undone */
 #define LATE_MS   1000
+#define MOMENT_MS 200
 
 /* the word: a relay's number plus one, and whether it publishes */
 #define NUMBER    ((uint32) 0xff)
@@ -63,14 +64,18 @@ until(void)
 	return (TimestampTz) pg_atomic_read_u64(&outbox_my_relay.db->chores_until);
 }
 
-/* The chores are looked after for so long, and a second. */
+/* The chores are looked after for so long, and a second. Not written for a
+ * moment's sake: there may be thousands of rounds a second, and others read
+ * what is beside it. */
 static void
 set_until(long timeout_ms)
 {
 	TimestampTz end = TimestampTzPlusMilliseconds(
 		GetCurrentTimestamp(), (int64) timeout_ms + LATE_MS);
+	TimestampTz old = until();
 
-	pg_atomic_write_u64(&outbox_my_relay.db->chores_until, (uint64) end);
+	if (old > end || old < TimestampTzPlusMilliseconds(end, -MOMENT_MS))
+		pg_atomic_write_u64(&outbox_my_relay.db->chores_until, (uint64) end);
 }
 
 /* Are they to be taken from the relay that has them? */

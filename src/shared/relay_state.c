@@ -108,6 +108,41 @@ outbox_relay_state(void)
 	return outbox_my_relay.slot->status.state;
 }
 
+/* What a relay of that database does, as SQL shows it */
+const char *
+outbox_relay_state_name(const OutboxRelayStatus *status, const char *database)
+{
+	if (status->failing_since != 0)
+		return "failing";
+	switch (status->state)
+	{
+		case OUTBOX_RELAY_STOPPED:
+			return outbox_enabled &&
+						   outbox_guc_database_allowed(database, NULL)
+					   ? "stopped"
+					   : "disabled";
+		case OUTBOX_RELAY_STARTING:
+			return "starting";
+		case OUTBOX_RELAY_INCOMPATIBLE:
+			return "incompatible";
+		case OUTBOX_RELAY_UNCONFIGURED:
+			return "unconfigured";
+		case OUTBOX_RELAY_PUBLISHING:
+			return "publishing";
+		case OUTBOX_RELAY_UNAVAILABLE:
+			return "unavailable";
+		case OUTBOX_RELAY_UNTRUSTED:
+			return "untrusted";
+		case OUTBOX_RELAY_UNAUTHENTICATED:
+			return "unauthenticated";
+		case OUTBOX_RELAY_HALTED:
+			return "halted";
+		case OUTBOX_RELAY_PAUSED:
+			return "paused";
+	}
+	return "unknown";
+}
+
 /* Shows what the relay does; cheap if that has not changed. */
 void
 outbox_relay_state_set(OutboxRelayState state)

@@ -20,6 +20,10 @@ extern void outbox_relay_state_set(OutboxRelayState state);
 extern void outbox_relay_state_failing(bool failing);
 extern void outbox_relay_state_error(const char *message);
 
+/* anybody */
+extern const char *outbox_relay_state_name(const OutboxRelayStatus *status,
+										   const char *database);
+
 /* others, of relays that there are not */
 extern bool outbox_relay_state_shortage(OutboxShortage shortage);
 extern char *outbox_relay_state_why_none(const char *database,

@@ -20,6 +20,7 @@
 
 #include "port/pg_bitutils.h"
 
+#include "shared/addressed.h"
 #include "shared/horizon.h"
 #include "shared/relays.h"
 
@@ -95,6 +96,53 @@ outbox_relays_position(OutboxDatabase *db, uint64 *position)
 		*position = Min(*position, its_position);
 	}
 	return true;
+}
+
+/*
+ * How far the relay of that name is; is_known: since the server started. False
+ * if there is none.
+ */
+bool
+outbox_relays_position_of(OutboxDatabase *db, const char *name, bool *is_known,
+						  uint64 *position)
+{
+	OutboxRelaySlot *slot = NULL;
+	bool exists = true;
+
+	LWLockAcquire(outbox_shmem->lock, LW_SHARED);
+	if (outbox_relays_are_known(db))
+	{
+		slot = outbox_relays_find(db, name);
+		exists = (slot != NULL);
+	}
+	*is_known = (slot != NULL && pg_atomic_read_u32(&slot->ready) != 0);
+	pg_read_barrier();
+	if (*is_known)
+		*position = pg_atomic_read_u64(&slot->position);
+	LWLockRelease(outbox_shmem->lock);
+	return exists;
+}
+
+/* The name of the relay that is the furthest behind, in NAMEDATALEN bytes; ""
+ * if that is not known. */
+void
+outbox_relays_slowest(OutboxDatabase *db, char *name)
+{
+	uint64 lowest = PG_UINT64_MAX;
+
+	name[0] = '\0';
+	LWLockAcquire(outbox_shmem->lock, LW_SHARED);
+	for (int i = 0; i < OUTBOX_RELAYS; i++)
+	{
+		OutboxRelaySlot *slot = &db->relays[i];
+		uint64 position = pg_atomic_read_u64(&slot->position);
+
+		if (slot->name[0] == '\0' || position >= lowest)
+			continue;
+		lowest = position;
+		strlcpy(name, slot->name, NAMEDATALEN);
+	}
+	LWLockRelease(outbox_shmem->lock);
 }
 
 /* How many events are parked, and are no dead letters */
@@ -198,6 +246,9 @@ outbox_relays_store(OutboxDatabase *db, const OutboxRelayRows *list,
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
 	if ((int32) (changes - db->relays_read) >= 0)
 	{
+		/* since the server started, or a restore */
+		if (pg_atomic_read_u32(&db->relays_named) == 0)
+			outbox_addressed_raise(db, list->last_id);
 		for (int i = 0; i < OUTBOX_RELAYS; i++)
 			is_new = store_row(&db->relays[i], rows[i]) || is_new;
 		is_new = is_new || pg_atomic_read_u32(&db->relays_named) != named;

@@ -38,6 +38,9 @@ extern OutboxRelaySlot *outbox_relays_find(OutboxDatabase *db,
 /* without it */
 extern void outbox_relays_wake(OutboxDatabase *db);
 extern bool outbox_relays_position(OutboxDatabase *db, uint64 *position);
+extern bool outbox_relays_position_of(OutboxDatabase *db, const char *name,
+									  bool *is_known, uint64 *position);
+extern void outbox_relays_slowest(OutboxDatabase *db, char *name);
 extern uint64 outbox_relays_parked(OutboxDatabase *db);
 extern void outbox_relays_store(OutboxDatabase *db,
 								const OutboxRelayRows *list, uint32 changes);

@@ -91,6 +91,7 @@ init_database(OutboxDatabase *db)
 		pg_atomic_init_u32(&db->segment_opened[i], 0);
 	pg_atomic_init_u32(&db->chores, 0);
 	pg_atomic_init_u64(&db->chores_until, 0);
+	pg_atomic_init_u32(&db->behind_told, 0);
 	pg_atomic_init_u32(&db->restores, 0);
 	pg_atomic_init_u32(&db->loaders, 0);
 	pg_atomic_init_u64(&db->next_due, OUTBOX_NEVER_DUE);

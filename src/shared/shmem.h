@@ -131,6 +131,10 @@ typedef struct OutboxDatabase
 	/* sessions that have loaded events or positions: load_guard.c */
 	pg_atomic_uint32 loaders;
 
+	/* of which relay the log has been told that events are kept for it longer
+	 * than outbox.retention, plus one: retention.c */
+	pg_atomic_uint32 behind_told;
+
 	/* when the first of the delayed events is due: delayed.c */
 	pg_atomic_uint64 next_due;
 

@@ -14,6 +14,10 @@
  *						once a second, and for a small part of its time
  *	  one's own			what the transaction has emitted so far
  *
+ * Of several relays, the slowest counts, also one that is paused or has no
+ * brokers: the disk has to keep what any of them has still to publish, and
+ * does not ask why. The error names it.
+ *
  * So the limits are no barriers: transactions that commit at the same time may
  * pass them together. Nothing is counted while there is no limit.
  *
@@ -80,16 +84,21 @@ bytes_before(OutboxDatabase *db, uint64 position)
 static void
 refuse(OutboxDatabase *db, const char *what, int64 is, int64 limit)
 {
+	char slowest[NAMEDATALEN];
+
 	outbox_pending_changed(db);
 	outbox_chores_wanted(db);
 	outbox_relays_wake(db);
-	ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-					errmsg("too many events wait to be published"),
-					errdetail("With this one they would be %lld; %s is %lld.",
-							  (long long) is, what, (long long) limit),
-					errhint("Look at outbox.stat_relay and outbox.blocked for "
-							"the reason, or raise %s.",
-							what)));
+	outbox_relays_slowest(db, slowest);
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("too many events wait to be published"),
+			 errdetail("With this one they would be %lld; %s is %lld. "
+					   "Relay \"%s\" is the furthest behind.",
+					   (long long) is, what, (long long) limit, slowest),
+			 errhint("Look at outbox.stat_relay and outbox.blocked for "
+					 "the reason, or raise %s.",
+					 what)));
 }
 
 /*

@@ -214,6 +214,23 @@ outbox_position_has_passed(uint64 id, Oid but, TimestampTz *published_at)
 	return relays > 0 && relays == outbox_store_result(0, 2);
 }
 
+/* The relay that is the furthest behind, in NAMEDATALEN bytes; "" = there is
+ * none. The tables must be locked. */
+void
+outbox_position_slowest(char *relay)
+{
+	static OutboxStatement statement = {
+		.sql = "SELECT r.name FROM outbox.relay r ORDER BY GREATEST("
+			   "  r.first_position, (SELECT max(p.position)"
+			   "   FROM outbox.position p WHERE p.relay = r.name)),"
+			   " r.number LIMIT 1",
+		.read_only = true};
+
+	relay[0] = '\0';
+	if (outbox_store_execute(&statement, NULL, NULL) > 0)
+		strlcpy(relay, outbox_store_string(0, 1), NAMEDATALEN);
+}
+
 /*
  * When the relay first wrote its position to one of the tables, which must be
  * locked; now, if it has not yet. In the current transaction.

@@ -27,6 +27,7 @@ extern OutboxStoreStatus outbox_position_write(const char *relay,
 extern void outbox_position_forget(void);
 extern bool outbox_position_has_passed(uint64 id, Oid but,
 									   TimestampTz *published_at);
+extern void outbox_position_slowest(char *relay);
 extern TimestampTz outbox_position_first_at(Oid table, const char *relay);
 
 #endif /* OUTBOX_POSITION_H */
