@@ -32,10 +32,14 @@
 #include "shared/relay_state.h"
 
 /* rows that one transaction reads at most */
-#define PAGE_ROWS 2000
+#define PAGE_ROWS      2000
+
+/* how often events are looked for while no broker answers */
+#define OUTAGE_LOOK_MS 1000
 
 /* the sink is being given this event, which is not in the window yet */
 static uint64 handing_over = 0;
+static TimestampTz looked_at = 0;
 
 /* What outbox_segment_read() left off at */
 typedef struct PageState
@@ -275,6 +279,24 @@ page_limit(const OutboxStream *stream)
 	return Min(room, PAGE_ROWS);
 }
 
+/*
+ * How long no events need be read; 0 if they must. While no broker answers they
+ * would only fill the window: they are looked for now and then, and who commits
+ * need not wake us.
+ */
+static long
+rest_ms(const OutboxStream *stream)
+{
+	TimestampTz next = TimestampTzPlusMilliseconds(looked_at, OUTAGE_LOOK_MS);
+	TimestampTz now = GetCurrentTimestamp();
+
+	/* the clock may have been set back */
+	if (stream->outage.since == 0 || !outbox_stream_is_pending(stream) ||
+		looked_at > now)
+		return 0;
+	return TimestampDifferenceMilliseconds(now, next);
+}
+
 /* Makes a dead letter of an event that has raised errors again and again, or
  * crashed the process; it is passed over when its turn comes. */
 static OutboxStoreStatus
@@ -315,8 +337,9 @@ run(const OutboxRound *round)
 	if (!can_read(stream))
 		return OUTBOX_TASK_IDLE;
 	limit = page_limit(stream);
-	if (limit == 0)
+	if (limit == 0 || rest_ms(stream) > 0)
 		return OUTBOX_TASK_IDLE;
+	looked_at = page.now;
 	status = condemned_to_dead_letter(stream);
 	if (status != OUTBOX_STORE_OK)
 		return outbox_store_task_result(status, false);
@@ -358,6 +381,19 @@ run(const OutboxRound *round)
 	return worked ? OUTBOX_TASK_WORKED : OUTBOX_TASK_IDLE;
 }
 
+static long
+timeout_ms(const OutboxRound *round)
+{
+	const OutboxStream *stream = round->stream;
+	long wait_ms;
+
+	if (stream->state != OUTBOX_STREAM_OPEN ||
+		outbox_window_room(stream->window) == 0)
+		return -1;
+	wait_ms = rest_ms(stream);
+	return wait_ms > 0 ? wait_ms : -1;
+}
+
 /*
  * An error has been raised by run(), and its transaction has
  * been undone. What was to be parked is read again, once it is known what
@@ -388,6 +424,7 @@ OutboxTask outbox_publish_task = {
 	.needs = OUTBOX_TASK_NEEDS_TO_PUBLISH,
 	.care = OUTBOX_TASK_WHEN_SETTLED,
 	.run = run,
+	.timeout_ms = timeout_ms,
 	.undo = undo,
 	.reload = outbox_topic_filter_forget,
 };
