@@ -75,7 +75,8 @@ sub build_backlog
 
 sub pending
 {
-	return $servers->sql('SELECT pending_events FROM outbox.stat_relay');
+	return $servers->sql(
+		"SELECT pending_events FROM outbox.stat_relay WHERE relay = 'default'");
 }
 
 # CPU seconds of a process: all its threads, and its main thread alone.
@@ -91,10 +92,11 @@ sub cpu_of
 
 # Events a second of the relay at work on a backlog, by its own position
 # (stat_relay.pending_events, looked at every 5 ms): from the first look that
-# shows progress until nothing is pending.
+# shows progress until nothing is pending. Of several relays, the slowest.
 sub drain
 {
-	my ($count) = @_;
+	my ($count, @relays) = @_;
+	my $relays = join ', ', map { "'$_'" } @relays ? @relays : 'default';
 	$servers->relay_on;
 	my $rate = $servers->sql([ "SET statement_timeout = '2min'", <<"END",
 DO \$\$
@@ -105,7 +107,8 @@ DECLARE
 BEGIN
 	WHILE pending > 0 LOOP
 		PERFORM pg_sleep(0.005);
-		SELECT pending_events INTO STRICT pending FROM outbox.stat_relay;
+		SELECT max(pending_events) INTO STRICT pending FROM outbox.stat_relay
+			WHERE relay IN ($relays);
 		IF start IS NULL AND pending < $count THEN
 			start := clock_timestamp();
 			first := pending;

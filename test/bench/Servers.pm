@@ -7,6 +7,7 @@ use strict;
 use warnings;
 
 use Cwd qw(realpath);
+use Errno;
 use File::Basename qw(dirname);
 use File::Path qw(remove_tree);
 use File::Temp qw(tempdir);
@@ -226,7 +227,8 @@ sub relay_on
 	return;
 }
 
-# The process of its relay, once it runs and no other does.
+# The process of its default relay, once it runs and none of another database
+# does.
 sub relay_pid
 {
 	my $self = shift;
@@ -234,12 +236,31 @@ sub relay_pid
 	wait_for('the relay', 30,
 		sub {
 			return $pid = $self->sql(
-				"SELECT CASE WHEN bool_and(datname = '$ENV{PGDATABASE}')
-					THEN min(pid) END
-				 FROM pg_stat_activity
-				 WHERE backend_type = 'outbox relay'", 'postgres');
+				"SELECT pid FROM outbox.stat_relay
+				 WHERE relay = 'default' AND NOT EXISTS (
+					SELECT FROM pg_stat_activity
+					WHERE backend_type = 'outbox relay'
+						AND datname <> '$ENV{PGDATABASE}')");
 		});
 	return $pid;
+}
+
+# What a relay other than the default one is to connect to, a line of its file.
+sub cluster_file
+{
+	my ($self, $relay, $line) = @_;
+	my $dir = "$self->{dir}/postgres/outbox.d";
+	my $file = "$dir/$relay.properties";
+	mkdir $dir, 0700 or $!{EEXIST} or die "$dir: $!\n";
+	open(my $fh, '>', $file) or die "$file: $!\n";
+	print $fh "$line\n";
+	close $fh or die "$file: $!\n";
+	chmod 0600, $file or die "$file: $!\n";
+	if (@{ $self->{as_postgres} })
+	{
+		chown +(getpwnam('postgres'))[ 2, 3 ], $dir, $file;
+	}
+	return;
 }
 
 sub tail
