@@ -24,6 +24,7 @@ bool outbox_enabled = true;
 char *outbox_databases = NULL;
 int outbox_max_databases = 64;
 int outbox_max_relays = 256;
+int outbox_idle_timeout_ms = 0;
 int outbox_max_event_size_bytes = 1000000;
 int outbox_window_events = 65536;
 int outbox_window_size_kb = 64 * 1024;
@@ -176,6 +177,14 @@ define_process_settings(void)
 							"Each takes one of max_worker_processes, too.",
 							&outbox_max_relays, 256, 1, 262143, PGC_POSTMASTER,
 							0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("outbox.idle_timeout",
+							"After how long without anything to do a relay "
+							"ends its process.",
+							"It is started again by the next commit with "
+							"events. 0 means never.",
+							&outbox_idle_timeout_ms, 0, 0, INT_MAX, PGC_SIGHUP,
+							GUC_UNIT_MS, NULL, NULL, NULL);
 }
 
 static void

@@ -61,7 +61,7 @@ REVOKE ALL ON outbox.stat_relay FROM PUBLIC;
 GRANT SELECT ON outbox.stat_relay TO pg_monitor;
 COMMENT ON VIEW outbox.stat_relay IS 'each relay: what it is doing and how far it is';
 COMMENT ON COLUMN outbox.stat_relay.state IS
-    'publishing, unavailable (no broker answers), untrusted (a certificate of theirs), unauthenticated (credentials refused), halted (outbox.on_failure), paused (outbox.pause()), failing (an error is in the way, see last_error; it is tried again), unconfigured (settings are missing or refused), incompatible (library and extension are of different versions), starting, stopped, disabled';
+    'publishing, unavailable (no broker answers), untrusted (a certificate of theirs), unauthenticated (credentials refused), halted (outbox.on_failure), paused (outbox.pause()), failing (an error is in the way, see last_error; it is tried again), unconfigured (settings are missing or refused), incompatible (library and extension are of different versions), starting, idle (nothing to do: outbox.idle_timeout), stopped, disabled';
 COMMENT ON COLUMN outbox.stat_relay.position IS
     'every event with an id up to here is acknowledged by Kafka, or parked';
 COMMENT ON COLUMN outbox.stat_relay.written_position IS 'where a relay goes on after a crash';

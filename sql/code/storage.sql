@@ -42,7 +42,7 @@ CREATE OR REPLACE VIEW outbox.stat_storage AS
              SELECT r.relay, r.written_position,
                     format(CASE r.state WHEN 'publishing' THEN 'relay %s' ELSE 'relay %s (%s)' END,
                            r.relay, r.state) AS why,
-                    NOT EXISTS (SELECT FROM relay WHERE pid IS NOT NULL) AS none_runs,
+                    NOT EXISTS (SELECT FROM relay WHERE pid IS NOT NULL OR state = 'idle') AS none_runs,
                     (SELECT max(p.written_at) FROM outbox.position p
                      WHERE p.relay = r.relay AND p.position = r.written_position) AS written_at
              FROM relay r

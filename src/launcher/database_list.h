@@ -26,6 +26,7 @@ typedef struct OutboxLauncherRelay
 	int failures;                   /* short lives, one after another */
 	TimestampTz started_at;
 	TimestampTz not_before;
+	TimestampTz idle_until; /* 0 = it does not rest */
 } OutboxLauncherRelay;
 
 /* One database, as the launcher knows it */

@@ -29,6 +29,8 @@
  *	an error						it starts again, with growing delays while
  *									it keeps failing, until a reload; others
  *									do not notice
+ *	nothing to do					it ends by itself, if outbox.idle_timeout
+ *									is set; starts when there is something
  *	pg_terminate_backend			it starts again, after a short delay
  *	the launcher itself fails		go on; the new launcher takes them over
  *	no worker, outbox.max_relays	start when another has ended
@@ -59,6 +61,7 @@
 #include "launcher/launcher.h"
 #include "launcher/process.h"
 #include "relay/session.h"
+#include "shared/horizon.h"
 #include "shared/relay_state.h"
 #include "shared/relays.h"
 #include "shared/shmem.h"
@@ -88,13 +91,18 @@ forget_failures_of(OutboxLauncherDatabase *candidate)
 	}
 }
 
+/* Settings may have changed: also for relays that have nothing to do, if they
+ * are others now. */
 static void
-forget_failures(void)
+reload(void)
 {
 	ListCell *cell;
 
+	ProcessConfigFile(PGC_SIGHUP);
 	foreach (cell, outbox_candidates)
 		forget_failures_of(lfirst(cell));
+	for (int i = 0; i < outbox_max_databases; i++)
+		outbox_relays_wake(&outbox_shmem->databases[i]);
 }
 
 /* Reaps what has ended. Returns whether the list of databases is outdated. */
@@ -159,9 +167,18 @@ find_wanted(OutboxLauncherDatabase *candidate, OutboxDatabase *db)
 	if (candidate->scout.wanted || candidate->scout.handle != NULL)
 		return;
 	for (int i = 0; i < OUTBOX_RELAYS; i++)
-		candidate->relays[i].wanted = (named & (1U << i)) != 0 &&
-									  candidate->relays[i].handle == NULL &&
-									  db->relays[i].status.pid == 0;
+	{
+		OutboxLauncherRelay *relay = &candidate->relays[i];
+		OutboxRelaySlot *slot = db ? &db->relays[i] : NULL;
+
+		relay->wanted = (named & (1U << i)) != 0 && relay->handle == NULL &&
+						slot->status.pid == 0;
+		relay->idle_until = relay->wanted &&
+									slot->status.state == OUTBOX_RELAY_IDLE &&
+									outbox_horizon_sleeps(db, slot)
+								? slot->status.wake_at
+								: 0;
+	}
 }
 
 /* Notes what is to be started there. Takes note of requests, too. */
@@ -231,8 +248,8 @@ start_in(OutboxLauncherDatabase *candidate, TimestampTz now, int *probes,
 
 		if (!relay->wanted)
 			continue;
-		not_before =
-			is_scout ? scout_not_before(candidate) : relay->not_before;
+		not_before = is_scout ? scout_not_before(candidate)
+							  : Max(relay->not_before, relay->idle_until);
 		if (not_before > now)
 			*timeout_ms = Min(
 				*timeout_ms, TimestampDifferenceMilliseconds(now, not_before));
@@ -322,8 +339,7 @@ outbox_launcher_main(Datum main_arg)
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
-			forget_failures();
+			reload();
 		}
 		if (reap_relays() || count != listed_ddl_count || listed_at == 0 ||
 			TimestampDifferenceExceeds(listed_at, GetCurrentTimestamp(),

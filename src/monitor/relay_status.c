@@ -15,6 +15,7 @@
 #include "utils/timestamp.h"
 
 #include "guc.h"
+#include "shared/horizon.h"
 #include "shared/relay_state.h"
 #include "shared/relays.h"
 #include "shared/wait.h"
@@ -76,6 +77,10 @@ outbox_relay_status(PG_FUNCTION_ARGS)
 	if (slot != NULL)
 	{
 		status = slot->status;
+		/* somebody has something for it, but it has not been started yet */
+		if (status.state == OUTBOX_RELAY_IDLE &&
+			!outbox_horizon_sleeps(db, slot))
+			status.state = OUTBOX_RELAY_STOPPED;
 		ready = pg_atomic_read_u32(&slot->ready) != 0;
 		position = pg_atomic_read_u64(&slot->position);
 		horizon = pg_atomic_read_u64(&slot->horizon);
@@ -95,7 +100,7 @@ outbox_relay_status(PG_FUNCTION_ARGS)
 	nulls[4] = !ready || horizon == 0;
 	values[4] = Int64GetDatum((int64) horizon);
 	values[5] = Int64GetDatum((int64) published);
-	if (status.pid == 0)
+	if (status.pid == 0 && status.state != OUTBOX_RELAY_IDLE)
 		explain(&status);
 	nulls[6] = (status.last_error_at == 0);
 	values[6] = CStringGetTextDatum(status.last_error);

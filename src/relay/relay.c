@@ -40,6 +40,7 @@
 #include "guc.h"
 #include "poison/crash_note.h"
 #include "relay/attach.h"
+#include "relay/idle.h"
 #include "relay/reconfigure.h"
 #include "relay/relay.h"
 #include "relay/roster.h"
@@ -192,34 +193,48 @@ handle_interrupts(void)
 	}
 }
 
+/* How long there is nothing to do, but for others; due_ms: for the tasks */
+static long
+timeout_ms(long due_ms)
+{
+	long wait_ms = outbox_tasks_timeout_ms(due_ms);
+	long idle_ms = outbox_idle_wait_ms(due_ms);
+
+	return idle_ms >= 0 ? Min(wait_ms, idle_ms) : wait_ms;
+}
+
 static void
 run(void)
 {
 	for (;;)
 	{
 		OutboxTaskResult result;
-		long timeout_ms = OUTBOX_SAFETY_TICK_MS;
+		bool checked = true;
+		long due_ms;
 
 		Assert(CurrentMemoryContext == TopMemoryContext);
 		handle_interrupts();
 		check_extension();
 		if (outbox_my_relay_has_changed())
 		{
-			if (check_row())
+			checked = check_row();
+			if (checked)
 				outbox_reconfigure(&stream);
-			else
-				timeout_ms = OUTBOX_TABLES_RETRY_MS;
 		}
 		result = outbox_tasks_round(outbox_reconfigure_running());
 		end_if_absent(result);
-		timeout_ms = Min(
-			timeout_ms, outbox_tasks_timeout_ms(outbox_reconfigure_running()));
+		due_ms = outbox_tasks_due_ms(outbox_reconfigure_running());
+		if (!checked)
+			due_ms = due_ms < 0 ? OUTBOX_TABLES_RETRY_MS
+								: Min(due_ms, OUTBOX_TABLES_RETRY_MS);
+		if (outbox_idle_round(&stream, result, due_ms))
+			finish(OUTBOX_LAUNCH_FINISHED);
 		/* the latch tells of SIGTERM, unless a wait in the round has reset it
 		 * and the cancelled transaction was one that may fail */
 		if (result != OUTBOX_TASK_WORKED && !outbox_shutdown_is_requested())
-			outbox_wait(timeout_ms, outbox_stream_is_pending(&stream)
-										? OUTBOX_WAIT_RELAY_ACK
-										: OUTBOX_WAIT_RELAY_IDLE);
+			outbox_wait(timeout_ms(due_ms), outbox_stream_is_pending(&stream)
+												? OUTBOX_WAIT_RELAY_ACK
+												: OUTBOX_WAIT_RELAY_IDLE);
 	}
 }
 

@@ -158,16 +158,13 @@ outbox_tasks_round(const OutboxSinkConfig *config)
 	return round;
 }
 
-/* How long there will be nothing to do unless somebody wakes us */
+/* In how many ms the first of the tasks is due; -1 = none is */
 long
-outbox_tasks_timeout_ms(const OutboxSinkConfig *config)
+outbox_tasks_due_ms(const OutboxSinkConfig *config)
 {
-	long timeout_ms = OUTBOX_SAFETY_TICK_MS;
-	long chores_ms;
+	long due_ms = -1;
 
 	round_args.config = config;
-	if (outbox_crash_note_is_careful())
-		timeout_ms = CAREFUL_TICK_MS;
 	for (int i = 0; i < TASKS; i++)
 	{
 		long wait_ms = -1;
@@ -176,8 +173,23 @@ outbox_tasks_timeout_ms(const OutboxSinkConfig *config)
 			wait_ms = tasks[i]->timeout_ms(now_is());
 		wait_ms = outbox_guard_timeout_ms(tasks[i], wait_ms);
 		if (wait_ms >= 0)
-			timeout_ms = Min(timeout_ms, wait_ms);
+			due_ms = due_ms < 0 ? wait_ms : Min(due_ms, wait_ms);
 	}
+	return due_ms;
+}
+
+/* How long there will be nothing to do unless somebody wakes us; due_ms: for
+ * the tasks */
+long
+outbox_tasks_timeout_ms(long due_ms)
+{
+	long timeout_ms = OUTBOX_SAFETY_TICK_MS;
+	long chores_ms;
+
+	if (outbox_crash_note_is_careful())
+		timeout_ms = CAREFUL_TICK_MS;
+	if (due_ms >= 0)
+		timeout_ms = Min(timeout_ms, due_ms);
 	outbox_chores_sleep(timeout_ms);
 	chores_ms = outbox_chores_timeout_ms(publishes());
 	return chores_ms >= 0 ? Min(timeout_ms, chores_ms) : timeout_ms;

@@ -13,7 +13,8 @@
 
 extern void outbox_tasks_init(OutboxStream *stream);
 extern OutboxTaskResult outbox_tasks_round(const OutboxSinkConfig *config);
-extern long outbox_tasks_timeout_ms(const OutboxSinkConfig *config);
+extern long outbox_tasks_due_ms(const OutboxSinkConfig *config);
+extern long outbox_tasks_timeout_ms(long due_ms);
 extern void outbox_tasks_reload(void);
 extern void outbox_tasks_drain(long grace_ms);
 extern void outbox_tasks_close(void);

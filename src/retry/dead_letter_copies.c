@@ -339,6 +339,13 @@ run(const OutboxRound *round)
 }
 
 /* How long there is nothing to do but to take in answers; -1 = forever */
+/* Are there copies without an answer? */
+bool
+outbox_dead_letter_copies_are_under_way(void)
+{
+	return count > 0;
+}
+
 static long
 timeout_ms(const OutboxRound *round)
 {

@@ -13,5 +13,6 @@
 extern OutboxTask outbox_dead_letter_copies_task;
 
 extern void outbox_dead_letter_copies_added(void);
+extern bool outbox_dead_letter_copies_are_under_way(void);
 
 #endif /* OUTBOX_DEAD_LETTER_COPIES_H */

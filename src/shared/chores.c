@@ -142,14 +142,16 @@ outbox_chores_sleep(long timeout_ms)
 		set_until(timeout_ms);
 }
 
-/* This relay ends: another one is to do the chores, if it had them. */
+/* This relay ends: another one is to do the chores, if it had them. wake: at
+ * once; else this relay is started again when they are due. */
 void
-outbox_chores_give_up(void)
+outbox_chores_give_up(bool wake)
 {
 	OutboxDatabase *db = outbox_my_relay.db;
 	uint32 word = pg_atomic_read_u32(&db->chores);
 
-	if (is_mine(word) && pg_atomic_compare_exchange_u32(&db->chores, &word, 0))
+	if (is_mine(word) &&
+		pg_atomic_compare_exchange_u32(&db->chores, &word, 0) && wake)
 		outbox_relays_wake(db);
 }
 

@@ -15,7 +15,7 @@ extern bool outbox_chores_turn(bool publishes);
 extern bool outbox_chores_are_mine(void);
 extern long outbox_chores_timeout_ms(bool publishes);
 extern void outbox_chores_sleep(long timeout_ms);
-extern void outbox_chores_give_up(void);
+extern void outbox_chores_give_up(bool wake);
 
 /* anybody */
 extern void outbox_chores_wanted(OutboxDatabase *db);

@@ -63,6 +63,14 @@
  * one writer that does, and a bit that is set later is of a relay that looks
  * for work after that.
  *
+ * A relay that has nothing to do may end (idle.c): it says that it sleeps,
+ * looks for work once more, and ends with its bit set. Who takes it and finds
+ * no process there wakes the launcher, which starts a relay that has ended so
+ * if its bit is not set any more. The one that ends first shows that there is
+ * no process, and then wakes the launcher, too: the bit may have been taken
+ * before, by somebody who has set the latch of a process that was ending.
+ * From its last look on, it leaves the bit alone, which others may have taken.
+ *
  * The horizon also orders the stream after what others do to outbox.parked,
  * to let a parked event go on (ddl_hooks.c). Such a transaction enters at
  * pre-commit, though it may take no id; once it is visible it counts
@@ -84,6 +92,9 @@
  * next, and a relay: reading the count before the horizon lets the event
  * pass, and so does leaving before counting. And for 2 writers and 2 relays:
  * a bit that is set by a read and a write that are not one loses a wake-up.
+ * Likewise with a relay that ends and a launcher, for 2 writers: no loss, no
+ * sleep; if the relay does not wake the launcher, or sets the bit once more in
+ * its last look, it sleeps on committed ones.
  *
  *-------------------------------------------------------------------------
  */
@@ -132,6 +143,9 @@ outbox_horizon_issued(OutboxDatabase *db, uint64 last_id)
 	atomic_max(&db->last_issued, last_id);
 }
 
+/* in the last look of a relay that ends, see above */
+static bool for_good = false;
+
 /* Wakes the relays that sleep; one latch of each is set for many writers. */
 static void
 wake_relays(OutboxDatabase *db)
@@ -145,8 +159,12 @@ wake_relays(OutboxDatabase *db)
 	for (; sleeping != 0; sleeping &= sleeping - 1)
 	{
 		int relay = pg_rightmost_one_pos32(sleeping);
+		uint32 proc = pg_atomic_read_u32(&db->relays[relay].proc);
 
-		outbox_shmem_set_latch(pg_atomic_read_u32(&db->relays[relay].proc));
+		if (proc == OUTBOX_NO_PROC)
+			outbox_shmem_wake_launcher();
+		else
+			outbox_shmem_set_latch(proc);
 	}
 }
 
@@ -187,10 +205,36 @@ void
 outbox_horizon_sleep(OutboxDatabase *db, const OutboxRelaySlot *slot)
 {
 	/* a full barrier, too */
-	pg_atomic_fetch_or_u32(&db->relays_sleeping, 1U << (slot - db->relays));
+	if (!for_good)
+		pg_atomic_fetch_or_u32(&db->relays_sleeping,
+							   1U << (slot - db->relays));
 }
 
-/* The relay ends: nobody needs to wake it. */
+/* The relay is going to end if it finds nothing in the round that follows. */
+void
+outbox_horizon_sleep_for_good(OutboxDatabase *db, const OutboxRelaySlot *slot)
+{
+	outbox_horizon_sleep(db, slot);
+	for_good = true;
+}
+
+/* It has found something. */
+void
+outbox_horizon_stay(void)
+{
+	for_good = false;
+}
+
+/* Has nobody woken that relay since it said that it sleeps? */
+bool
+outbox_horizon_sleeps(OutboxDatabase *db, const OutboxRelaySlot *slot)
+{
+	pg_memory_barrier();
+	return (pg_atomic_read_u32(&db->relays_sleeping) &
+			(1U << (slot - db->relays))) != 0;
+}
+
+/* The relay ends, but not for want of work: nobody needs to wake it. */
 void
 outbox_horizon_gone(OutboxDatabase *db, const OutboxRelaySlot *slot)
 {

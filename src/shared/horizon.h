@@ -21,6 +21,11 @@ extern void outbox_horizon_leave(OutboxDatabase *db, XLogRecPtr commit_lsn);
 extern void outbox_horizon_raise(OutboxDatabase *db, uint64 last_id);
 extern void outbox_horizon_sleep(OutboxDatabase *db,
 								 const OutboxRelaySlot *slot);
+extern void outbox_horizon_sleep_for_good(OutboxDatabase *db,
+										  const OutboxRelaySlot *slot);
+extern void outbox_horizon_stay(void);
+extern bool outbox_horizon_sleeps(OutboxDatabase *db,
+								  const OutboxRelaySlot *slot);
 extern void outbox_horizon_gone(OutboxDatabase *db,
 								const OutboxRelaySlot *slot);
 extern uint64 outbox_horizon_read(OutboxDatabase *db, XLogRecPtr *commit_lsn);

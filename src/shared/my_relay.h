@@ -20,6 +20,7 @@ typedef struct OutboxMyRelay
 	const char *label;     /* "outbox relay for database ...", in the log */
 	OutboxDatabase *db;    /* NULL until we have become the relay, ... */
 	OutboxRelaySlot *slot; /* ... and its slot there */
+	TimestampTz wake_at;   /* we end, having nothing to do until then; or 0 */
 	uint32 changes_seen;   /* of relay_changes, when our row was read */
 } OutboxMyRelay;
 

@@ -72,17 +72,20 @@ void
 outbox_relay_state_detach(void)
 {
 	OutboxRelaySlot *slot = outbox_my_relay.slot;
+	bool idle = (outbox_my_relay.wake_at != 0);
 
 	if (slot == NULL)
 		return;
-	outbox_chores_give_up();
+	outbox_chores_give_up(!idle);
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
 	slot->status.pid = 0;
-	slot->status.state = OUTBOX_RELAY_STOPPED;
+	slot->status.state = idle ? OUTBOX_RELAY_IDLE : OUTBOX_RELAY_STOPPED;
 	slot->status.state_since = GetCurrentTimestamp();
+	slot->status.wake_at = outbox_my_relay.wake_at;
 	slot->status.failing_since = 0;
 	pg_atomic_write_u32(&slot->proc, OUTBOX_NO_PROC);
-	outbox_horizon_gone(outbox_my_relay.db, slot);
+	if (!idle)
+		outbox_horizon_gone(outbox_my_relay.db, slot);
 	LWLockRelease(outbox_shmem->lock);
 	outbox_shmem_wake_launcher();
 }
@@ -117,10 +120,11 @@ outbox_relay_state_name(const OutboxRelayStatus *status, const char *database)
 	switch (status->state)
 	{
 		case OUTBOX_RELAY_STOPPED:
-			return outbox_enabled &&
-						   outbox_guc_database_allowed(database, NULL)
-					   ? "stopped"
-					   : "disabled";
+		case OUTBOX_RELAY_IDLE:
+			if (!outbox_enabled ||
+				!outbox_guc_database_allowed(database, NULL))
+				return "disabled";
+			return status->state == OUTBOX_RELAY_IDLE ? "idle" : "stopped";
 		case OUTBOX_RELAY_STARTING:
 			return "starting";
 		case OUTBOX_RELAY_INCOMPATIBLE:

@@ -60,12 +60,22 @@ outbox_relays_end(OutboxDatabase *db)
 	return any;
 }
 
-/* Wakes all relays of the database, whether they sleep or not. */
+/* Wakes all relays of the database, whether they sleep or not, or have ended
+ * for want of work: horizon.c. */
 void
 outbox_relays_wake(OutboxDatabase *db)
 {
+	uint32 sleeping = pg_atomic_exchange_u32(&db->relays_sleeping, 0);
+
 	for (int i = 0; i < OUTBOX_RELAYS; i++)
-		outbox_shmem_set_latch(pg_atomic_read_u32(&db->relays[i].proc));
+	{
+		uint32 proc = pg_atomic_read_u32(&db->relays[i].proc);
+
+		if (proc != OUTBOX_NO_PROC)
+			outbox_shmem_set_latch(proc);
+		else if ((sleeping & (1U << i)) != 0)
+			outbox_shmem_wake_launcher();
+	}
 }
 
 /*
@@ -171,7 +181,13 @@ outbox_relays_forget(OutboxDatabase *db)
 	db->relays_read = pg_atomic_add_fetch_u32(&db->relay_changes, 1);
 	pg_atomic_write_u32(&db->relays_named, 0);
 	for (int i = 0; i < OUTBOX_RELAYS; i++)
-		pg_atomic_write_u32(&db->relays[i].ready, 0);
+	{
+		OutboxRelaySlot *slot = &db->relays[i];
+
+		pg_atomic_write_u32(&slot->ready, 0);
+		if (slot->status.state == OUTBOX_RELAY_IDLE)
+			slot->status.state = OUTBOX_RELAY_STOPPED;
+	}
 }
 
 /* The slot of the relay of that name, or NULL. The caller holds the lock. */
@@ -197,6 +213,8 @@ assign_slot(OutboxRelaySlot *slot, const OutboxRelayRow *row)
 	pg_atomic_write_u64(&slot->horizon, 0);
 	pg_atomic_write_u64(&slot->published, 0);
 	pg_atomic_write_u64(&slot->parked, 0);
+	if (slot->status.state == OUTBOX_RELAY_IDLE)
+		slot->status.state = OUTBOX_RELAY_STOPPED;
 	slot->status.failing_since = 0;
 	slot->status.last_error_at = 0;
 	slot->status.state_since = 0;

@@ -52,6 +52,7 @@ typedef enum OutboxRelayState
 	OUTBOX_RELAY_UNAVAILABLE,     /* no broker can be reached */
 	OUTBOX_RELAY_UNTRUSTED,       /* we do not trust their certificate */
 	OUTBOX_RELAY_UNAUTHENTICATED, /* brokers refuse our credentials */
+	OUTBOX_RELAY_IDLE,            /* no process, as there is no work */
 	OUTBOX_RELAY_HALTED,          /* by outbox.on_failure = 'halt' */
 	OUTBOX_RELAY_PAUSED,          /* by outbox.pause() */
 } OutboxRelayState;
@@ -63,6 +64,7 @@ typedef struct OutboxRelayStatus
 	int pid; /* 0 = no process */
 	OutboxRelayState state;
 	TimestampTz state_since;
+	TimestampTz wake_at;       /* of one that is idle: when a task is due */
 	TimestampTz failing_since; /* 0 = no error is in the way: guard.c */
 	TimestampTz last_error_at;
 	char last_error[OUTBOX_ERROR_MAX];
