@@ -91,8 +91,7 @@ outbox_idle_wait_ms(long due_ms)
 	if (outbox_idle_timeout_ms == 0 || !is_far(due_ms) ||
 		outbox_relay_state() != OUTBOX_RELAY_PUBLISHING)
 		return -1;
-	/* one that cannot end although it is time for it is woken by what keeps it
-	 */
+	/* what keeps it from ending although it is time for that wakes it */
 	if (TimestampDifferenceExceeds(busy_at, GetCurrentTimestamp(),
 								   outbox_idle_timeout_ms))
 		return -1;
