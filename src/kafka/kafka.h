@@ -132,13 +132,17 @@ extern void outbox_kafka_tls_log(OutboxSink *sink, const char *facility,
 								 const char *text);
 extern void outbox_kafka_name_refusal(char *error);
 extern bool outbox_kafka_is_anonymous(rd_kafka_t *rk);
-extern bool outbox_kafka_hung_up(OutboxSink *sink, const char *facility,
-								 const char *text);
+extern OutboxTrouble outbox_kafka_log_trouble(OutboxSink *sink,
+											  const char *facility,
+											  const char *text, int level);
 extern OutboxTrouble outbox_kafka_trouble(OutboxSink *sink,
 										  rd_kafka_resp_err_t code,
 										  const char **message);
 
 /* token.c */
+extern bool outbox_kafka_is_of_tokens(const char *facility);
+extern void outbox_kafka_copy_harmless(char *to, size_t size,
+									   const char *from);
 extern OutboxTrouble outbox_kafka_token_trouble(OutboxSink *sink,
 												const char **message);
 

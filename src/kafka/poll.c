@@ -138,26 +138,30 @@ make_log(OutboxSink *sink, OutboxSinkEvent *event)
 {
 	const char *facility;
 	const char *text;
+	int level;
 
-	rd_kafka_event_log(sink->event, &facility, &text, &event->log_level);
+	rd_kafka_event_log(sink->event, &facility, &text, &level);
+	outbox_kafka_tls_log(sink, facility, text);
+	event->message = sink->message;
+	event->trouble = outbox_kafka_log_trouble(sink, facility, text, level);
+	if (event->trouble != OUTBOX_TROUBLE_AWAY)
+	{
+		event->type = OUTBOX_SINK_LOST;
+		event->failure = OUTBOX_FAILURE_CLUSTER;
+		return;
+	}
+	event->type = OUTBOX_SINK_LOG;
 	/* what the library thinks of our settings is known here; and what fails
 	 * comes as an error, too */
 	if (strcmp(facility, "CONFWARN") == 0 || strcmp(facility, "FAIL") == 0 ||
-		strcmp(facility, "FATAL") == 0 || strcmp(facility, "OIDC") == 0 ||
-		strcmp(facility, "JWT") == 0 || strncmp(facility, "SSL", 3) == 0)
-		event->log_level = LOG_DEBUG;
-	outbox_kafka_tls_log(sink, facility, text);
-	if (outbox_kafka_hung_up(sink, facility, text))
-	{
-		event->type = OUTBOX_SINK_LOST;
-		event->trouble = OUTBOX_TROUBLE_LISTENER;
-		event->failure = OUTBOX_FAILURE_CLUSTER;
-		event->message = sink->message;
-		return;
-	}
-	snprintf(sink->message, sizeof(sink->message), "%s: %s", facility, text);
-	event->type = OUTBOX_SINK_LOG;
-	event->message = sink->message;
+		strcmp(facility, "FATAL") == 0 || strncmp(facility, "SSL", 3) == 0)
+		level = LOG_DEBUG;
+	event->log_level = level;
+	if (outbox_kafka_is_of_tokens(facility))
+		outbox_kafka_copy_harmless(sink->message, sizeof(sink->message), text);
+	else
+		snprintf(sink->message, sizeof(sink->message), "%s: %s", facility,
+				 text);
 }
 
 /* Hands out the current event, or its next part; false if it is used up. */

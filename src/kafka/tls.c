@@ -14,6 +14,8 @@
  */
 #include "kafka/kafka.h"
 
+#include <syslog.h>
+
 #define ALERT    "SSL alert number "
 #define VERIFIED " verification callback failed: "
 
@@ -80,6 +82,8 @@ static const Sign signs[] = {
 	/* the same, from an older library */
 	{"unexpected eof while reading", OUTBOX_TROUBLE_LISTENER},
 	{"SSL routines", OUTBOX_TROUBLE_TLS},
+	/* the connection was lost before there was an answer */
+	{"mechanism handshake failed: Local: ", OUTBOX_TROUBLE_AWAY},
 	{"Unsupported SASL mechanism", OUTBOX_TROUBLE_MECHANISM},
 	{"not valid in current SASL state", OUTBOX_TROUBLE_NO_LOGIN},
 };
@@ -237,22 +241,32 @@ outbox_kafka_is_anonymous(rd_kafka_t *rk)
 }
 
 /*
- * Does a log line say that a broker has hung up, before anything has been
- * published? It may expect TLS, or a login: the library tells that in no other
- * way. One that we have published to ends, or is started anew. The line is in
- * sink->message then.
+ * What a log line tells that comes in no other way, or comes as an error once
+ * only: that no token is to be had, or that a broker has hung up, before
+ * anything has been published. It may expect TLS, or a login; one that we have
+ * published to ends, or is started anew. The message is in sink->message then;
+ * OUTBOX_TROUBLE_AWAY: nothing.
  */
-bool
-outbox_kafka_hung_up(OutboxSink *sink, const char *facility, const char *text)
+OutboxTrouble
+outbox_kafka_log_trouble(OutboxSink *sink, const char *facility,
+						 const char *text, int level)
 {
 	const char *thread_end = strstr(text, "]: ");
 
-	if (sink->served || strcmp(facility, "FAIL") != 0 ||
-		strstr(text, "Disconnected") == NULL)
-		return false;
-	strlcpy(sink->message, thread_end ? thread_end + 3 : text,
-			sizeof(sink->message));
-	return true;
+	if (thread_end != NULL)
+		text = thread_end + strlen("]: ");
+	if (outbox_kafka_is_of_tokens(facility) && level <= LOG_ERR)
+	{
+		outbox_kafka_copy_harmless(sink->message, sizeof(sink->message), text);
+		return OUTBOX_TROUBLE_TOKEN;
+	}
+	if (!sink->served && strcmp(facility, "FAIL") == 0 &&
+		strstr(text, "Disconnected") != NULL)
+	{
+		strlcpy(sink->message, text, sizeof(sink->message));
+		return OUTBOX_TROUBLE_LISTENER;
+	}
+	return OUTBOX_TROUBLE_AWAY;
 }
 
 /* The broker's name, what is wrong with its certificate, and which it is */

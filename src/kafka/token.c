@@ -52,12 +52,20 @@ may_be_secret(const char *text, const char *word, size_t length)
 	return strspn(word, "abcdefghijklmnopqrstuvwxyz_-") < length;
 }
 
+/* Are log lines with that about tokens? */
+bool
+outbox_kafka_is_of_tokens(const char *facility)
+{
+	return strcmp(facility, "OIDC") == 0 || strcmp(facility, "JWT") == 0;
+}
+
 /*
- * Copies a text: what is no printable ASCII becomes a blank, and words that may
- * be a token, a password or their encodings are left out.
+ * Copies what a token server may have said into size bytes: what is no
+ * printable ASCII becomes a blank, and words that may be a token, a password or
+ * their encodings are left out.
  */
-static void
-copy_harmless(char *to, size_t size, const char *from)
+void
+outbox_kafka_copy_harmless(char *to, size_t size, const char *from)
 {
 	static const char left_out[] = "[...]";
 	const char *text = from;
@@ -99,8 +107,8 @@ outbox_kafka_token_trouble(OutboxSink *sink, const char **message)
 
 		if (said == NULL)
 			continue;
-		copy_harmless(sink->message, sizeof(sink->message),
-					  said + strlen(none[i]));
+		outbox_kafka_copy_harmless(sink->message, sizeof(sink->message),
+								   said + strlen(none[i]));
 		*message = sink->message;
 		return OUTBOX_TROUBLE_TOKEN;
 	}

@@ -47,12 +47,14 @@ my $secured = OutboxTest::Secured->new(
 	conf => "log_min_messages = debug2\n",
 	settings => {
 		'sasl.enabled.mechanisms' => 'OAUTHBEARER',
+		# for all listeners: with the name of one in front, Kafka 4.1 takes no
+		# notice, and looks at no signature
+		'sasl.oauthbearer.jwks.endpoint.url' => $jwks,
+		'sasl.oauthbearer.expected.audience' => 'kafka',
+		'sasl.oauthbearer.expected.issuer' => 'tokens',
 		map { ("listener.name.sasl.oauthbearer.$_->[0]" => $_->[1]) }
 		[ 'sasl.jaas.config' => "$jaas.OAuthBearerLoginModule required;" ],
 		[ 'sasl.server.callback.handler.class' => "$jaas.OAuthBearerValidatorCallbackHandler" ],
-		[ 'sasl.oauthbearer.jwks.endpoint.url' => $jwks ],
-		[ 'sasl.oauthbearer.expected.audience' => 'kafka' ],
-		[ 'sasl.oauthbearer.expected.issuer' => 'tokens' ],
 		[ 'connections.max.reauth.ms' => 3600000 ]
 	});
 my @with = ('sasl', 'security.protocol=sasl_ssl', $secured->trusting, 'sasl.mechanism=OAUTHBEARER');
@@ -101,10 +103,10 @@ $secured->refused('a wrong secret', 'unauthenticated',
 	@oidc, 'sasl.oauthbearer.client.secret=hush-wrong');
 ask('mode wordy');
 my $told = $secured->refused('all that we have sent comes back', 'unauthenticated',
-	qr/no token to log in with: you have sent/, $hint, @right);
-unlike($told, qr/Basic \w/, 'and is not told');
-ask('mode stranger');
-$secured->refused('a token for others', 'unauthenticated', qr/Kafka refuses our token/,
+	qr/no token to log in with: .*you have sent/, $hint, @right);
+unlike($told, qr/Basic \w|hush/, 'and is not told');
+ask('mode forged');
+$secured->refused('a forged token', 'unauthenticated', qr/Kafka refuses our token/,
 	qr/audience/, @right, 'client.id=other');
 ask('mode ok');
 $secured->publishes('a good one, by itself');
