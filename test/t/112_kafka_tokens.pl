@@ -47,8 +47,8 @@ my $secured = OutboxTest::Secured->new(
 	conf => "log_min_messages = debug2\n",
 	settings => {
 		'sasl.enabled.mechanisms' => 'OAUTHBEARER',
-		# for all listeners: with the name of one in front, Kafka 4.1 takes no
-		# notice, and looks at no signature
+		# unless it is told so, Kafka looks at no signature
+		'sasl.oauthbearer.jwt.validator.class' => "$jaas.BrokerJwtValidator",
 		'sasl.oauthbearer.jwks.endpoint.url' => $jwks,
 		'sasl.oauthbearer.expected.audience' => 'kafka',
 		'sasl.oauthbearer.expected.issuer' => 'tokens',
