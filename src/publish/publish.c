@@ -34,18 +34,22 @@
 /* rows that one transaction reads at most */
 #define PAGE_ROWS      2000
 
-/* how often events are looked for while no broker answers */
+/* how often events are looked for while no broker answers, and while there are
+ * only others' */
 #define OUTAGE_LOOK_MS 1000
+#define OTHERS_LOOK_MS 2
 
 /* the sink is being given this event, which is not in the window yet */
 static uint64 handing_over = 0;
 static TimestampTz looked_at = 0;
+static bool only_others = false; /* then, and there were no more */
 
 /* What outbox_segment_read() left off at */
 typedef struct PageState
 {
 	OutboxStream *stream;
 	uint64 last_id;        /* 0 = none taken */
+	bool own;              /* not all of them were passed over by topic */
 	bool stopped;          /* window or sink are full */
 	bool held;             /* by an outage */
 	uint64 addressed_upto; /* see addressed.c */
@@ -58,6 +62,7 @@ static void
 taken(PageState *page, uint64 id)
 {
 	page->last_id = id;
+	page->own = true;
 	page->stream->read_upto = page->stream->own_upto = id;
 }
 
@@ -281,20 +286,23 @@ page_limit(const OutboxStream *stream)
 
 /*
  * How long no events need be read; 0 if they must. While no broker answers they
- * would only fill the window: they are looked for now and then, and who commits
- * need not wake us.
+ * would only fill the window, and where the last ones were all of topics of
+ * other relays, so are the next ones: they are looked for now and then, and who
+ * commits need not wake us.
  */
 static long
 rest_ms(const OutboxStream *stream)
 {
-	TimestampTz next = TimestampTzPlusMilliseconds(looked_at, OUTAGE_LOOK_MS);
 	TimestampTz now = GetCurrentTimestamp();
+	long every_ms = only_others ? OTHERS_LOOK_MS : 0;
 
+	if (stream->outage.since != 0 && outbox_stream_is_pending(stream))
+		every_ms = OUTAGE_LOOK_MS;
 	/* the clock may have been set back */
-	if (stream->outage.since == 0 || !outbox_stream_is_pending(stream) ||
-		looked_at > now)
+	if (every_ms == 0 || looked_at > now)
 		return 0;
-	return TimestampDifferenceMilliseconds(now, next);
+	return TimestampDifferenceMilliseconds(
+		now, TimestampTzPlusMilliseconds(looked_at, every_ms));
 }
 
 /* Makes a dead letter of an event that has raised errors again and again, or
@@ -340,6 +348,7 @@ run(const OutboxRound *round)
 	if (limit == 0 || rest_ms(stream) > 0)
 		return OUTBOX_TASK_IDLE;
 	looked_at = page.now;
+	only_others = false;
 	status = condemned_to_dead_letter(stream);
 	if (status != OUTBOX_STORE_OK)
 		return outbox_store_task_result(status, false);
@@ -376,6 +385,7 @@ run(const OutboxRound *round)
 	stream->has_more = page.stopped || rows == (uint64) limit;
 	if (!stream->has_more)
 		stream->read_upto = horizon - 1;
+	only_others = page.last_id != 0 && !page.own && !stream->has_more;
 	if (outbox_guard_suspect() <= stream->read_upto)
 		outbox_guard_acquit();
 	return worked ? OUTBOX_TASK_WORKED : OUTBOX_TASK_IDLE;
