@@ -84,7 +84,10 @@ my $script = q{SELECT outbox_emit('t', 'k' || (random() * 10)::int, clock_timest
 pgbench($secured->node, $script, clients => 2, rate => 50, duration => 15);
 ok(wait_published($secured->node), 'tokens expire, and are renewed');
 cmp_ok(ask('stats'), '>=', 3, 'by the token server');
-is(log_lines($secured->node, $from, qr/Kafka (?:is|refuses)|no token/), 0, 'nobody notices');
+# a login on an open connection may fail in the library, when a request crosses
+# it; then there is another connection at once
+is(log_lines($secured->node, $from, qr/Kafka (?:refuses|knows)|no token/), 0,
+	'nobody is refused');
 
 # One is still good when the next one cannot be had.
 ask('mode down');
