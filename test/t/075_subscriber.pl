@@ -23,7 +23,7 @@ my $publisher = outbox_node('publisher',
 	bootstrap => $mock->bootstrap,
 	extension => 1,
 	allows_streaming => 'logical',
-	conf => "outbox.retention = 1s\noutbox.segments = 3");
+	conf => "outbox.retention = -1\noutbox.segments = 3");
 my $ours = "srrelid IN (SELECT c.oid FROM pg_class c"
   . " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'outbox')";
 my $sent = 0;
@@ -50,12 +50,13 @@ sub send_events
 	return;
 }
 
-# The publisher's retention empties a segment, while new events keep coming.
+# The publisher's retention empties a segment, while new events keep coming; it
+# empties none at other times.
 sub empty_a_segment
 {
 	my $oldest = source("SELECT outbox_emit('published', 'k', 'old'); SELECT min(id) FROM outbox.event");
 	$oldest =~ s/.*\n//;
-
+	conf_reload($publisher, 'outbox.retention = 1s');
 	wait_until(
 		undef,
 		sub {
@@ -65,6 +66,7 @@ sub empty_a_segment
 				END
 		},
 		'a segment is emptied');
+	conf_reload($publisher, 'outbox.retention = -1');
 	return;
 }
 
