@@ -147,6 +147,8 @@ write_file($file, join "\n", 'broker.address.family=v4', 'security.protocol=ssl'
 	"ssl.key.location=$dir/ours.key", '');
 conf_reload($node, "outbox.bootstrap_servers = 'localhost:$port'");
 ok(shows('first.example.com'), 'the broker sees our certificate');
+# told a moment later, and not to be taken for what the next reload says
+wait_until(undef, sub { log_lines($node, 0, qr/publishes to localhost:$port/) }, 'told');
 rename "$dir/ours.key", "$dir/first.key" or die "rename: $!";
 $made->certificate('ours', host => 'second.example.com');
 rename "$dir/ours.key", "$dir/second.key" or die "rename: $!";
