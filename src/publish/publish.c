@@ -43,6 +43,7 @@
 static uint64 handing_over = 0;
 static TimestampTz looked_at = 0;
 static bool only_others = false; /* then, and there were no more */
+static bool resting = false;     /* nobody wakes us: it is looked again */
 
 /* What outbox_segment_read() left off at */
 typedef struct PageState
@@ -342,10 +343,14 @@ run(const OutboxRound *round)
 	bool worked;
 	int limit;
 
+	resting = false;
 	if (!can_read(stream))
 		return OUTBOX_TASK_IDLE;
 	limit = page_limit(stream);
-	if (limit == 0 || rest_ms(stream) > 0)
+	if (limit == 0)
+		return OUTBOX_TASK_IDLE;
+	resting = rest_ms(stream) > 0;
+	if (resting)
 		return OUTBOX_TASK_IDLE;
 	looked_at = page.now;
 	only_others = false;
@@ -391,17 +396,12 @@ run(const OutboxRound *round)
 	return worked ? OUTBOX_TASK_WORKED : OUTBOX_TASK_IDLE;
 }
 
+/* A rest that has ended since then is over at once: who commits meanwhile does
+ * not wake us. */
 static long
 timeout_ms(const OutboxRound *round)
 {
-	const OutboxStream *stream = round->stream;
-	long wait_ms;
-
-	if (stream->state != OUTBOX_STREAM_OPEN ||
-		outbox_window_room(stream->window) == 0)
-		return -1;
-	wait_ms = rest_ms(stream);
-	return wait_ms > 0 ? wait_ms : -1;
+	return resting ? rest_ms(round->stream) : -1;
 }
 
 /*
