@@ -65,9 +65,7 @@ CREATE OR REPLACE FUNCTION outbox.requeue(
 AS $$
 #variable_conflict use_variable
 BEGIN
-    IF relay IS NOT NULL AND NOT EXISTS (SELECT FROM outbox.relay r WHERE r.name = relay) THEN
-        PERFORM outbox.report_no_relay(relay);
-    END IF;
+    PERFORM outbox.require_relay(relay);
     PERFORM outbox.parked_changed();
     RETURN QUERY
         WITH requeued AS (
@@ -116,9 +114,7 @@ BEGIN
             MESSAGE = 'outbox.discard() needs at least one condition',
             HINT = 'To discard all dead letters, write until => now().';
     END IF;
-    IF relay IS NOT NULL AND NOT EXISTS (SELECT FROM outbox.relay r WHERE r.name = relay) THEN
-        PERFORM outbox.report_no_relay(relay);
-    END IF;
+    PERFORM outbox.require_relay(relay);
     PERFORM outbox.parked_changed();
     RETURN QUERY
         WITH discarded AS (

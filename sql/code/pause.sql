@@ -40,9 +40,7 @@ CREATE OR REPLACE FUNCTION outbox.resume(relay text DEFAULT NULL)
 AS $$
 #variable_conflict use_variable
 BEGIN
-    IF relay IS NOT NULL AND NOT EXISTS (SELECT FROM outbox.relay r WHERE r.name = relay) THEN
-        PERFORM outbox.report_no_relay(relay);
-    END IF;
+    PERFORM outbox.require_relay(relay);
     UPDATE outbox.relay r SET paused_at = NULL, paused_by = NULL, pause_reason = NULL
         WHERE (relay IS NULL OR r.name = relay) AND r.paused_at IS NOT NULL;
     IF NOT FOUND THEN
@@ -70,9 +68,7 @@ BEGIN
             MESSAGE = COALESCE('"' || topic || '" cannot be the name of a topic', 'topic must not be null'),
             HINT = 'Give the exact name of one topic; there are no patterns here.';
     END IF;
-    IF relay IS NOT NULL AND NOT EXISTS (SELECT FROM outbox.relay r WHERE r.name = relay) THEN
-        PERFORM outbox.report_no_relay(relay);
-    END IF;
+    PERFORM outbox.require_relay(relay);
     SELECT t.* INTO pause FROM outbox.paused_topic t
         WHERE t.topic = topic AND (t.relay IS NULL OR t.relay = relay) ORDER BY t.relay NULLS FIRST LIMIT 1;
     IF NOT FOUND THEN

@@ -22,6 +22,21 @@ $$;
 REVOKE ALL ON FUNCTION outbox.report_no_relay(text) FROM PUBLIC;
 COMMENT ON FUNCTION outbox.report_no_relay(text) IS 'Internal: says that there is no such relay';
 
+CREATE OR REPLACE FUNCTION outbox.require_relay(name text) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    IF NOT EXISTS (SELECT FROM outbox.relay r WHERE r.name = name) THEN
+        PERFORM outbox.report_no_relay(name);
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION outbox.require_relay(text) FROM PUBLIC;
+COMMENT ON FUNCTION outbox.require_relay(text) IS
+    'Internal: raises an error if there is no such relay; null means none in particular';
+
 CREATE OR REPLACE FUNCTION outbox.check_patterns(argument text, patterns text[], without text, prefix text)
     RETURNS void
     LANGUAGE plpgsql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE

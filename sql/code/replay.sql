@@ -30,9 +30,7 @@ BEGIN
             MESSAGE = format('"%s" cannot be the name of a topic', to_topic),
             HINT = 'Kafka allows 249 letters and digits of ASCII, ".", "_" and "-".';
     END IF;
-    IF relay IS NOT NULL AND NOT EXISTS (SELECT FROM outbox.relay r WHERE r.name = relay) THEN
-        PERFORM outbox.report_no_relay(relay);
-    END IF;
+    PERFORM outbox.require_relay(relay);
     SELECT min(r.position) INTO published FROM outbox.stat_relay r WHERE relay IS NULL OR r.relay = relay;
     SELECT min(e.id) INTO oldest FROM outbox.event e;
     INSERT INTO outbox.replay_job (first_id, last_id, next_id, since, until, topic, key, to_topic, relay, new_timestamp, rate)

@@ -102,6 +102,7 @@ my %functions = (
 	relays_changed => [ 'outbox.relays_changed()' ],
 	replay => [ 'outbox.replay(first_id => 1)', 'operator' ],
 	report_no_relay => [ "outbox.report_no_relay('x')", { error => qr/^42704/ } ],
+	require_relay => [ "outbox.require_relay('default')" ],
 	requeue => [ 'outbox.requeue()', 'operator' ],
 	resume => [ "outbox.resume('other')", 'operator' ],
 	resume_topic => [ "outbox.resume_topic('a', 'other')", 'operator' ],
