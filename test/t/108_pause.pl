@@ -47,18 +47,6 @@ sub emit
 	return;
 }
 
-# With it go all sessions, which takes a moment.
-sub kill_relay
-{
-	my $from = log_end($node);
-
-	kill 'KILL', relay_pid($node);
-	wait_until(undef,
-		sub { log_lines($node, $from, qr/database system is ready to accept connections/) },
-		'the server is back');
-	return;
-}
-
 # All that is committed has come, in order; returns how many came twice.
 sub check
 {
@@ -205,7 +193,7 @@ my $script = <<~END;
 	END
 my @load = (clients => 4, rate => 500, duration => 600, background => 1);
 my $load = pgbench($node, $script, @load);
-for my $deed (undef, sub { replace_relay($node, state => 'paused') }, \&kill_relay,
+for my $deed (undef, sub { replace_relay($node, state => 'paused') }, sub { kill_relay($node) },
 	sub { crash($node); $node->start })
 {
 	my $count = $consumer->count + 200;

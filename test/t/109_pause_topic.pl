@@ -63,18 +63,6 @@ sub flows
 	return;
 }
 
-# With it go all sessions, which takes a moment.
-sub kill_relay
-{
-	my $from = log_end($node);
-
-	kill 'KILL', relay_pid($node);
-	wait_until(undef,
-		sub { log_lines($node, $from, qr/database system is ready to accept connections/) },
-		'the server is back');
-	return;
-}
-
 # All that is committed of these topics has come, in order, when no more than so
 # many others are parked; returns how many came twice.
 sub check
@@ -247,7 +235,7 @@ my $script = <<~END;
 	END
 my @load = (clients => 4, rate => 300, duration => 600, background => 1);
 my $load = pgbench($node, $script, @load);
-for my $deed (undef, sub { replace_relay($node) }, \&kill_relay,
+for my $deed (undef, sub { replace_relay($node) }, sub { kill_relay($node) },
 	sub { crash($node); $node->start }, undef)
 {
 	query(q(SELECT outbox.pause_topic('paused')));

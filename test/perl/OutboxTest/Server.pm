@@ -13,7 +13,7 @@ use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(fails_with log_end log_lines clean_log nobody_waited
   outbox_pid memory_mb temp_files conf_reload conf_taken restart_with stop_load took stays
-  damage_toast crash);
+  damage_toast crash kill_relay);
 
 my $timeout = $PostgreSQL::Test::Utils::timeout_default;
 my $reloads = 0;
@@ -215,6 +215,19 @@ sub parent_of
 
 	open(my $fh, '<', "/proc/$pid/stat") or return 0;
 	return (<$fh> // '') =~ /^\d+ \(.*\) \S (\d+)/s ? $1 : 0;
+}
+
+# Kills the relay. With it go all sessions, which takes a moment.
+sub kill_relay
+{
+	my ($node) = @_;
+	my $from = log_end($node);
+
+	kill 'KILL', OutboxTest::relay_pid($node);
+	OutboxTest::wait_until(undef,
+		sub { log_lines($node, $from, qr/database system is ready to accept connections/) },
+		'the server is back');
+	return;
 }
 
 # Kills every process of a server at once.  The postmaster is stopped first, so
