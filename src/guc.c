@@ -40,6 +40,7 @@ double outbox_retry_jitter = 0.2;
 int outbox_retry_max_attempts = 20;
 char *outbox_dead_letter_topic = NULL;
 int outbox_dead_letter_retention_s = 30 * 86400;
+int outbox_audit_retention_s = 90 * 86400;
 char *outbox_bootstrap_servers = NULL;
 char *outbox_kafka_properties = NULL;
 char *outbox_kafka_properties_file = NULL;
@@ -236,6 +237,11 @@ define_storage_settings(void)
 							"means forever.",
 							&outbox_retention_s, 86400, -1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"outbox.audit_retention", "How long entries of outbox.audit are kept.",
+		"0 means forever.", &outbox_audit_retention_s, 90 * 86400, 0, INT_MAX,
+		PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 
 	DefineCustomIntVariable("outbox.segments",
 							"How many tables events are written to in turn.",

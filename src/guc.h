@@ -38,6 +38,7 @@ extern double outbox_retry_jitter;
 extern int outbox_retry_max_attempts;
 extern char *outbox_dead_letter_topic;
 extern int outbox_dead_letter_retention_s;
+extern int outbox_audit_retention_s;
 extern char *outbox_bootstrap_servers;
 extern char *outbox_kafka_properties;
 extern char *outbox_kafka_properties_file;

@@ -23,6 +23,7 @@
 #define OUTBOX_DELAYED_TABLE   "delayed"
 #define OUTBOX_POSITION_TABLE  "position"
 #define OUTBOX_RIGHTS_TABLE    "emit_right"
+#define OUTBOX_AUDIT_TABLE     "audit_entry"
 
 /* the ring of segments, by number */
 #define OUTBOX_SEGMENTS        8

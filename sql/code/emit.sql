@@ -53,9 +53,13 @@ CREATE OR REPLACE FUNCTION outbox.cancel_delayed(event_id uuid) RETURNS boolean
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
+DECLARE
+    affected bigint;
 BEGIN
     DELETE FROM outbox.delayed d WHERE d.event_id = event_id;
-    RETURN FOUND;
+    GET DIAGNOSTICS affected = ROW_COUNT;
+    PERFORM outbox.write_audit('cancel_delayed', jsonb_build_object('event_id', event_id), affected);
+    RETURN affected > 0;
 END
 $$;
 REVOKE ALL ON FUNCTION outbox.cancel_delayed(uuid) FROM PUBLIC;

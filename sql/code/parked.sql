@@ -64,6 +64,8 @@ CREATE OR REPLACE FUNCTION outbox.requeue(
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
+DECLARE
+    affected bigint;
 BEGIN
     PERFORM outbox.require_relay(relay);
     PERFORM outbox.parked_changed();
@@ -91,6 +93,10 @@ BEGIN
             -- as it was
             RETURNING letter.*)
         SELECT * FROM requeued r ORDER BY r.id;
+    GET DIAGNOSTICS affected = ROW_COUNT;
+    PERFORM outbox.write_audit('requeue', jsonb_build_object(
+        'event_id', event_id, 'topic', topic, 'key', key, 'class', class, 'since', since, 'until', until,
+        'new_timestamp', new_timestamp, 'relay', relay), affected);
 END
 $$;
 REVOKE ALL ON FUNCTION outbox.requeue(uuid, text, text, text, timestamptz, timestamptz, boolean, text) FROM PUBLIC;
@@ -107,6 +113,8 @@ CREATE OR REPLACE FUNCTION outbox.discard(
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
+DECLARE
+    affected bigint;
 BEGIN
     IF event_id IS NULL AND topic IS NULL AND key IS NULL AND class IS NULL
        AND since IS NULL AND until IS NULL AND relay IS NULL THEN
@@ -137,6 +145,10 @@ BEGIN
         SELECT d.relay, d.id, d.event_id, d.emitted_at, d.topic, d.key, d.payload, d.headers - 'outbox_relay',
                d.class, d.error, d.attempts, d.first_failed_at, d.last_failed_at
         FROM discarded d ORDER BY d.id;
+    GET DIAGNOSTICS affected = ROW_COUNT;
+    PERFORM outbox.write_audit('discard', jsonb_build_object(
+        'event_id', event_id, 'topic', topic, 'key', key, 'class', class, 'since', since, 'until', until,
+        'retrying', retrying, 'waiting', waiting, 'relay', relay), affected);
 END
 $$;
 REVOKE ALL ON FUNCTION outbox.discard(uuid, text, text, text, timestamptz, timestamptz, boolean, boolean, text) FROM PUBLIC;

@@ -11,6 +11,7 @@ AS $$
 #variable_conflict use_variable
 DECLARE
     its outbox.relay;
+    affected bigint := 0;
 BEGIN
     FOR its IN SELECT r.* FROM outbox.relay r WHERE relay IS NULL OR r.name = relay
                ORDER BY r.number FOR UPDATE LOOP
@@ -22,11 +23,13 @@ BEGIN
         END IF;
         UPDATE outbox.relay r SET paused_at = now(), paused_by = session_user, pause_reason = reason
             WHERE r.name = its.name;
+        affected := affected + 1;
         PERFORM outbox.relays_changed(), outbox.parked_changed();
     END LOOP;
     IF NOT FOUND THEN
         PERFORM outbox.report_no_relay(relay);
     END IF;
+    PERFORM outbox.write_audit('pause', jsonb_build_object('relay', relay, 'reason', reason), affected);
 END
 $$;
 REVOKE ALL ON FUNCTION outbox.pause(text, text) FROM PUBLIC;
@@ -39,15 +42,19 @@ CREATE OR REPLACE FUNCTION outbox.resume(relay text DEFAULT NULL)
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
+DECLARE
+    affected bigint;
 BEGIN
     PERFORM outbox.require_relay(relay);
     UPDATE outbox.relay r SET paused_at = NULL, paused_by = NULL, pause_reason = NULL
         WHERE (relay IS NULL OR r.name = relay) AND r.paused_at IS NOT NULL;
-    IF NOT FOUND THEN
+    GET DIAGNOSTICS affected = ROW_COUNT;
+    IF affected = 0 THEN
         RAISE NOTICE '%', COALESCE('relay "' || relay || '" is not paused', 'no relay is paused');
-        RETURN;
+    ELSE
+        PERFORM outbox.relays_changed();
     END IF;
-    PERFORM outbox.relays_changed();
+    PERFORM outbox.write_audit('resume', jsonb_build_object('relay', relay), affected);
 END
 $$;
 REVOKE ALL ON FUNCTION outbox.resume(text) FROM PUBLIC;
@@ -62,6 +69,7 @@ AS $$
 #variable_conflict use_variable
 DECLARE
     pause outbox.paused_topic;
+    affected bigint := 0;
 BEGIN
     IF topic IS NULL OR topic !~ '^[a-zA-Z0-9._-]{1,249}$' OR topic IN ('.', '..') THEN
         RAISE invalid_parameter_value USING
@@ -74,13 +82,16 @@ BEGIN
     IF NOT FOUND THEN
         INSERT INTO outbox.paused_topic (topic, relay, reason) VALUES (topic, relay, reason)
             ON CONFLICT DO NOTHING;
+        GET DIAGNOSTICS affected = ROW_COUNT;
         PERFORM outbox.parked_changed();
-        RETURN;
+    ELSE
+        RAISE NOTICE 'topic "%" is paused already', topic USING
+            DETAIL = format('%s has paused it%s, at %s%s.', pause.paused_by,
+                            COALESCE(' for relay "' || pause.relay || '"', ''), pause.paused_at,
+                            COALESCE(': ' || pause.reason, ''));
     END IF;
-    RAISE NOTICE 'topic "%" is paused already', topic USING
-        DETAIL = format('%s has paused it%s, at %s%s.', pause.paused_by,
-                        COALESCE(' for relay "' || pause.relay || '"', ''), pause.paused_at,
-                        COALESCE(': ' || pause.reason, ''));
+    PERFORM outbox.write_audit('pause_topic', jsonb_build_object(
+        'topic', topic, 'relay', relay, 'reason', reason), affected);
 END
 $$;
 REVOKE ALL ON FUNCTION outbox.pause_topic(text, text, text) FROM PUBLIC;
@@ -93,6 +104,8 @@ CREATE OR REPLACE FUNCTION outbox.resume_topic(topic text, relay text DEFAULT NU
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
+DECLARE
+    affected bigint;
 BEGIN
     IF topic IS NULL THEN
         RAISE null_value_not_allowed USING MESSAGE = 'topic must not be null';
@@ -104,11 +117,13 @@ BEGIN
             HINT = format('Resume it for all with outbox.resume_topic(%L), and pause it for single ones.', topic);
     END IF;
     DELETE FROM outbox.paused_topic t WHERE t.topic = topic AND (relay IS NULL OR t.relay = relay);
-    IF NOT FOUND THEN
+    GET DIAGNOSTICS affected = ROW_COUNT;
+    IF affected = 0 THEN
         RAISE NOTICE 'topic "%" is not paused%', topic, COALESCE(' for relay "' || relay || '"', '');
-        RETURN;
+    ELSE
+        PERFORM outbox.parked_changed();
     END IF;
-    PERFORM outbox.parked_changed();
+    PERFORM outbox.write_audit('resume_topic', jsonb_build_object('topic', topic, 'relay', relay), affected);
 END
 $$;
 REVOKE ALL ON FUNCTION outbox.resume_topic(text, text) FROM PUBLIC;

@@ -194,6 +194,11 @@ BEGIN
     END IF;
     INSERT INTO outbox.relay SELECT relay.*;
     PERFORM outbox.relays_changed();
+    PERFORM outbox.write_audit('create_relay', jsonb_build_object(
+        'name', name, 'topics', topics, 'excluding', excluding, 'topic_prefix', topic_prefix, 'start', start,
+        'on_failure', on_failure, 'retry_base_delay', retry_base_delay, 'retry_multiplier', retry_multiplier,
+        'retry_max_delay', retry_max_delay, 'retry_max_attempts', retry_max_attempts,
+        'dead_letter_topic', dead_letter_topic), 1);
 END
 $$;
 REVOKE ALL ON FUNCTION outbox.create_relay(text, text[], text[], text, text, text, interval, double precision, interval, integer, text) FROM PUBLIC;
@@ -254,6 +259,11 @@ BEGIN
         WHERE r.name = name;
     -- who has seen the change, and emits then, finds it published accordingly
     PERFORM outbox.relays_changed(), outbox.parked_changed();
+    PERFORM outbox.write_audit('alter_relay', jsonb_build_object(
+        'name', name, 'topics', topics, 'excluding', excluding, 'topic_prefix', topic_prefix,
+        'on_failure', on_failure, 'retry_base_delay', retry_base_delay, 'retry_multiplier', retry_multiplier,
+        'retry_max_delay', retry_max_delay, 'retry_max_attempts', retry_max_attempts,
+        'dead_letter_topic', dead_letter_topic, 'reset', reset), 1);
 END
 $$;
 REVOKE ALL ON FUNCTION outbox.alter_relay(text, text[], text[], text, text, interval, double precision, interval, integer, text, text[]) FROM PUBLIC;
@@ -272,6 +282,8 @@ DECLARE
     written bigint := 0;
     unpublished boolean;
     parked bigint;
+    deleted bigint;
+    affected bigint := 0;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE feature_not_supported USING
@@ -310,6 +322,8 @@ BEGIN
             END IF;
         END IF;
         DELETE FROM outbox.parked p WHERE p.relay = name;
+        GET DIAGNOSTICS deleted = ROW_COUNT;
+        affected := affected + deleted;
         DELETE FROM outbox.discarded d WHERE d.relay = name;
         DELETE FROM outbox.position p WHERE p.relay = name;
     END LOOP;
@@ -318,6 +332,7 @@ BEGIN
         WHERE j.relay = name AND j.state = 'running';
     DELETE FROM outbox.relay r WHERE r.name = name;
     PERFORM outbox.relays_changed();
+    PERFORM outbox.write_audit('drop_relay', jsonb_build_object('name', name, 'discard', discard), affected);
 END
 $$;
 REVOKE ALL ON FUNCTION outbox.drop_relay(text, boolean) FROM PUBLIC;

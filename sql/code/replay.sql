@@ -39,6 +39,9 @@ BEGIN
                 COALESCE(new_timestamp, false), rate)
         RETURNING id INTO job;
     PERFORM outbox.parked_changed();
+    PERFORM outbox.write_audit('replay', jsonb_build_object(
+        'id', job, 'first_id', first_id, 'last_id', last_id, 'since', since, 'until', until, 'topic', topic,
+        'key', key, 'to_topic', to_topic, 'rate', rate, 'new_timestamp', new_timestamp, 'relay', relay), 1);
     RETURN job;
 END
 $$;
@@ -51,10 +54,14 @@ CREATE OR REPLACE FUNCTION outbox.cancel_replay(id bigint) RETURNS boolean
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
+DECLARE
+    affected bigint;
 BEGIN
     UPDATE outbox.replay_job j SET state = 'cancelled', finished_at = clock_timestamp()
         WHERE j.id = id AND j.state = 'running';
-    RETURN FOUND;
+    GET DIAGNOSTICS affected = ROW_COUNT;
+    PERFORM outbox.write_audit('cancel_replay', jsonb_build_object('id', id), affected);
+    RETURN affected > 0;
 END
 $$;
 REVOKE ALL ON FUNCTION outbox.cancel_replay(bigint) FROM PUBLIC;

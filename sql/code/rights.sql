@@ -86,6 +86,8 @@ CREATE OR REPLACE FUNCTION outbox.grant_emit(role regrole, topics text[] DEFAULT
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
+DECLARE
+    affected bigint;
 BEGIN
     PERFORM outbox.check_patterns('topics', topics, 'Leave them out to let the role emit to all topics.', NULL);
     LOCK TABLE outbox.emit_right IN SHARE UPDATE EXCLUSIVE MODE;
@@ -94,6 +96,8 @@ BEGIN
         WHERE NOT EXISTS (SELECT FROM outbox.granted_topic g WHERE g.role = e.role AND g.topic = e.topic);
     PERFORM outbox.set_right(role, 'emit', true);
     INSERT INTO outbox.emit_right (role, topic) SELECT role, unnest(COALESCE(topics, '{*}')) ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS affected = ROW_COUNT;
+    PERFORM outbox.write_audit('grant_emit', jsonb_build_object('role', role, 'topics', topics), affected);
 END
 $$;
 REVOKE ALL ON FUNCTION outbox.grant_emit(regrole, text[]) FROM PUBLIC;
@@ -107,6 +111,7 @@ AS $$
 #variable_conflict use_variable
 DECLARE
     missing text;
+    affected bigint;
 BEGIN
     LOCK TABLE outbox.emit_right IN SHARE UPDATE EXCLUSIVE MODE;
     SELECT COALESCE(t.topic, 'null') INTO missing FROM unnest(topics) AS t (topic)
@@ -117,9 +122,11 @@ BEGIN
             HINT = 'A topic is revoked as it was granted; outbox.emit_rights shows what roles have.';
     END IF;
     DELETE FROM outbox.emit_right e WHERE e.role = role AND (topics IS NULL OR e.topic = ANY (topics));
+    GET DIAGNOSTICS affected = ROW_COUNT;
     IF NOT EXISTS (SELECT FROM outbox.emit_right e WHERE e.role = role) THEN
         PERFORM outbox.set_right(role, 'emit', false);
     END IF;
+    PERFORM outbox.write_audit('revoke_emit', jsonb_build_object('role', role, 'topics', topics), affected);
 END
 $$;
 REVOKE ALL ON FUNCTION outbox.revoke_emit(regrole, text[]) FROM PUBLIC;
@@ -149,6 +156,7 @@ CREATE OR REPLACE FUNCTION outbox.grant_operate(role regrole) RETURNS void
 AS $$
 BEGIN
     PERFORM outbox.set_right(role, 'operate', true);
+    PERFORM outbox.write_audit('grant_operate', jsonb_build_object('role', role), 1);
 END
 $$;
 REVOKE ALL ON FUNCTION outbox.grant_operate(regrole) FROM PUBLIC;
@@ -161,6 +169,7 @@ CREATE OR REPLACE FUNCTION outbox.revoke_operate(role regrole) RETURNS void
 AS $$
 BEGIN
     PERFORM outbox.set_right(role, 'operate', false);
+    PERFORM outbox.write_audit('revoke_operate', jsonb_build_object('role', role), 1);
 END
 $$;
 REVOKE ALL ON FUNCTION outbox.revoke_operate(regrole) FROM PUBLIC;

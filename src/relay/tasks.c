@@ -29,6 +29,7 @@
 #include "shared/relay_state.h"
 #include "shared/shutdown.h"
 #include "shared/times.h"
+#include "store/audit.h"
 #include "store/pending.h"
 
 /* in a careful life time itself brings something to do */
@@ -47,6 +48,7 @@ static OutboxTask *const tasks[] = {
 	&outbox_replay_task,
 	&outbox_retention_task,
 	&outbox_pending_task,
+	&outbox_audit_task,
 };
 
 #define TASKS ((int) lengthof(tasks))

@@ -113,12 +113,14 @@ my %functions = (
 	set_right => [ "outbox.set_right('nobody', 'emit', true)" ],
 	skip_replicated => [ 'outbox.skip_replicated()', { error => $as_trigger } ],
 	topic_matches => [ "outbox.topic_matches('a', '{a}', NULL)", @watchers ],
-	wait_published => [ "outbox.wait_published('0')", @watchers ]);
+	wait_published => [ "outbox.wait_published('0')", @watchers ],
+	write_audit => [ "outbox.write_audit('x', '{}', 1)" ]);
 
 # Each signature of outbox_emit() and outbox.emit(), by what is in its place
 my %of_type = (text => "'text'::text", any => '7::bigint', payload => q('{}'::jsonb));
 
 my %views = (
+	audit => \@watchers,
 	blocked => \@watchers,
 	dead_letter => ['operator'],
 	emit_rights => \@watchers,
