@@ -18,6 +18,7 @@
 
 #include "format/record.h"
 #include "poison/condemned.h"
+#include "publish/pace.h"
 #include "publish/park.h"
 #include "publish/publish.h"
 #include "publish/recovery.h"
@@ -32,18 +33,10 @@
 #include "shared/relay_state.h"
 
 /* rows that one transaction reads at most */
-#define PAGE_ROWS      2000
-
-/* how often events are looked for while no broker answers, and while there are
- * only others' */
-#define OUTAGE_LOOK_MS 1000
-#define OTHERS_LOOK_MS 2
+#define PAGE_ROWS 2000
 
 /* the sink is being given this event, which is not in the window yet */
 static uint64 handing_over = 0;
-static TimestampTz looked_at = 0;
-static bool only_others = false; /* then, and there were no more */
-static bool resting = false;     /* nobody wakes us: it is looked again */
 
 /* What outbox_segment_read() left off at */
 typedef struct PageState
@@ -53,6 +46,8 @@ typedef struct PageState
 	bool own;              /* not all of them were passed over by topic */
 	bool stopped;          /* window or sink are full */
 	bool held;             /* by an outage */
+	bool unflushed;        /* what is read may be undone by a crash */
+	bool own_ahead;        /* such an event is ours: it is read again */
 	uint64 addressed_upto; /* see addressed.c */
 	TimestampTz now;
 	OutboxParkedWriter parked;
@@ -215,6 +210,11 @@ publish_event(const OutboxEvent *event, void *arg)
 
 	if (is_for_other(page, event))
 		return true;
+	if (page->unflushed)
+	{
+		page->own_ahead = true;
+		return false;
+	}
 	if (outbox_parked_writer_is_full(&page->parked))
 	{
 		page->stopped = true;
@@ -269,43 +269,6 @@ can_read(OutboxStream *stream)
 	return !halted;
 }
 
-/*
- * How many events a page may have. One, until the suspect has been handled;
- * 0 if there is no room.
- */
-static int
-page_limit(const OutboxStream *stream)
-{
-	int room = outbox_window_room(stream->window);
-
-	if (outbox_guard_suspect() > stream->read_upto)
-		return Min(room, 1);
-	if (outbox_crash_note_is_careful())
-		return Min(room, outbox_crash_note_limit(stream->read_upto));
-	return Min(room, PAGE_ROWS);
-}
-
-/*
- * How long no events need be read; 0 if they must. While no broker answers they
- * would only fill the window, and where the last ones were all of topics of
- * other relays, so are the next ones: they are looked for now and then, and who
- * commits need not wake us.
- */
-static long
-rest_ms(const OutboxStream *stream)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	long every_ms = only_others ? OTHERS_LOOK_MS : 0;
-
-	if (stream->outage.since != 0 && outbox_stream_is_pending(stream))
-		every_ms = OUTAGE_LOOK_MS;
-	/* the clock may have been set back */
-	if (every_ms == 0 || looked_at > now)
-		return 0;
-	return TimestampDifferenceMilliseconds(
-		now, TimestampTzPlusMilliseconds(looked_at, every_ms));
-}
-
 /* Makes a dead letter of an event that has raised errors again and again, or
  * crashed the process; it is passed over when its turn comes. */
 static OutboxStoreStatus
@@ -327,7 +290,9 @@ condemned_to_dead_letter(OutboxStream *stream)
 
 /*
  * Reads a page below the horizon and hands it to the sink. The order of the
- * steps is that of horizon.c.
+ * steps is that of horizon.c; but where only others' events are expected, the
+ * WAL is not flushed for them: it is once the first of ours has been seen,
+ * which is then read again.
  */
 static OutboxTaskResult
 run(const OutboxRound *round)
@@ -343,17 +308,13 @@ run(const OutboxRound *round)
 	bool worked;
 	int limit;
 
-	resting = false;
+	outbox_pace_awake();
 	if (!can_read(stream))
 		return OUTBOX_TASK_IDLE;
-	limit = page_limit(stream);
-	if (limit == 0)
+	limit = outbox_pace_page_limit(stream);
+	if (limit == 0 || outbox_pace_rests(stream))
 		return OUTBOX_TASK_IDLE;
-	resting = rest_ms(stream) > 0;
-	if (resting)
-		return OUTBOX_TASK_IDLE;
-	looked_at = page.now;
-	only_others = false;
+	page.unflushed = outbox_pace_look(page.now);
 	status = condemned_to_dead_letter(stream);
 	if (status != OUTBOX_STORE_OK)
 		return outbox_store_task_result(status, false);
@@ -374,7 +335,8 @@ run(const OutboxRound *round)
 	if (!outbox_blocked_keys_is_loaded())
 		return OUTBOX_TASK_WORKED;
 
-	XLogFlush(commit_lsn);
+	if (!page.unflushed)
+		XLogFlush(commit_lsn);
 	if (outbox_topic_filter_is_set())
 		reader.pass_topic = pass_topic;
 	status = outbox_parked_writer_read(&page.parked, stream->read_upto,
@@ -384,24 +346,19 @@ run(const OutboxRound *round)
 	outbox_window_aside_done(stream->window);
 
 	/* a sink that is full goes on with its next answer */
-	worked = page.last_id != 0 || stream->state != OUTBOX_STREAM_OPEN ||
+	worked = page.last_id != 0 || page.own_ahead ||
+			 stream->state != OUTBOX_STREAM_OPEN ||
 			 !(page.stopped || page.held);
 	stream->has_events = stream->has_events || page.last_id != 0;
-	stream->has_more = page.stopped || rows == (uint64) limit;
+	stream->has_more =
+		page.stopped || page.own_ahead || rows == (uint64) limit;
 	if (!stream->has_more)
 		stream->read_upto = horizon - 1;
-	only_others = page.last_id != 0 && !page.own && !stream->has_more;
+	if (page.last_id != 0 && !page.own && !stream->has_more)
+		outbox_pace_only_others();
 	if (outbox_guard_suspect() <= stream->read_upto)
 		outbox_guard_acquit();
 	return worked ? OUTBOX_TASK_WORKED : OUTBOX_TASK_IDLE;
-}
-
-/* A rest that has ended since then is over at once: who commits meanwhile does
- * not wake us. */
-static long
-timeout_ms(const OutboxRound *round)
-{
-	return resting ? rest_ms(round->stream) : -1;
 }
 
 /*
@@ -434,7 +391,7 @@ OutboxTask outbox_publish_task = {
 	.needs = OUTBOX_TASK_NEEDS_TO_PUBLISH,
 	.care = OUTBOX_TASK_WHEN_SETTLED,
 	.run = run,
-	.timeout_ms = timeout_ms,
+	.timeout_ms = outbox_pace_timeout_ms,
 	.undo = undo,
 	.reload = outbox_topic_filter_forget,
 };

@@ -47,7 +47,10 @@
  * the horizon. The relay flushes up to there before it reads: nothing that a
  * crash could still undo is published. The flush comes before the snapshot,
  * so that no snapshot is held during it; the rows below the horizon are the
- * same either way. For synchronous commits the flush is already done.
+ * same either way. For synchronous commits the flush is already done. A relay
+ * that expects events of other relays' topics only does not flush for them:
+ * none is sent, and if it comes across one of its own, it begins anew, with the
+ * flush.
  *
  * Sleeping is the usual handshake: the relay says that it sleeps, and only
  * then looks for work; the writer clears its slot, and only then looks
