@@ -11,6 +11,7 @@
 
 #include "catalog/pg_database.h"
 #include "catalog/pg_proc.h"
+#include "common/base64.h"
 #include "executor/executor.h"
 #include "utils/acl.h"
 #include "utils/rel.h"
@@ -44,6 +45,17 @@ outbox_wait_event_new(const char *name)
 #else
 	(void) name;
 	return PG_WAIT_EXTENSION;
+#endif
+}
+
+/* pg_b64_decode(), to whose result 18 has given another type */
+static inline int
+outbox_b64_decode(const char *src, int bytes, char *dst, int dst_bytes)
+{
+#if PG_VERSION_NUM >= 180000
+	return pg_b64_decode(src, bytes, (uint8 *) dst, dst_bytes);
+#else
+	return pg_b64_decode(src, bytes, dst, dst_bytes);
 #endif
 }
 

@@ -146,7 +146,8 @@ refuse_headers(const char *detail)
 					errmsg("headers must be an object of strings"),
 					errdetail_internal("%s", detail),
 					errhint("Write headers like "
-							"'{\"name\": \"value\"}'::jsonb.")));
+							"'{\"name\": \"value\"}'::jsonb; the value may be "
+							"{\"base64\": \"AP8=\"}, for bytes.")));
 }
 
 static void
@@ -209,9 +210,10 @@ check_headers(Jsonb *headers, Size bytes)
 		}
 		else if (token == WJB_VALUE)
 		{
-			if (value.type == jbvBinary)
-				refuse_headers("A value is an object or an array.");
-			outbox_record_set_value(&header, &value);
+			const char *wrong = outbox_record_set_value(&header, &value);
+
+			if (wrong != NULL)
+				refuse_headers(wrong);
 			bytes += header.name_bytes + header.value_bytes;
 			check_size(bytes);
 		}
@@ -219,9 +221,9 @@ check_headers(Jsonb *headers, Size bytes)
 }
 
 /*
- * Checks that headers are an object of strings (numbers, booleans and null are
- * fine, too), that everything can be sent, which is UTF-8, and that it is not
- * too large then. All but the topic may be NULL.
+ * Checks that headers are an object of strings (numbers, booleans, null, and
+ * bytes in base64 are fine, too), that everything can be sent, which is UTF-8,
+ * and that it is not too large then. All but the topic may be NULL.
  */
 void
 outbox_event_check(const text *key, const bytea *payload, Jsonb *headers)

@@ -8,13 +8,18 @@
  */
 #include "outbox.h"
 
+#include "common/base64.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "format/record.h"
 #include "guc.h"
+
+/* {"base64": "..."} is a value of bytes */
+#define HEADER_BASE64    "base64"
 
 /* what a header costs beside its bytes: bookkeeping of the library */
 #define HEADER_OVERHEAD  96
@@ -99,19 +104,55 @@ outbox_record_is_named(const OutboxHeader *header, const char *name)
 		   memcmp(header->name, name, header->name_bytes) == 0;
 }
 
-/* Renders a header's value. What outbox_emit() counts is what is sent. */
-void
+/* The bytes of {"base64": "..."}; what is wrong, if they are something else. */
+static const char *
+set_bytes(OutboxHeader *header, JsonbContainer *object)
+{
+	JsonbValue base64;
+	char *bytes;
+
+	if (!JsonContainerIsObject(object) || JsonContainerSize(object) != 1 ||
+		getKeyJsonValueFromContainer(object, HEADER_BASE64,
+									 (int) strlen(HEADER_BASE64),
+									 &base64) == NULL ||
+		base64.type != jbvString)
+		return "A value is an array, or an object that is not "
+			   "{\"base64\": \"...\"}.";
+	bytes = palloc(pg_b64_dec_len(base64.val.string.len));
+	header->value_bytes =
+		outbox_b64_decode(base64.val.string.val, base64.val.string.len, bytes,
+						  pg_b64_dec_len(base64.val.string.len));
+	if (header->value_bytes < 0)
+	{
+		header->value_bytes = 0;
+		return "The bytes of a value are not in base64: in groups of four "
+			   "characters, the last one filled up with \"=\".";
+	}
+	header->value = bytes;
+	return NULL;
+}
+
+/*
+ * Renders a header's value. What outbox_emit() counts is what is sent. NULL,
+ * or what is wrong: then there is no value, and outbox_emit() does not let it
+ * in.
+ */
+const char *
 outbox_record_set_value(OutboxHeader *header, const JsonbValue *value)
 {
 	const char *text = NULL;
 
+	header->value = NULL;
+	header->value_bytes = 0;
 	switch (value->type)
 	{
 		case jbvString:
 			header->value_bytes = value->val.string.len;
 			header->value = outbox_record_utf8("header", value->val.string.val,
 											   &header->value_bytes);
-			return;
+			return NULL;
+		case jbvBinary:
+			return set_bytes(header, value->val.binary.data);
 		case jbvNumeric:
 			text = DatumGetCString(DirectFunctionCall1(
 				numeric_out, NumericGetDatum(value->val.numeric)));
@@ -119,11 +160,12 @@ outbox_record_set_value(OutboxHeader *header, const JsonbValue *value)
 		case jbvBool:
 			text = value->val.boolean ? "true" : "false";
 			break;
-		default: /* null; outbox_emit() lets nothing else in */
+		default: /* null */
 			break;
 	}
 	header->value = text;
 	header->value_bytes = text ? (int) strlen(text) : 0;
+	return NULL;
 }
 
 /*
@@ -145,7 +187,8 @@ add_headers(OutboxHeader *header, Jsonb *headers, int64 *bytes)
 		else if (token == WJB_VALUE &&
 				 !outbox_record_is_named(header, OUTBOX_HEADER_RELAY))
 		{
-			outbox_record_set_value(header, &value);
+			/* what is wrong can be in rows alone that are written by hand */
+			(void) outbox_record_set_value(header, &value);
 			*bytes += header->name_bytes + header->value_bytes;
 			if (*bytes > RECORD_MAX_BYTES)
 				return NULL;

@@ -26,7 +26,7 @@ extern void outbox_record_set_name(OutboxHeader *header,
 								   const JsonbValue *name);
 extern bool outbox_record_is_named(const OutboxHeader *header,
 								   const char *name);
-extern void outbox_record_set_value(OutboxHeader *header,
-									const JsonbValue *value);
+extern const char *outbox_record_set_value(OutboxHeader *header,
+										   const JsonbValue *value);
 
 #endif /* OUTBOX_RECORD_H */
