@@ -13,7 +13,8 @@ CREATE OR REPLACE VIEW outbox.right_object AS
              ('emit', '{outbox_emit,emit,emitted}'::name[]),
              ('operate', '{requeue,discard,replay,cancel_replay,cancel_delayed,wait_published}'),
              ('operate', '{create_relay,alter_relay,drop_relay,pause,resume,pause_topic,resume_topic}'),
-             ('operate', '{relay_status,segment_status,topic_matches}')
+             ('operate', '{relay_status,segment_status,topic_matches}'),
+             ('operate', '{metrics_rows,metrics}')
          ) AS g (what, functions) ON p.proname = ANY (g.functions)
     UNION ALL
     SELECT 'operate', 'SELECT ON', c.oid::regclass::text, c.oid, c.relname

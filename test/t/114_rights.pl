@@ -95,6 +95,8 @@ my %functions = (
 	horizon => [ 'outbox.horizon()' ],
 	keep_relay_away => [ 'outbox.keep_relay_away()', { error => $as_trigger } ],
 	merge_relay => [ 'outbox.merge_relay()', { error => $as_trigger } ],
+	metrics => [ 'outbox.metrics()', @watchers ],
+	metrics_rows => [ '* FROM outbox.metrics_rows()', @watchers ],
 	parked_changed => [ 'outbox.parked_changed()' ],
 	pause => [ "outbox.pause('other', 'why')", 'operator' ],
 	pause_topic => [ "outbox.pause_topic('a', 'other', 'why')", 'operator' ],

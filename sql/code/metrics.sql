@@ -1,0 +1,85 @@
+-- Every figure that Prometheus is given, whoever carries it there: contrib/ has
+-- query files for exporters, which read these rows, and outbox.metrics() is the
+-- same as text. A name is one of the queries of contrib/postgres-exporter and
+-- one of its columns, so metrics with other labels have another name in front.
+-- Labels are bounded: neither events nor keys, and topics as far as
+-- outbox.stat_topic tells them apart. What is not known is NaN.
+CREATE OR REPLACE FUNCTION outbox.metrics_rows(
+        OUT name text, OUT type text, OUT help text, OUT labels jsonb, OUT value double precision)
+    RETURNS SETOF record
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    WITH relay AS MATERIALIZED (
+        SELECT r.* FROM outbox.stat_relay r
+    ), metric AS (
+        SELECT NULL::jsonb AS labels, m.*
+        FROM (SELECT max(r.position + r.pending_events) AS emitted, max(r.delayed) AS delayed FROM relay r) d
+             CROSS JOIN (SELECT sum(s.bytes) AS bytes, min(s.first_at) AS first_at FROM outbox.stat_storage s) s
+             CROSS JOIN LATERAL (VALUES
+            ('outbox_up', 'gauge', 'Whether the launcher of outbox runs, which starts the relays.',
+             (SELECT count(*) FROM pg_stat_activity a WHERE a.backend_type = 'outbox launcher')),
+            ('outbox_emitted_total', 'counter', 'Events that transactions have emitted; those of transactions that failed in their commit may be counted in.',
+             d.emitted),
+            ('outbox_delayed_events', 'gauge', 'Events that are not due yet.', d.delayed),
+            ('outbox_storage_bytes', 'gauge', 'Size of the segments of outbox.event on disk, with indexes.', s.bytes),
+            ('outbox_storage_oldest_event_seconds', 'gauge', 'Age of the oldest event that is kept; 0 if none is.',
+             COALESCE(GREATEST(extract(epoch FROM clock_timestamp() - s.first_at), 0), 0))
+        ) AS m (name, type, help, value)
+        UNION ALL
+        SELECT jsonb_build_object('relay', r.relay), m.*
+        FROM relay r CROSS JOIN LATERAL (VALUES
+            ('outbox_relay_up', 'gauge', 'Whether the relay has a process, or needs none since there is nothing to do.',
+             (r.pid IS NOT NULL OR r.state = 'idle')::integer),
+            ('outbox_relay_published_total', 'counter', 'Events that the brokers have acknowledged.', r.published),
+            ('outbox_relay_pending_events', 'gauge', 'Events that are not acknowledged yet.', r.pending_events),
+            ('outbox_relay_retrying', 'gauge', 'Events that have failed, and are tried again.', r.retrying),
+            ('outbox_relay_waiting', 'gauge', 'Events that wait behind one that is tried again, for a paused topic, or were requeued.', r.waiting),
+            ('outbox_relay_dead_letters', 'gauge', 'Events that are not tried again.', r.dead_letters)
+        ) AS m (name, type, help, value)
+        UNION ALL
+        SELECT jsonb_build_object('relay', r.relay, 'state', s.state), 'outbox_relay_state_active', 'gauge',
+               'Whether this is the state of the relay: 1 for one of its states, 0 for the others.',
+               (s.state = r.state)::integer
+        FROM relay r CROSS JOIN unnest('{publishing,unavailable,untrusted,unauthenticated,halted,paused,failing,unconfigured,incompatible,starting,idle,stopped,disabled}'::text[]) AS s (state)
+    )
+    SELECT m.name, m.type, m.help,
+           jsonb_build_object('database', current_database()) || COALESCE(m.labels, '{}'),
+           COALESCE(m.value, 'NaN')::double precision
+    FROM metric m;
+END
+$$;
+REVOKE ALL ON FUNCTION outbox.metrics_rows() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION outbox.metrics_rows() TO pg_monitor;
+COMMENT ON FUNCTION outbox.metrics_rows() IS
+    'all figures of this database, its relays and topics, a row for each metric and its labels, with names and types of Prometheus; for exporters';
+
+CREATE OR REPLACE FUNCTION outbox.metrics() RETURNS text
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN string_agg(f.text, '' ORDER BY f.n)
+    FROM (
+        SELECT min(m.n) AS n,
+               format(E'# HELP %1$s %2$s\n# TYPE %1$s %3$s\n', m.family, min(m.help), min(m.type))
+               || string_agg(format(E'%s{%s} %s\n', m.name, m.labels, m.value), '' ORDER BY m.n) AS text
+        FROM (
+            SELECT r.n, r.name, r.type, r.help,
+                   CASE WHEN r.type = 'histogram' THEN regexp_replace(r.name, '_(bucket|sum|count)$', '') ELSE r.name END
+                       AS family,
+                   (SELECT string_agg(format('%s="%s"', l.key,
+                                             replace(replace(replace(l.value, '\', '\\'), '"', '\"'), E'\n', '\n')), ',' ORDER BY l.key)
+                    FROM jsonb_each_text(r.labels) l) AS labels,
+                   CASE r.value WHEN 'Infinity' THEN '+Inf' WHEN '-Infinity' THEN '-Inf' ELSE r.value::text END AS value
+            FROM outbox.metrics_rows() WITH ORDINALITY AS r (name, type, help, labels, value, n)) m
+        GROUP BY m.family) f;
+END
+$$;
+REVOKE ALL ON FUNCTION outbox.metrics() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION outbox.metrics() TO pg_monitor;
+COMMENT ON FUNCTION outbox.metrics() IS
+    'the same as outbox.metrics_rows(), in the text format of Prometheus';
