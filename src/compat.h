@@ -9,6 +9,7 @@
 #ifndef OUTBOX_COMPAT_H
 #define OUTBOX_COMPAT_H
 
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_proc.h"
 #include "common/base64.h"
@@ -34,6 +35,13 @@
 
 #ifndef PG_MODULE_MAGIC_EXT
 #define PG_MODULE_MAGIC_EXT(...) PG_MODULE_MAGIC
+#endif
+
+/* Generated columns that are not stored came with 18. */
+#ifdef ATTRIBUTE_GENERATED_VIRTUAL
+#define OUTBOX_GENERATED_VIRTUAL ATTRIBUTE_GENERATED_VIRTUAL
+#else
+#define OUTBOX_GENERATED_VIRTUAL '\1'
 #endif
 
 /* Named wait events came with 17; before, all extensions share one. */

@@ -24,6 +24,7 @@
 #define OUTBOX_POSITION_TABLE  "position"
 #define OUTBOX_RIGHTS_TABLE    "emit_right"
 #define OUTBOX_AUDIT_TABLE     "audit_entry"
+#define OUTBOX_CAPTURE_TABLE   "capture"
 
 /* the ring of segments, by number */
 #define OUTBOX_SEGMENTS        8
@@ -42,5 +43,9 @@
 
 /* how many headers the application can set; others come with copies */
 #define OUTBOX_HEADERS_MAX     1000
+
+/* triggers of tables that are published: this, and the id of a row there. The
+ * first in the order of names */
+#define OUTBOX_CAPTURE_TRIGGER "00_outbox_"
 
 #endif /* OUTBOX_H */

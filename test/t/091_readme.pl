@@ -15,7 +15,7 @@ use Test::More;
 
 my $top = "$FindBin::RealBin/../..";
 my $readme = slurp_file("$top/README.md");
-my $mock = OutboxTest::Mock->new(topics => { map { $_ => 1 } qw(payments orders orders-repair) });
+my $mock = OutboxTest::Mock->new(topics => { map { $_ => 1 } qw(payments orders orders-repair customers) });
 my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
 my $node = outbox_node('main', bootstrap => $mock->bootstrap);
 
@@ -71,7 +71,7 @@ for my $sql ((grep { /CREATE EXTENSION/ } @blocks), grep { !/CREATE EXTENSION/ }
 ok(wait_published($node), 'what they emit is published');
 $consumer->drain or die 'not read';
 is(join(' ', sort map { "$_->{topic} $_->{key}" } grep { $_->{topic} ne 'orders-repair' } $consumer->records),
-	'orders 4711 payments 42 payments 42', 'and nothing that rolls back');
+	'customers 7 orders 4711 payments 42 payments 42', 'and nothing that rolls back');
 
 note 'functions';
 my %described;

@@ -84,6 +84,9 @@ my %functions = (
 	alter_relay => [ "outbox.alter_relay('other', on_failure => 'skip')", 'operator' ],
 	cancel_delayed => [ 'outbox.cancel_delayed(gen_random_uuid())', 'operator' ],
 	cancel_replay => [ 'outbox.cancel_replay(1)', 'operator' ],
+	capture => [ 'outbox.capture()', { error => $as_trigger } ],
+	capture_changed => [ 'outbox.capture_changed()', { error => $as_trigger } ],
+	check_capture => [ "outbox.check_capture(1, 'outbox.relay')", { error => qr/^55000/ } ],
 	check_patterns => [ "outbox.check_patterns('x', '{a}', 'x', NULL)" ],
 	check_relay => [ 'outbox.check_relay(r) FROM outbox.relay r' ],
 	create_relay => [ "outbox.create_relay('new', topics => '{a}')", 'operator' ],
@@ -100,6 +103,7 @@ my %functions = (
 	parked_changed => [ 'outbox.parked_changed()' ],
 	pause => [ "outbox.pause('other', 'why')", 'operator' ],
 	pause_topic => [ "outbox.pause_topic('a', 'other', 'why')", 'operator' ],
+	publish_table => [ "outbox.publish_table('public.listed', 'a')" ],
 	relay_status => [ '* FROM outbox.relay_status()', @watchers ],
 	relays_changed => [ 'outbox.relays_changed()' ],
 	replay => [ 'outbox.replay(first_id => 1)', 'operator' ],
@@ -115,6 +119,7 @@ my %functions = (
 	set_right => [ "outbox.set_right('nobody', 'emit', true)" ],
 	skip_replicated => [ 'outbox.skip_replicated()', { error => $as_trigger } ],
 	topic_matches => [ "outbox.topic_matches('a', '{a}', NULL)", @watchers ],
+	unpublish_table => [ "outbox.unpublish_table('public.published')" ],
 	wait_published => [ "outbox.wait_published('0')", @watchers ],
 	write_audit => [ "outbox.write_audit('x', '{}', 1)" ]);
 
@@ -129,6 +134,7 @@ my %views = (
 	event_status => \@watchers,
 	granted_topic => [],
 	paused => \@watchers,
+	published_table => \@watchers,
 	right_object => [],
 	stat_relay => \@watchers,
 	stat_replay => \@watchers,
@@ -140,6 +146,8 @@ my $members = <<~'END';
 	END
 
 admin("SELECT outbox.create_relay('other')");
+admin("CREATE TABLE public.$_ (id integer PRIMARY KEY); ALTER TABLE public.$_ OWNER TO owner") for qw(listed published);
+admin("SET ROLE owner; SELECT outbox.publish_table('public.published', 'a')");
 
 note 'functions';
 my %called;
