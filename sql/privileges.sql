@@ -69,7 +69,7 @@ SELECT outbox_emit('t', 'k', 'p');
 RESET ROLE;
 
 -- EXECUTE alone is not enough; nor need it be all of what grant_emit() grants
-GRANT EXECUTE ON FUNCTION outbox_emit(text, text, text, jsonb, timestamptz, interval, timestamptz) TO outbox_regress_nobody;
+GRANT EXECUTE ON FUNCTION outbox_emit(text, text, text, jsonb, timestamptz, interval, timestamptz, uuid, text, text, text) TO outbox_regress_nobody;
 SET ROLE outbox_regress_nobody;
 \set VERBOSITY default
 SELECT outbox_emit('priv', 'k', 'p');

@@ -50,6 +50,9 @@ outbox_event_tupdesc(int columns)
 									 {"payload", BYTEAOID},
 									 {"headers", JSONBOID},
 									 {"expires_at", TIMESTAMPTZOID},
+									 {"type", TEXTOID},
+									 {"source", TEXTOID},
+									 {"content_type", TEXTOID},
 									 {"deliver_at", TIMESTAMPTZOID}};
 	static TupleDesc tupdescs[OUTBOX_DELAYED_COLUMNS + 1];
 

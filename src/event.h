@@ -27,6 +27,9 @@ typedef enum OutboxEventColumn
 	OUTBOX_EVENT_PAYLOAD,
 	OUTBOX_EVENT_HEADERS,
 	OUTBOX_EVENT_EXPIRES_AT,
+	OUTBOX_EVENT_TYPE,
+	OUTBOX_EVENT_SOURCE,
+	OUTBOX_EVENT_CONTENT_TYPE,
 	OUTBOX_EVENT_COLUMNS,
 	/* outbox.delayed goes on with */
 	OUTBOX_DELAYED_DELIVER_AT = OUTBOX_EVENT_COLUMNS,
@@ -45,6 +48,9 @@ typedef struct OutboxEvent
 	bytea *payload;         /* or NULL */
 	Jsonb *headers;         /* or NULL */
 	TimestampTz expires_at; /* DT_NOEND = never */
+	text *type;             /* or NULL; likewise */
+	text *source;
+	text *content_type;
 	/* of a parked event */
 	int attempts;  /* so far */
 	bool blocking; /* later events of its key wait for it */

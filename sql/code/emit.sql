@@ -8,7 +8,7 @@ DECLARE
 BEGIN
     FOR variant IN
         SELECT t.*, name,
-               format('%s(text, %s, %s, jsonb, timestamptz, interval, timestamptz)',
+               format('%s(text, %s, %s, jsonb, timestamptz, interval, timestamptz, uuid, text, text, text)',
                       name, t.key, t.payload) AS signature
         FROM (VALUES ('@extschema@.outbox_emit'), ('outbox.emit')) AS n (name),
              (VALUES
@@ -22,7 +22,8 @@ BEGIN
             CREATE OR REPLACE FUNCTION %s(
                     topic text, key %s, payload %s, headers jsonb DEFAULT NULL,
                     deliver_at timestamptz DEFAULT NULL, deliver_after interval DEFAULT NULL,
-                    expires_at timestamptz DEFAULT NULL)
+                    expires_at timestamptz DEFAULT NULL, event_id uuid DEFAULT NULL,
+                    type text DEFAULT NULL, source text DEFAULT NULL, content_type text DEFAULT NULL)
                 RETURNS uuid
                 LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
                 AS 'MODULE_PATHNAME', 'outbox_emit'
@@ -40,7 +41,8 @@ $$;
 CREATE OR REPLACE FUNCTION outbox.emitted(
         OUT event_id uuid, OUT emitted_at timestamptz, OUT topic text,
         OUT key text, OUT payload bytea, OUT headers jsonb,
-        OUT expires_at timestamptz, OUT deliver_at timestamptz)
+        OUT expires_at timestamptz, OUT type text, OUT source text, OUT content_type text,
+        OUT deliver_at timestamptz)
     RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'outbox_emitted';

@@ -1,6 +1,6 @@
 CREATE OR REPLACE VIEW outbox.dead_letter AS
     SELECT relay, id, event_id, emitted_at, topic, key, payload, headers - 'outbox_relay' AS headers,
-           class, error, attempts, first_failed_at, last_failed_at
+           class, error, attempts, first_failed_at, last_failed_at, type, source, content_type
     FROM outbox.parked WHERE state = 'dead';
 REVOKE ALL ON outbox.dead_letter FROM PUBLIC;
 COMMENT ON VIEW outbox.dead_letter IS
@@ -143,7 +143,8 @@ BEGIN
             ON CONFLICT DO NOTHING)
         -- as outbox.dead_letter shows them
         SELECT d.relay, d.id, d.event_id, d.emitted_at, d.topic, d.key, d.payload, d.headers - 'outbox_relay',
-               d.class, d.error, d.attempts, d.first_failed_at, d.last_failed_at
+               d.class, d.error, d.attempts, d.first_failed_at, d.last_failed_at,
+               d.type, d.source, d.content_type
         FROM discarded d ORDER BY d.id;
     GET DIAGNOSTICS affected = ROW_COUNT;
     PERFORM outbox.write_audit('discard', jsonb_build_object(

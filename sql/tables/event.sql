@@ -7,6 +7,9 @@ CREATE TABLE outbox.event (
     payload bytea,
     headers jsonb,
     expires_at timestamptz,
+    type text,
+    source text,
+    content_type text,
     -- rows are in the segments only
     CHECK (false) NO INHERIT
 );
@@ -21,6 +24,9 @@ COMMENT ON COLUMN outbox.event.key IS 'Kafka key; events of one key stay in orde
 COMMENT ON COLUMN outbox.event.payload IS 'Kafka value; null is a tombstone';
 COMMENT ON COLUMN outbox.event.headers IS 'Kafka headers';
 COMMENT ON COLUMN outbox.event.expires_at IS 'not published after this time';
+COMMENT ON COLUMN outbox.event.type IS 'what kind of event it is, for the envelope; see outbox.event_headers';
+COMMENT ON COLUMN outbox.event.source IS 'where it comes from, a URI reference; for the envelope';
+COMMENT ON COLUMN outbox.event.content_type IS 'media type of the payload; for the envelope';
 
 CALL outbox.each_segment($$ CREATE TABLE outbox.event_%1$s (PRIMARY KEY (id)) INHERITS (outbox.event) $$);
 CALL outbox.each_segment($$ REVOKE ALL ON outbox.event_%1$s FROM PUBLIC $$);
@@ -52,6 +58,9 @@ CREATE TABLE outbox.delayed (
     payload bytea,
     headers jsonb,
     expires_at timestamptz,
+    type text,
+    source text,
+    content_type text,
     deliver_at timestamptz NOT NULL
 );
 CREATE INDEX delayed_due ON outbox.delayed (deliver_at, id);

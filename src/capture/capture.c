@@ -47,7 +47,7 @@ emit(const OutboxCapturePlan *plan, text *key, bytea *payload)
 	pg_uuid_t event_id;
 	HeapTuple tuple;
 
-	outbox_event_check(key, payload, NULL);
+	outbox_event_check(key, payload, NULL, 0);
 	memset(nulls, true, sizeof(nulls));
 	/* the id is filled in at commit */
 	nulls[OUTBOX_EVENT_ID] = false;

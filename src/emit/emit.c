@@ -28,6 +28,10 @@ PG_FUNCTION_INFO_V1(outbox_emitted);
 #define ARG_DELIVER_AT    4
 #define ARG_DELIVER_AFTER 5
 #define ARG_EXPIRES_AT    6
+#define ARG_EVENT_ID      7
+#define ARG_TYPE          8
+#define ARG_SOURCE        9
+#define ARG_CONTENT_TYPE  10
 
 /* The type of an argument that may be of any */
 static Oid
@@ -105,9 +109,65 @@ set_times(FunctionCallInfo fcinfo, TimestampTz emitted_at, Datum *values,
 	return true;
 }
 
+/* Fills in the texts for the envelope. Returns how many bytes they have. */
+static Size
+set_attributes(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
+{
+	static const struct
+	{
+		const char *name;
+		int argument;
+		OutboxEventColumn column;
+	} attributes[] = {
+		{"type", ARG_TYPE, OUTBOX_EVENT_TYPE},
+		{"source", ARG_SOURCE, OUTBOX_EVENT_SOURCE},
+		{"content_type", ARG_CONTENT_TYPE, OUTBOX_EVENT_CONTENT_TYPE},
+	};
+	Size bytes = 0;
+
+	for (int i = 0; i < (int) lengthof(attributes); i++)
+	{
+		text *value = NULL;
+
+		if (has_argument(fcinfo, attributes[i].argument))
+		{
+			value = outbox_event_attribute(
+				attributes[i].name, PG_GETARG_TEXT_PP(attributes[i].argument));
+			bytes += VARSIZE_ANY_EXHDR(value);
+		}
+		values[attributes[i].column] = PointerGetDatum(value);
+		nulls[attributes[i].column] = (value == NULL);
+	}
+	return bytes;
+}
+
+/* Fills in the event's name, which the caller may have given, and when it was
+ * emitted. */
+static pg_uuid_t *
+set_event_id(FunctionCallInfo fcinfo, Datum *values)
+{
+	static const pg_uuid_t nil = {{0}};
+	pg_uuid_t *event_id = palloc(sizeof(pg_uuid_t));
+
+	values[OUTBOX_EVENT_EMITTED_AT] =
+		TimestampTzGetDatum(outbox_uuid7_generate(event_id));
+	if (has_argument(fcinfo, ARG_EVENT_ID))
+	{
+		*event_id = *PG_GETARG_UUID_P(ARG_EVENT_ID);
+		if (memcmp(event_id, &nil, sizeof(nil)) == 0)
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("event_id must not be the nil UUID"),
+							errhint("Give each event an id of its own, or "
+									"leave event_id out.")));
+	}
+	values[OUTBOX_EVENT_EVENT_ID] = UUIDPGetDatum(event_id);
+	return event_id;
+}
+
 /*
  * outbox_emit(topic text, key, payload, headers jsonb, deliver_at
- * timestamptz, deliver_after interval, expires_at timestamptz) RETURNS uuid
+ * timestamptz, deliver_after interval, expires_at timestamptz, event_id uuid,
+ * type text, source text, content_type text) RETURNS uuid
  *
  * One function for every type of key and payload; that of an older version
  * may have fewer arguments. What is written is all that brokers get, but for
@@ -118,13 +178,13 @@ outbox_emit(PG_FUNCTION_ARGS)
 {
 	Datum values[OUTBOX_DELAYED_COLUMNS];
 	bool nulls[OUTBOX_DELAYED_COLUMNS] = {0};
-	pg_uuid_t *event_id = palloc(sizeof(pg_uuid_t));
+	pg_uuid_t *event_id;
 	text *topic;
 	text *key = NULL;
 	bytea *payload = NULL;
 	Jsonb *headers = NULL;
 	HeapTuple tuple;
-	TimestampTz emitted_at;
+	Size attribute_bytes;
 	int columns = OUTBOX_EVENT_COLUMNS;
 
 	outbox_xact_join(false);
@@ -139,7 +199,8 @@ outbox_emit(PG_FUNCTION_ARGS)
 			outbox_event_payload(PG_GETARG_DATUM(2), argument_type(fcinfo, 2));
 	if (!PG_ARGISNULL(3))
 		headers = PG_GETARG_JSONB_P(3);
-	outbox_event_check(key, payload, headers);
+	attribute_bytes = set_attributes(fcinfo, values, nulls);
+	outbox_event_check(key, payload, headers, attribute_bytes);
 	values[OUTBOX_EVENT_KEY] = PointerGetDatum(key);
 	values[OUTBOX_EVENT_PAYLOAD] = PointerGetDatum(payload);
 	values[OUTBOX_EVENT_HEADERS] = PointerGetDatum(headers);
@@ -149,10 +210,9 @@ outbox_emit(PG_FUNCTION_ARGS)
 
 	/* the id is filled in at commit */
 	values[OUTBOX_EVENT_ID] = Int64GetDatum(0);
-	emitted_at = outbox_uuid7_generate(event_id);
-	values[OUTBOX_EVENT_EMITTED_AT] = TimestampTzGetDatum(emitted_at);
-	values[OUTBOX_EVENT_EVENT_ID] = UUIDPGetDatum(event_id);
-	if (set_times(fcinfo, emitted_at, values, nulls))
+	event_id = set_event_id(fcinfo, values);
+	if (set_times(fcinfo, DatumGetTimestampTz(values[OUTBOX_EVENT_EMITTED_AT]),
+				  values, nulls))
 		columns = OUTBOX_DELAYED_COLUMNS;
 
 	tuple = heap_form_tuple(outbox_event_tupdesc(columns), values, nulls);

@@ -139,6 +139,31 @@ outbox_event_payload(Datum payload, Oid type)
 	return NULL; /* keep compiler quiet */
 }
 
+/*
+ * A text for the envelope: type, source or content_type, which is what name
+ * tells. Raises 22023 for one that no header of an envelope can be.
+ */
+text *
+outbox_event_attribute(const char *name, text *value)
+{
+	const char *data = VARDATA_ANY(value);
+	int bytes = VARSIZE_ANY_EXHDR(value);
+	const char *utf8 = outbox_record_utf8(name, data, &bytes);
+
+	if (bytes == 0 || bytes > OUTBOX_ATTRIBUTE_MAX)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("%s must have 1 to %d bytes, not %d", name,
+							   OUTBOX_ATTRIBUTE_MAX, bytes)));
+	for (int i = 0; i < bytes; i++)
+	{
+		if ((unsigned char) utf8[i] < ' ' || utf8[i] == 0x7f)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s must not have control characters", name)));
+	}
+	return value;
+}
+
 static void
 refuse_headers(const char *detail)
 {
@@ -223,12 +248,14 @@ check_headers(Jsonb *headers, Size bytes)
 /*
  * Checks that headers are an object of strings (numbers, booleans, null, and
  * bytes in base64 are fine, too), that everything can be sent, which is UTF-8,
- * and that it is not too large then. All but the topic may be NULL.
+ * and that it is not too large then. All but the topic may be NULL;
+ * attribute_bytes is what the texts for the envelope have.
  */
 void
-outbox_event_check(const text *key, const bytea *payload, Jsonb *headers)
+outbox_event_check(const text *key, const bytea *payload, Jsonb *headers,
+				   Size attribute_bytes)
 {
-	Size bytes = OUTBOX_RECORD_EVENT_ID_BYTES;
+	Size bytes = OUTBOX_RECORD_EVENT_ID_BYTES + attribute_bytes;
 
 	if (key != NULL)
 	{
@@ -267,6 +294,12 @@ outbox_event_emit_again(const OutboxEvent *event)
 	nulls[OUTBOX_EVENT_PAYLOAD] = (event->payload == NULL);
 	nulls[OUTBOX_EVENT_HEADERS] = (event->headers == NULL);
 	nulls[OUTBOX_EVENT_EXPIRES_AT] = (event->expires_at == DT_NOEND);
+	values[OUTBOX_EVENT_TYPE] = PointerGetDatum(event->type);
+	values[OUTBOX_EVENT_SOURCE] = PointerGetDatum(event->source);
+	values[OUTBOX_EVENT_CONTENT_TYPE] = PointerGetDatum(event->content_type);
+	nulls[OUTBOX_EVENT_TYPE] = (event->type == NULL);
+	nulls[OUTBOX_EVENT_SOURCE] = (event->source == NULL);
+	nulls[OUTBOX_EVENT_CONTENT_TYPE] = (event->content_type == NULL);
 
 	tuple = heap_form_tuple(outbox_event_tupdesc(OUTBOX_EVENT_COLUMNS), values,
 							nulls);

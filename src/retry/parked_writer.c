@@ -46,6 +46,9 @@ typedef enum ParkedColumn
 	PARKED_KEY,
 	PARKED_PAYLOAD,
 	PARKED_HEADERS,
+	PARKED_TYPE,
+	PARKED_SOURCE,
+	PARKED_CONTENT_TYPE,
 	PARKED_STATE,
 	PARKED_BLOCKING,
 	PARKED_CLASS,
@@ -67,9 +70,10 @@ parked_tupdesc(void)
 	static const Oid types[PARKED_COLUMNS] = {
 		TEXTOID,        INT8OID,        UUIDOID,        TIMESTAMPTZOID,
 		TEXTOID,        TEXTOID,        BYTEAOID,       JSONBOID,
-		TEXTOID,        BOOLOID,        TEXTOID,        TEXTOID,
-		INT4OID,        TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-		TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID};
+		TEXTOID,        TEXTOID,        TEXTOID,        TEXTOID,
+		BOOLOID,        TEXTOID,        TEXTOID,        INT4OID,
+		TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+		TIMESTAMPTZOID, BOOLOID};
 	static TupleDesc tupdesc = NULL;
 
 	if (tupdesc == NULL)
@@ -119,6 +123,12 @@ add_event(OutboxParkedWriter *parked, const OutboxEvent *event,
 	nulls[PARKED_PAYLOAD] = (event->payload == NULL);
 	values[PARKED_HEADERS] = PointerGetDatum(event->headers);
 	nulls[PARKED_HEADERS] = (event->headers == NULL);
+	values[PARKED_TYPE] = PointerGetDatum(event->type);
+	nulls[PARKED_TYPE] = (event->type == NULL);
+	values[PARKED_SOURCE] = PointerGetDatum(event->source);
+	nulls[PARKED_SOURCE] = (event->source == NULL);
+	values[PARKED_CONTENT_TYPE] = PointerGetDatum(event->content_type);
+	nulls[PARKED_CONTENT_TYPE] = (event->content_type == NULL);
 	values[PARKED_STATE] = CStringGetTextDatum(state);
 	values[PARKED_EXPIRES_AT] = TimestampTzGetDatum(event->expires_at);
 	nulls[PARKED_EXPIRES_AT] = (event->expires_at == DT_NOEND);

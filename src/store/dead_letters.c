@@ -46,10 +46,13 @@ static OutboxStatement *
 copy_statement(bool delayed, Extent extent)
 {
 	static const char *const columns[EXTENTS] = {
-		[EXTENT_WHOLE] = "key, payload, headers, $3, " NO_COPY_IF ", true",
-		[EXTENT_KEY] = "key, NULL, NULL, $3 || ' (payload and headers cannot "
+		[EXTENT_WHOLE] = "key, payload, headers, type, source,"
+						 " content_type, $3, " NO_COPY_IF ", true",
+		[EXTENT_KEY] = "key, NULL, NULL, NULL, NULL, NULL, $3 || ' (payload "
+					   "and headers cannot "
 					   "be read)', 'infinity', false",
-		[EXTENT_NAME] = "NULL, NULL, NULL, $3 || ' (key, payload and headers "
+		[EXTENT_NAME] = "NULL, NULL, NULL, NULL, NULL, NULL, $3 || ' (key, "
+						"payload and headers "
 						"cannot be read)', 'infinity', false",
 	};
 	static OutboxStatement statements[2][EXTENTS];
@@ -62,7 +65,8 @@ copy_statement(bool delayed, Extent extent)
 			psprintf("INSERT INTO outbox.parked (relay, id, event_id,"
 					 "  emitted_at, topic, expires_at, state, blocking, class,"
 					 "  attempts, first_failed_at, last_failed_at,"
-					 "  key, payload, headers, error, announced_at, whole)"
+					 "  key, payload, headers, type, source, content_type,"
+					 "  error, announced_at, whole)"
 					 " SELECT r.name, id, event_id, emitted_at, topic,"
 					 "  expires_at, 'dead', false, 'invalid', 0, now(), now(),"
 					 "  %s FROM outbox.relay r, outbox.%s WHERE id = $2 AND %s"
@@ -240,7 +244,8 @@ outbox_dead_letters_to_copy(const char *relay, const char *topic, int limit,
 			"  COALESCE(headers, '{}') || jsonb_build_object("
 			"  'dead_letter_topic', topic, 'dead_letter_error', error,"
 			"  'dead_letter_class', class, 'dead_letter_attempts', attempts),"
-			"  NULL::timestamptz, attempts, blocking, false, ctid"
+			"  NULL::timestamptz, type, source, content_type,"
+			"  attempts, blocking, false, ctid"
 			" FROM outbox.parked WHERE relay = $1 AND state = 'dead'"
 			"  AND announced_at IS NULL AND id <> ALL ($4)"
 			" ORDER BY id LIMIT $3",

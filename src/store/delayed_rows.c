@@ -53,7 +53,8 @@ outbox_delayed_rows_take(OutboxDelayedPlace from, TimestampTz now, int64 limit,
 			   " DELETE FROM outbox.delayed"
 			   " WHERE ctid = ANY (ARRAY(SELECT ctid FROM due)) RETURNING *)"
 			   " SELECT id, event_id, deliver_at, topic, key, payload,"
-			   "  headers, expires_at FROM moved ORDER BY deliver_at, id",
+			   "  headers, expires_at, type, source, content_type"
+			   " FROM moved ORDER BY deliver_at, id",
 		.nargs = 4,
 		.types = {TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID}};
 	Datum values[] = {TimestampTzGetDatum(from.due), Int64GetDatum(from.id),

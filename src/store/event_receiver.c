@@ -68,6 +68,10 @@ fill_event(OutboxEvent *event, const Datum *values, const bool *nulls)
 		nulls[OUTBOX_EVENT_EXPIRES_AT]
 			? DT_NOEND
 			: DatumGetTimestampTz(values[OUTBOX_EVENT_EXPIRES_AT]);
+	event->type = varlena_or_null(values, nulls, OUTBOX_EVENT_TYPE);
+	event->source = varlena_or_null(values, nulls, OUTBOX_EVENT_SOURCE);
+	event->content_type =
+		varlena_or_null(values, nulls, OUTBOX_EVENT_CONTENT_TYPE);
 
 	/* the extra columns of parked events */
 	event->attempts = 0;

@@ -181,10 +181,11 @@ outbox_parked_beyond(const char *relay, uint64 position, uint64 **ids,
 	return OUTBOX_STORE_OK;
 }
 
-#define PARKED_EVENTS                                                    \
-	"SELECT id, event_id, emitted_at, topic, key, payload, headers,"     \
-	" expires_at, attempts, blocking, next_attempt_at IS NOT NULL, ctid" \
-	" FROM outbox.parked"                                                \
+#define PARKED_EVENTS                                                \
+	"SELECT id, event_id, emitted_at, topic, key, payload, headers," \
+	" expires_at, type, source, content_type,"                       \
+	" attempts, blocking, next_attempt_at IS NOT NULL, ctid"         \
+	" FROM outbox.parked"                                            \
 	" WHERE relay = $1 AND state <> 'dead' AND id <> ALL ($2)"
 
 /* Of these, those of no topic that is blocked as a whole */

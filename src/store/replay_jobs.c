@@ -104,7 +104,7 @@ outbox_replay_jobs_events(const OutboxReplayJob *job, int64 upto, int64 limit,
 			   "  CASE WHEN j.relay IS NULL THEN '{}' ELSE"
 			   "   jsonb_build_object('" OUTBOX_HEADER_RELAY "', j.relay)"
 			   "   END,"
-			   "  NULL::timestamptz"
+			   "  NULL::timestamptz, e.type, e.source, e.content_type"
 			   " FROM outbox.event e, outbox.replay_job j"
 			   "  LEFT JOIN outbox.relay r ON r.name = j.relay"
 			   " WHERE j.id = $1 AND e.id >= $2 AND e.id <= $3"

@@ -132,7 +132,7 @@ query(<<~'END');
 	CREATE ROLE stranger LOGIN;
 	SELECT outbox.grant_emit('granted');
 	SELECT outbox.grant_emit('executes', '{t}');
-	REVOKE EXECUTE ON FUNCTION outbox_emit(text, "any", text, jsonb, timestamptz, interval, timestamptz) FROM executes;
+	REVOKE EXECUTE ON FUNCTION outbox_emit(text, "any", text, jsonb, timestamptz, interval, timestamptz, uuid, text, text, text) FROM executes;
 	REVOKE USAGE ON SCHEMA outbox FROM executes;
 	CREATE FUNCTION for_all(payload text) RETURNS uuid
 		LANGUAGE sql SECURITY DEFINER SET search_path = ''

@@ -39,9 +39,9 @@ fails_with($node, 'postgres', $_, '0A000', qr/cannot change objects of extension
 	ALTER VIEW outbox.stat_relay RENAME COLUMN pid TO process
 	ALTER INDEX outbox.event_0_pkey RENAME TO other
 	ALTER FUNCTION outbox.requeue RENAME TO again
-	ALTER FUNCTION outbox_emit(text, text, text, jsonb, timestamptz, interval, timestamptz) RENAME TO emit
-	ALTER FUNCTION outbox_emit(text, text, text, jsonb, timestamptz, interval, timestamptz) SET SCHEMA other
-	ALTER FUNCTION outbox_emit(text, text, text, jsonb, timestamptz, interval, timestamptz) STRICT
+	ALTER FUNCTION outbox_emit(text, text, text, jsonb, timestamptz, interval, timestamptz, uuid, text, text, text) RENAME TO emit
+	ALTER FUNCTION outbox_emit(text, text, text, jsonb, timestamptz, interval, timestamptz, uuid, text, text, text) SET SCHEMA other
+	ALTER FUNCTION outbox_emit(text, text, text, jsonb, timestamptz, interval, timestamptz, uuid, text, text, text) STRICT
 	ALTER ROUTINE outbox.discard SET search_path = public
 	ALTER TABLE outbox.delayed SET SCHEMA other
 	ALTER SEQUENCE outbox.replay_id_seq SET SCHEMA other

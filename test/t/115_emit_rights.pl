@@ -76,7 +76,7 @@ sub is_refused
 	return is(allowed($who, $topic), 0, $name);
 }
 
-my $emit = 'outbox_emit(text, text, text, jsonb, timestamptz, interval, timestamptz)';
+my $emit = 'outbox_emit(text, text, text, jsonb, timestamptz, interval, timestamptz, uuid, text, text, text)';
 my @execute = map { "GRANT EXECUTE ON FUNCTION $emit TO $_" } qw(app member owner stranger);
 query($_) for @execute;
 

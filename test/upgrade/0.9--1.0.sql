@@ -48,7 +48,7 @@ BEGIN
         FROM unnest(ARRAY['@extschema@.outbox_emit', 'outbox.emit']) name,
             unnest(ARRAY['text', '"any"']) key, unnest(ARRAY['text', '"any"']) payload
     LOOP
-        CALL outbox.retire(emit || ')', emit || ', timestamptz, interval, timestamptz)');
+        CALL outbox.retire(emit || ')', emit || ', timestamptz, interval, timestamptz, uuid, text, text, text)');
     END LOOP;
 END
 $$;
