@@ -36,6 +36,7 @@ BEGIN
              (r.pid IS NOT NULL OR r.state = 'idle')::integer),
             ('outbox_relay_published_total', 'counter', 'Events that the brokers have acknowledged.', r.published),
             ('outbox_relay_pending_events', 'gauge', 'Events that are not acknowledged yet.', r.pending_events),
+            ('outbox_relay_lag_seconds', 'gauge', 'Age of the oldest event that is not published; 0 if there is none.', r.lag_seconds),
             ('outbox_relay_retrying', 'gauge', 'Events that have failed, and are tried again.', r.retrying),
             ('outbox_relay_waiting', 'gauge', 'Events that wait behind one that is tried again, for a paused topic, or were requeued.', r.waiting),
             ('outbox_relay_dead_letters', 'gauge', 'Events that are not tried again.', r.dead_letters)

@@ -47,11 +47,23 @@ CREATE OR REPLACE VIEW outbox.stat_relay AS
            (SELECT count(*) FROM outbox.delayed) AS delayed,
            r.paused_at,
            r.paused_by,
-           r.pause_reason
-    FROM (SELECT name, first_position, paused_at, paused_by, pause_reason FROM outbox.relay
+           r.pause_reason,
+           -- A copy of a replay is as old as its event. Where the next ones are
+           -- none of its own, the age of those that have been looked at is the
+           -- highest that there can be.
+           (SELECT COALESCE(GREATEST(extract(epoch FROM clock_timestamp()
+                       - COALESCE(min(e.emitted_at) FILTER (WHERE e.its),
+                                  max(e.emitted_at) FILTER (WHERE e.n = 1000))), 0), 0)
+            FROM (SELECT e.emitted_at, row_number() OVER (ORDER BY e.id) AS n,
+                         outbox.topic_matches(e.topic, r.topics, r.excluding)
+                         AND COALESCE(NOT e.headers ?| '{outbox_replay,outbox_relay}', true) AS its
+                  FROM outbox.event e
+                  WHERE e.id > COALESCE(s.position, w.position) ORDER BY e.id LIMIT 1000) e)::double precision
+               AS lag_seconds
+    FROM (SELECT name, first_position, paused_at, paused_by, pause_reason, topics, excluding FROM outbox.relay
           UNION ALL
           -- one that has lost its row is shown, with the error that it causes
-          SELECT 'default', NULL, NULL, NULL, NULL WHERE NOT EXISTS (SELECT FROM outbox.relay)) r
+          SELECT 'default', NULL, NULL, NULL, NULL, NULL, NULL WHERE NOT EXISTS (SELECT FROM outbox.relay)) r
          CROSS JOIN LATERAL outbox.relay_status(r.name) s
          CROSS JOIN outbox.event_id_seq q
          LEFT JOIN LATERAL (
@@ -74,6 +86,8 @@ COMMENT ON COLUMN outbox.stat_relay.dead_letters IS 'events that are not tried a
 COMMENT ON COLUMN outbox.stat_relay.expired IS 'dead letters that had expired before their turn';
 COMMENT ON COLUMN outbox.stat_relay.delayed IS 'events that are not due yet';
 COMMENT ON COLUMN outbox.stat_relay.paused_at IS 'when it was paused; null if it is not';
+COMMENT ON COLUMN outbox.stat_relay.lag_seconds IS
+    'age of the oldest event that is not published, since outbox_emit() was called; 0 if there is none';
 COMMENT ON COLUMN outbox.stat_relay.published IS 'events acknowledged since the server started';
 
 CREATE OR REPLACE FUNCTION outbox.wait_published(

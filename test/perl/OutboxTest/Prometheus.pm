@@ -148,14 +148,14 @@ sub values
 	  @{ $self->_api("query?$query")->{result} };
 }
 
-# The names of the alerts that fire.
+# The names of the alerts that fire, in one line.
 sub firing
 {
 	my ($self) = @_;
 	my %names = map { $_->{labels}->{alertname} => 1 }
 	  grep { $_->{state} eq 'firing' } @{ $self->_api('alerts')->{alerts} };
 
-	return sort keys %names;
+	return join ' ', sort keys %names;
 }
 
 1;
