@@ -101,6 +101,7 @@ reload(void)
 	ProcessConfigFile(PGC_SIGHUP);
 	foreach (cell, outbox_candidates)
 		forget_failures_of(lfirst(cell));
+	outbox_process_forget_early_ends();
 	for (int i = 0; i < outbox_max_databases; i++)
 		outbox_relays_wake(&outbox_shmem->databases[i]);
 }
@@ -292,12 +293,23 @@ start_relays(void)
 	return timeout_ms;
 }
 
+/* Tells others that the launcher is there, or is not: pid 0. */
+static void
+show_launcher(int pid, uint32 proc)
+{
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	outbox_shmem->launcher_pid = pid;
+	outbox_shmem->launcher_since = GetCurrentTimestamp();
+	LWLockRelease(outbox_shmem->lock);
+	pg_atomic_write_u32(&outbox_shmem->launcher_proc, proc);
+}
+
 static void
 before_exit(int code, Datum arg)
 {
 	(void) code;
 	(void) arg;
-	pg_atomic_write_u32(&outbox_shmem->launcher_proc, OUTBOX_NO_PROC);
+	show_launcher(0, OUTBOX_NO_PROC);
 }
 
 /* At start; later, it is the relays that tell that they end. */
@@ -324,7 +336,7 @@ outbox_launcher_main(Datum main_arg)
 	MemoryContextSwitchTo(TopMemoryContext);
 	before_shmem_exit(before_exit, (Datum) 0);
 	outbox_process_take_over();
-	pg_atomic_write_u32(&outbox_shmem->launcher_proc, outbox_shmem_my_proc());
+	show_launcher(MyProcPid, outbox_shmem_my_proc());
 	report_disabled();
 	outbox_late_start_begin();
 

@@ -206,6 +206,43 @@ show_silent_end(Oid dbid, int number)
 	LWLockRelease(outbox_shmem->lock);
 }
 
+/* Shows how many processes in a row have failed soon after they began; of a
+ * scout, we cannot know which relay it would have been. */
+static void
+show_early_ends(Oid dbid, int number, int failures, TimestampTz now)
+{
+	OutboxDatabase *db;
+
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	db = outbox_shmem_find(dbid);
+	if (db != NULL)
+	{
+		OutboxRelayStatus *status = &db->relays[Max(number, 0)].status;
+
+		if (failures == 0)
+			status->early_ends = 0;
+		else if (status->early_ends++ == 0)
+			status->early_since = now;
+	}
+	LWLockRelease(outbox_shmem->lock);
+}
+
+/* What made relays fail may have been repaired: from now on it is counted
+ * anew. */
+void
+outbox_process_forget_early_ends(void)
+{
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < outbox_max_databases; i++)
+	{
+		OutboxDatabase *db = &outbox_shmem->databases[i];
+
+		for (int number = 0; number < OUTBOX_RELAYS; number++)
+			db->relays[number].status.early_ends = 0;
+	}
+	LWLockRelease(outbox_shmem->lock);
+}
+
 /* A process that we have started has ended: how, and when to try again? */
 static void
 reap(OutboxLauncherDatabase *candidate, OutboxLauncherRelay *relay, int number)
@@ -235,6 +272,7 @@ reap(OutboxLauncherDatabase *candidate, OutboxLauncherRelay *relay, int number)
 			delay_ms = RESTART_MIN_MS;
 		relay->failures = 0;
 	}
+	show_early_ends(candidate->dbid, number, relay->failures, now);
 	relay->not_before =
 		TimestampTzPlusMilliseconds(now, Min(delay_ms, RESTART_MAX_MS));
 }

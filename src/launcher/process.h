@@ -14,6 +14,7 @@
 #define OUTBOX_SCOUT -1
 
 extern void outbox_process_take_over(void);
+extern void outbox_process_forget_early_ends(void);
 extern bool outbox_process_start(OutboxLauncherDatabase *candidate,
 								 int number);
 extern bool outbox_process_reap(OutboxLauncherDatabase *candidate);

@@ -57,6 +57,17 @@ needs_writing(const OutboxStream *stream)
 		   (!can_write || outbox_stream_position(stream) != written);
 }
 
+/* Shows since when the position has moved without being written. */
+static void
+show_unwritten(bool unwritten)
+{
+	pg_atomic_uint64 *since = &outbox_my_relay.slot->unwritten_since;
+
+	if ((pg_atomic_read_u64(since) != 0) != unwritten)
+		pg_atomic_write_u64(since,
+							unwritten ? (uint64) GetCurrentTimestamp() : 0);
+}
+
 /* How soon after the last time is it written? */
 static int
 interval_ms(const OutboxStream *stream)
@@ -120,6 +131,7 @@ outbox_position_task_write(const OutboxStream *stream)
 			XLogFlush(XactLastCommitEnd);
 		written = position;
 		can_write = true;
+		show_unwritten(false);
 		outbox_retention_used();
 	}
 	/* a careful life goes on when it has been written */
@@ -129,6 +141,7 @@ outbox_position_task_write(const OutboxStream *stream)
 static OutboxTaskResult
 run(const OutboxRound *round)
 {
+	show_unwritten(needs_writing(round->stream));
 	/* it has not gone well before it has been written */
 	if (!is_due(round->stream) &&
 		!outbox_guard_is_failing(&outbox_position_task))

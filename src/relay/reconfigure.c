@@ -45,6 +45,7 @@ refuse(const char *error, const char *hint)
 		pfree(refused);
 	refused = MemoryContextStrdup(TopMemoryContext, error);
 	outbox_relay_state_error(error);
+	outbox_relay_state_refused(error);
 	ereport(LOG, (errmsg("%s %s: %s", outbox_my_relay.label,
 						 running ? "keeps its settings" : "waits for settings",
 						 error),
@@ -60,6 +61,7 @@ accept(void)
 	if (refused != NULL)
 		pfree(refused);
 	refused = NULL;
+	outbox_relay_state_refused(NULL);
 }
 
 /*

@@ -55,8 +55,10 @@ outbox_relay_state_attach(int number, const char *name)
 		if (slot->name[0] == '\0')
 			strlcpy(slot->name, name, sizeof(slot->name));
 		slot->status.pid = MyProcPid;
+		slot->status.started_at = GetCurrentTimestamp();
 		slot->status.state = OUTBOX_RELAY_STARTING;
-		slot->status.state_since = GetCurrentTimestamp();
+		slot->status.state_since = slot->status.started_at;
+		slot->status.refused_at = 0;
 		pg_atomic_write_u32(&slot->proc, outbox_shmem_my_proc());
 		outbox_my_relay.db = db;
 		outbox_my_relay.slot = slot;
@@ -83,6 +85,7 @@ outbox_relay_state_detach(void)
 	slot->status.state_since = GetCurrentTimestamp();
 	slot->status.wake_at = outbox_my_relay.wake_at;
 	slot->status.failing_since = 0;
+	pg_atomic_write_u64(&slot->unwritten_since, 0);
 	pg_atomic_write_u32(&slot->proc, OUTBOX_NO_PROC);
 	if (!idle)
 		outbox_horizon_gone(outbox_my_relay.db, slot);
@@ -176,22 +179,48 @@ outbox_relay_state_failing(bool failing)
 	LWLockRelease(outbox_shmem->lock);
 }
 
-/* Shows an error, in as many whole characters as there is room for; not before
- * we have become the relay. */
+/* Copies as many whole characters as there is room for. */
+static void
+copy_clipped(char *to, const char *message, int size)
+{
+	int len = pg_mbcliplen(message, (int) strlen(message), size - 1);
+
+	memcpy(to, message, len);
+	to[len] = '\0';
+}
+
+/* Shows an error; not before we have become the relay. */
 void
 outbox_relay_state_error(const char *message)
 {
-	int len =
-		pg_mbcliplen(message, (int) strlen(message), OUTBOX_ERROR_MAX - 1);
 	OutboxRelayStatus *status;
 
 	if (outbox_my_relay.slot == NULL)
 		return;
 	status = &outbox_my_relay.slot->status;
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	memcpy(status->last_error, message, len);
-	status->last_error[len] = '\0';
+	copy_clipped(status->last_error, message, OUTBOX_ERROR_MAX);
 	status->last_error_at = GetCurrentTimestamp();
+	LWLockRelease(outbox_shmem->lock);
+}
+
+/* Shows that the settings cannot be used, and why; NULL = they can. */
+void
+outbox_relay_state_refused(const char *why)
+{
+	OutboxRelayStatus *status = &outbox_my_relay.slot->status;
+
+	if (why == NULL && status->refused_at == 0)
+		return;
+	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
+	if (why == NULL)
+		status->refused_at = 0;
+	else
+	{
+		if (status->refused_at == 0)
+			status->refused_at = GetCurrentTimestamp();
+		copy_clipped(status->refused, why, OUTBOX_REFUSED_MAX);
+	}
 	LWLockRelease(outbox_shmem->lock);
 }
 

@@ -19,6 +19,7 @@ extern OutboxRelayState outbox_relay_state(void);
 extern void outbox_relay_state_set(OutboxRelayState state);
 extern void outbox_relay_state_failing(bool failing);
 extern void outbox_relay_state_error(const char *message);
+extern void outbox_relay_state_refused(const char *why);
 
 /* anybody */
 extern const char *outbox_relay_state_name(const OutboxRelayStatus *status,

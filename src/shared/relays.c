@@ -213,11 +213,14 @@ assign_slot(OutboxRelaySlot *slot, const OutboxRelayRow *row)
 	pg_atomic_write_u64(&slot->horizon, 0);
 	pg_atomic_write_u64(&slot->published, 0);
 	pg_atomic_write_u64(&slot->parked, 0);
+	pg_atomic_write_u64(&slot->unwritten_since, 0);
 	if (slot->status.state == OUTBOX_RELAY_IDLE)
 		slot->status.state = OUTBOX_RELAY_STOPPED;
 	slot->status.failing_since = 0;
 	slot->status.last_error_at = 0;
 	slot->status.state_since = 0;
+	slot->status.refused_at = 0;
+	slot->status.early_ends = 0;
 	strlcpy(slot->name, row ? row->name : "", sizeof(slot->name));
 	slot->created_at = row ? row->created_at : 0;
 }

@@ -77,6 +77,7 @@ init_relay(OutboxRelaySlot *slot)
 	pg_atomic_init_u64(&slot->horizon, 0);
 	pg_atomic_init_u64(&slot->published, 0);
 	pg_atomic_init_u64(&slot->parked, 0);
+	pg_atomic_init_u64(&slot->unwritten_since, 0);
 }
 
 static void

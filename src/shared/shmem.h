@@ -37,9 +37,10 @@
 #include "storage/condition_variable.h"
 #include "storage/lwlock.h"
 
-#define OUTBOX_ERROR_MAX 512
-#define OUTBOX_NO_PROC   UINT32_MAX
-#define OUTBOX_NEVER_DUE PG_INT64_MAX
+#define OUTBOX_ERROR_MAX   512
+#define OUTBOX_REFUSED_MAX 256
+#define OUTBOX_NO_PROC     UINT32_MAX
+#define OUTBOX_NEVER_DUE   PG_INT64_MAX
 
 /* What a relay is doing, as outbox.stat_relay shows it */
 typedef enum OutboxRelayState
@@ -62,12 +63,19 @@ typedef enum OutboxRelayState
 typedef struct OutboxRelayStatus
 {
 	int pid; /* 0 = no process */
+	TimestampTz started_at;
 	OutboxRelayState state;
 	TimestampTz state_since;
 	TimestampTz wake_at;       /* of one that is idle: when a task is due */
 	TimestampTz failing_since; /* 0 = no error is in the way: guard.c */
 	TimestampTz last_error_at;
 	char last_error[OUTBOX_ERROR_MAX];
+	TimestampTz refused_at; /* 0 = its settings are as they should be */
+	char refused[OUTBOX_REFUSED_MAX];
+	/* its last processes: how many in a row have failed soon after they were
+	 * started, and since when; the launcher writes it (process.c) */
+	int early_ends;
+	TimestampTz early_since;
 } OutboxRelayStatus;
 
 /* One relay of a database, running or not */
@@ -91,6 +99,10 @@ typedef struct OutboxRelaySlot
 	pg_atomic_uint64 horizon;
 	pg_atomic_uint64 published; /* acknowledged since the server started */
 	pg_atomic_uint64 parked;    /* being retried, or queued behind one */
+
+	/* since when the position is ahead of what has been written; 0 = it is
+	 * not */
+	pg_atomic_uint64 unwritten_since;
 } OutboxRelaySlot;
 
 /* How many relays a database can have; outbox.relay allows for as many, and
@@ -236,6 +248,8 @@ typedef struct OutboxShmem
 	OutboxLaunch *launches;         /* so many; guarded by the lock */
 	int crashes;                    /* in a row, see crash.c */
 	/* guarded by the lock: */
+	int launcher_pid;            /* 0 = it does not run, ... */
+	TimestampTz launcher_since;  /* or does, since then; 0 = it never has */
 	TimestampTz relays_start_at; /* not before that; 0 = not known yet */
 	OutboxShortage shortage;     /* what relays cannot be started for */
 	TimestampTz shortage_at;
