@@ -17,6 +17,7 @@
 #include "utils/varlena.h"
 
 #include "guc.h"
+#include "guc_health.h"
 #include "sink/kafka_rules.h"
 #include "sink/properties.h"
 
@@ -355,5 +356,6 @@ outbox_guc_define(void)
 	define_storage_settings();
 	define_failure_settings();
 	define_kafka_settings();
+	outbox_guc_health_define();
 	MarkGUCPrefixReserved("outbox");
 }

@@ -50,8 +50,10 @@ sub table_after
 sub plain
 {
 	my ($value, $unit) = @_;
-	my %factor = (B => 1, kB => 1024, MB => 1024**2, ms => 1, s => 1000, min => 60_000, d => 86_400_000);
+	my %factor = (B => 1, kB => 1024, MB => 1024**2, ms => 1, s => 1000, min => 60_000, h => 3_600_000,
+		d => 86_400_000);
 
+	return -1 if $value eq '-1';    # never, in any unit
 	return $value * $factor{ $unit || 'B' } if $value =~ /^-?[\d.]+$/;
 	return $value;
 }
@@ -120,8 +122,15 @@ my $columns = query(<<~'END');
 ok($readme =~ /`outbox.event` \|[^|]*`$columns`/, 'outbox.event');
 
 note 'settings';
-my %default = map { $_->[0] =~ /^`(outbox\.\w+)`$/ ? ($1 => $_->[1]) : () }
-  map { table_after($_) } '**You must set:**', '**You may need', '**You can leave alone:**';
+my %default;
+for my $line (map { table_after($_) } '**You must set:**', '**You may need', '**You can leave alone:**',
+	'**From when on `outbox.health()` warns')
+{
+	# two in one line: their defaults are "1 s / 2 s"
+	my @names = $line->[0] =~ /`(outbox\.\w+)`/g;
+
+	@default{@names} = @names > 1 ? split(m{ / }, $line->[1]) : $line->[1];
+}
 my %settings = map { my ($name, @rest) = split /\|/, $_, -1; ($name => \@rest) } split /\n/,
   query(q(SELECT name, boot_val, unit FROM pg_settings WHERE name LIKE 'outbox.%'));
 is_deeply([ sort keys %default ], [ sort keys %settings ], 'all are there');

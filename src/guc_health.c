@@ -1,0 +1,86 @@
+/*-------------------------------------------------------------------------
+ *
+ * guc_health.c
+ *	  From when on outbox.health() warns, and from when on it calls it
+ *	  critical. Only SQL reads these settings (sql/code/health.sql), so
+ *	  everybody may have his own.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include <limits.h>
+
+#include "utils/guc.h"
+
+#include "guc_health.h"
+
+#define NEVER -1
+
+/* What is measured, in which unit, and both thresholds */
+typedef struct Threshold
+{
+	const char *warning_name;
+	const char *critical_name;
+	const char *description;
+	int unit; /* GUC_UNIT_...; 0 = a number */
+	int warning;
+	int critical;
+} Threshold;
+
+#define HOUR 3600
+#define DAY  86400
+
+static Threshold thresholds[] = {
+	{"outbox.health_lag_warning", "outbox.health_lag_critical",
+	 "How old the oldest event that is not published may be.", GUC_UNIT_S, 30,
+	 300},
+	{"outbox.health_lag_events_warning", "outbox.health_lag_events_critical",
+	 "How many events may wait to be published.", 0, NEVER, NEVER},
+	{"outbox.health_down_warning", "outbox.health_down_critical",
+	 "For how long a relay may not be at work, or reach no broker.",
+	 GUC_UNIT_S, 10, 60},
+	{"outbox.health_blocked_warning", "outbox.health_blocked_critical",
+	 "For how long a key or a topic may be blocked.", GUC_UNIT_S, 60, 900},
+	{"outbox.health_dead_letters_warning",
+	 "outbox.health_dead_letters_critical",
+	 "How many dead letters there may be.", 0, 1, 1000},
+	{"outbox.health_paused_warning", "outbox.health_paused_critical",
+	 "For how long a relay or a topic may be paused.", GUC_UNIT_S, 0, DAY},
+	{"outbox.health_position_warning", "outbox.health_position_critical",
+	 "For how long a position may not be written.", GUC_UNIT_S, 30, 300},
+	{"outbox.health_retention_warning", "outbox.health_retention_critical",
+	 "For how much longer than outbox.retention events may be kept.",
+	 GUC_UNIT_S, HOUR, DAY},
+	{"outbox.health_storage_warning", "outbox.health_storage_critical",
+	 "How large the outbox may be.", GUC_UNIT_MB, NEVER, NEVER},
+	{"outbox.health_ids_warning", "outbox.health_ids_critical",
+	 "What part of all ids may be used up, in percent.", 0, 50, 90},
+	{"outbox.health_clock_warning", "outbox.health_clock_critical",
+	 "How far the clock may have been set back.", GUC_UNIT_S, 10, HOUR},
+};
+
+static void
+define(const char *name, const char *description, int *value, int unit)
+{
+	DefineCustomIntVariable(name, description,
+							"outbox.health() compares with it. -1 means "
+							"never.",
+							value, *value, NEVER, INT_MAX, PGC_USERSET, unit,
+							NULL, NULL, NULL);
+}
+
+/* Called once, while the postmaster loads the library. */
+void
+outbox_guc_health_define(void)
+{
+	for (size_t i = 0; i < lengthof(thresholds); i++)
+	{
+		Threshold *threshold = &thresholds[i];
+
+		define(threshold->warning_name, threshold->description,
+			   &threshold->warning, threshold->unit);
+		define(threshold->critical_name, threshold->description,
+			   &threshold->critical, threshold->unit);
+	}
+}

@@ -1,0 +1,157 @@
+/*-------------------------------------------------------------------------
+ *
+ * health.c
+ *	  What outbox.health() has to know from shared memory: the launcher, and
+ *	  what is wrong with a relay whether it runs or not.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/proc.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "guc.h"
+#include "shared/relays.h"
+#include "shared/shmem.h"
+
+PG_FUNCTION_INFO_V1(outbox_launcher_status);
+PG_FUNCTION_INFO_V1(outbox_relay_troubles);
+
+#define LAUNCHER_COLUMNS 10
+#define TROUBLE_COLUMNS  6
+
+static void
+set_time(Datum *values, bool *nulls, int column, TimestampTz time)
+{
+	nulls[column] = (time == 0);
+	values[column] = TimestampTzGetDatum(time);
+}
+
+/* An empty text is null. */
+static void
+set_text(Datum *values, bool *nulls, int column, const char *text)
+{
+	nulls[column] = (text[0] == '\0');
+	values[column] = CStringGetTextDatum(text);
+}
+
+static Datum
+make_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
+{
+	TupleDesc tupdesc;
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	return HeapTupleGetDatum(
+		heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
+}
+
+/* The setting that limits how many relays run, if it does; "" = none */
+static const char *
+shortage_name(OutboxShortage shortage)
+{
+	switch (shortage)
+	{
+		case OUTBOX_SHORTAGE_WORKERS:
+			return "max_worker_processes";
+		case OUTBOX_SHORTAGE_RELAYS:
+			return "outbox.max_relays";
+		case OUTBOX_SHORTAGE_NONE:
+			break;
+	}
+	return "";
+}
+
+/* The process that keeps the relays of this database away, or 0. The caller
+ * holds the lock. */
+static int
+find_keeper(bool *is_restore)
+{
+	for (int i = 0; i < outbox_shmem->inflight_slots; i++)
+	{
+		const OutboxKeptAway *kept = &outbox_shmem->kept_away[i];
+
+		*is_restore = (kept->for_restore == MyDatabaseId);
+		if (*is_restore || kept->for_ddl == MyDatabaseId)
+			return ProcGlobal->allProcs[i].pid;
+	}
+	return 0;
+}
+
+/*
+ * outbox.launcher_status(): a row in any case, also without the library being
+ * preloaded, and while the launcher does not run.
+ */
+Datum
+outbox_launcher_status(PG_FUNCTION_ARGS)
+{
+	Datum values[LAUNCHER_COLUMNS] = {0};
+	bool nulls[LAUNCHER_COLUMNS] = {0};
+	bool is_restore = false;
+	int keeper;
+
+	values[0] = CStringGetTextDatum(OUTBOX_VERSION);
+	values[1] = BoolGetDatum(outbox_shmem != NULL);
+	if (outbox_shmem == NULL)
+	{
+		memset(&nulls[2], true, LAUNCHER_COLUMNS - 2);
+		return make_row(fcinfo, values, nulls);
+	}
+	LWLockAcquire(outbox_shmem->lock, LW_SHARED);
+	nulls[2] = (outbox_shmem->launcher_pid == 0);
+	values[2] = Int32GetDatum(outbox_shmem->launcher_pid);
+	set_time(values, nulls, 3, outbox_shmem->launcher_since);
+	values[4] = Int32GetDatum(outbox_shmem->crashes);
+	set_time(values, nulls, 5, outbox_shmem->relays_start_at);
+	set_text(values, nulls, 6, shortage_name(outbox_shmem->shortage));
+	set_time(values, nulls, 7, outbox_shmem->shortage_at);
+	keeper = find_keeper(&is_restore);
+	LWLockRelease(outbox_shmem->lock);
+	nulls[8] = (keeper == 0);
+	values[8] = Int32GetDatum(keeper);
+	nulls[9] = (keeper == 0);
+	values[9] = BoolGetDatum(is_restore);
+	return make_row(fcinfo, values, nulls);
+}
+
+/*
+ * outbox.relay_troubles(relay): what is wrong with a relay of this database,
+ * as far as its state does not tell it.
+ */
+Datum
+outbox_relay_troubles(PG_FUNCTION_ARGS)
+{
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Datum values[TROUBLE_COLUMNS] = {0};
+	bool nulls[TROUBLE_COLUMNS] = {0};
+	OutboxRelayStatus status = {0};
+	uint64 unwritten_since = 0;
+	OutboxDatabase *db;
+	OutboxRelaySlot *slot = NULL;
+
+	outbox_shmem_require();
+	LWLockAcquire(outbox_shmem->lock, LW_SHARED);
+	db = outbox_shmem_find(MyDatabaseId);
+	if (db != NULL && name[0] != '\0')
+		slot = outbox_relays_find(db, name);
+	if (slot != NULL)
+	{
+		status = slot->status;
+		unwritten_since = pg_atomic_read_u64(&slot->unwritten_since);
+	}
+	LWLockRelease(outbox_shmem->lock);
+
+	set_time(values, nulls, 0, status.pid != 0 ? status.started_at : 0);
+	values[1] = Int32GetDatum(status.early_ends);
+	set_time(values, nulls, 2, status.early_ends > 0 ? status.early_since : 0);
+	nulls[3] = (status.refused_at == 0);
+	values[3] = CStringGetTextDatum(status.refused);
+	set_time(values, nulls, 4, status.refused_at);
+	set_time(values, nulls, 5, (TimestampTz) unwritten_since);
+	return make_row(fcinfo, values, nulls);
+}
