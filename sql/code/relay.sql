@@ -48,10 +48,11 @@ CREATE OR REPLACE VIEW outbox.stat_relay AS
            r.paused_at,
            r.paused_by,
            r.pause_reason,
-           -- A copy of a replay is as old as its event. Where the next ones are
+           -- Nothing volatile here: event_status would no longer use indexes. A
+           -- copy of a replay is as old as its event. Where the next ones are
            -- none of its own, the age of those that have been looked at is the
            -- highest that there can be.
-           (SELECT COALESCE(GREATEST(extract(epoch FROM clock_timestamp()
+           (SELECT COALESCE(GREATEST(extract(epoch FROM statement_timestamp()
                        - COALESCE(min(e.emitted_at) FILTER (WHERE e.its),
                                   max(e.emitted_at) FILTER (WHERE e.n = 1000))), 0), 0)
             FROM (SELECT e.emitted_at, row_number() OVER (ORDER BY e.id) AS n,
