@@ -14,7 +14,7 @@ DECLARE
     affected bigint := 0;
 BEGIN
     FOR its IN SELECT r.* FROM outbox.relay r WHERE relay IS NULL OR r.name = relay
-               ORDER BY r.number FOR UPDATE LOOP
+               ORDER BY r.number FOR NO KEY UPDATE LOOP
         IF its.paused_at IS NOT NULL THEN
             RAISE NOTICE 'relay "%" is paused already', its.name USING
                 DETAIL = format('%s has paused it, at %s%s.', its.paused_by, its.paused_at,

@@ -28,14 +28,16 @@ CREATE OR REPLACE FUNCTION outbox.require_relay(name text) RETURNS void
 AS $$
 #variable_conflict use_variable
 BEGIN
-    IF NOT EXISTS (SELECT FROM outbox.relay r WHERE r.name = name) THEN
+    -- whoever drops it waits, and finds what is written for it
+    PERFORM FROM outbox.relay r WHERE r.name = name FOR KEY SHARE;
+    IF NOT FOUND THEN
         PERFORM outbox.report_no_relay(name);
     END IF;
 END
 $$;
 REVOKE ALL ON FUNCTION outbox.require_relay(text) FROM PUBLIC;
 COMMENT ON FUNCTION outbox.require_relay(text) IS
-    'Internal: raises an error if there is no such relay; null means none in particular';
+    'Internal: raises an error if there is no such relay, and keeps it until the transaction ends; null means none in particular';
 
 CREATE OR REPLACE FUNCTION outbox.check_patterns(argument text, patterns text[], without text, prefix text)
     RETURNS void
@@ -184,7 +186,8 @@ BEGIN
     relay.retry_max_delay := retry_max_delay;
     relay.retry_max_attempts := retry_max_attempts;
     relay.dead_letter_topic := dead_letter_topic;
-    relay.created_at := clock_timestamp();
+    -- not before now(), though the clock be set back: such a row is from a dump
+    relay.created_at := GREATEST(clock_timestamp(), now());
     relay := outbox.check_relay(relay);
 
     LOCK TABLE outbox.event IN ACCESS SHARE MODE;
@@ -220,7 +223,7 @@ DECLARE
     relay outbox.relay;
     argument text;
 BEGIN
-    SELECT r.* INTO relay FROM outbox.relay r WHERE r.name = name FOR UPDATE;
+    SELECT r.* INTO relay FROM outbox.relay r WHERE r.name = name FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         PERFORM outbox.report_no_relay(name);
     END IF;
@@ -290,12 +293,13 @@ BEGIN
             MESSAGE = 'outbox.drop_relay() has to see what others have just committed',
             HINT = 'Call it in a transaction that is READ COMMITTED.';
     END IF;
-    -- one at a time; the relays do not mind
-    LOCK TABLE outbox.relay IN SHARE UPDATE EXCLUSIVE MODE;
-    SELECT r.* INTO relay FROM outbox.relay r WHERE r.name = name;
+    -- nobody asks anything of it any more
+    SELECT r.* INTO relay FROM outbox.relay r WHERE r.name = name FOR UPDATE;
     IF NOT FOUND THEN
         PERFORM outbox.report_no_relay(name);
     END IF;
+    -- one at a time; the relays do not mind
+    LOCK TABLE outbox.relay IN SHARE UPDATE EXCLUSIVE MODE;
     IF NOT EXISTS (SELECT FROM outbox.relay r WHERE r.name <> name) THEN
         RAISE object_not_in_prerequisite_state USING
             MESSAGE = format('relay "%s" is the only one of this database', name),
