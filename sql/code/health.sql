@@ -1,8 +1,8 @@
 -- outbox.health() puts together what views and shared memory tell, and judges
--- it by the settings outbox.health_…. Its parts give findings: each with a status of
--- its own, or measured and compared with the two settings whose name is in
--- "threshold"; the worse one counts. It says something in any case, also while nothing runs,
--- and without the library being preloaded.
+-- it by the settings outbox.health_…. Its parts give findings: each with a
+-- status of its own, or measured and compared with the two settings whose name
+-- is in "threshold"; the worse one counts. It says something in any case, also
+-- while nothing runs, and without the library being preloaded.
 
 CREATE OR REPLACE FUNCTION outbox.launcher_status(
         OUT version text, OUT preloaded boolean, OUT pid integer, OUT since timestamptz,
@@ -180,15 +180,9 @@ AS $$
              SELECT (r.pending_events + r.retrying + r.waiting + r.delayed)::double precision
                     / NULLIF(current_setting('outbox.max_pending')::integer, 0) AS fill) m
     UNION ALL
-    SELECT 'lag_seconds', r.relay, NULL, COALESCE(extract(epoch FROM clock_timestamp() - o.emitted_at), 0), 'lag',
-           date_trunc('second', COALESCE(clock_timestamp() - o.emitted_at, '0'))::text, o.emitted_at,
-           format('its oldest event that is not published is of %s', o.emitted_at), r.look
-    FROM relay r LEFT JOIN outbox.relay c ON c.name = r.relay
-         LEFT JOIN LATERAL (
-             SELECT e.emitted_at FROM outbox.event e
-             WHERE e.id > r.position AND outbox.topic_matches(e.topic, c.topics, c.excluding)
-               AND (e.headers ->> 'outbox_relay' = r.relay) IS NOT FALSE
-             ORDER BY e.id LIMIT 1) o ON true
+    SELECT 'lag_seconds', r.relay, NULL, r.lag_seconds, 'lag', date_trunc('second', o.age)::text, clock_timestamp() - o.age,
+           format('its oldest event that is not published is %s old', date_trunc('second', o.age)), r.look
+    FROM relay r CROSS JOIN LATERAL (SELECT make_interval(secs => r.lag_seconds) AS age) o
     UNION ALL
     SELECT CASE WHEN k.by_topic THEN 'blocked_topics' ELSE 'blocked_keys' END, r.relay, NULL,
            extract(epoch FROM clock_timestamp() - b.since), 'blocked', b.number::text, b.since,
@@ -362,3 +356,56 @@ REVOKE ALL ON FUNCTION outbox.health() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION outbox.health() TO pg_monitor;
 COMMENT ON FUNCTION outbox.health() IS
     'what is wrong, the worst first: a row for each check, and each relay where it is about one, with the command that helps; from when on it is a warning, or critical, is in the settings outbox.health_…';
+
+-- One screen: so many lines of each kind, and each on one line.
+CREATE OR REPLACE FUNCTION outbox.top() RETURNS TABLE (top text)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    launcher record;
+BEGIN
+    SELECT * INTO launcher FROM outbox.launcher_status();
+    RETURN QUERY SELECT format('outbox %s, database %s, %s', launcher.version, current_database(),
+                               date_trunc('second', clock_timestamp()));
+    IF launcher.preloaded THEN
+        RETURN QUERY SELECT '' UNION ALL
+            SELECT format('%-24s %-15s %12s %12s %10s %10s %10s %8s', 'relay', 'state', 'since', 'published', 'pending',
+                          'lag', 'parked', 'dead');
+        RETURN QUERY SELECT format('%-24s %-15s %12s %12s %10s %10s %10s %8s', left(r.relay, 24), r.state,
+                                   date_trunc('second', clock_timestamp() - r.state_since), r.published, r.pending_events,
+                                   date_trunc('second', make_interval(secs => r.lag_seconds)),
+                                   r.retrying + r.waiting, r.dead_letters)
+            FROM outbox.stat_relay r ORDER BY r.lag_seconds DESC, r.pending_events DESC, r.relay LIMIT 12;
+    END IF;
+    RETURN QUERY WITH wrong AS MATERIALIZED (
+            SELECT * FROM outbox.health() WITH ORDINALITY h WHERE h.status <> 'ok')
+        SELECT '' UNION ALL
+        SELECT CASE count(*) WHEN 0 THEN 'nothing is wrong' ELSE 'what is wrong: outbox.health() has all of it, and what helps' END
+            FROM wrong UNION ALL
+        (SELECT format('%-8s %-14s %-24s %s', w.status, w."check", COALESCE(left(w.relay, 24), ''),
+                       left(regexp_replace(w.message, '\s+', ' ', 'g'), 110))
+         FROM wrong w ORDER BY w.ordinality LIMIT 8);
+    IF NOT launcher.preloaded THEN
+        RETURN;
+    END IF;
+    RETURN QUERY WITH worst AS MATERIALIZED (
+            SELECT b.* FROM outbox.blocked b ORDER BY b.waiting DESC, b.since LIMIT 6)
+        SELECT v.line FROM (VALUES (''), (format('%-24s %-30s %-30s %8s %s', 'blocked', 'topic', 'key', 'waiting', 'why'))) v (line)
+        WHERE EXISTS (SELECT FROM worst) UNION ALL
+        SELECT format('%-24s %-30s %-30s %8s %s', left(w.relay, 24), left(w.topic, 30),
+                      left(regexp_replace(w.key, '\s+', ' ', 'g'), 30), w.waiting,
+                      left(regexp_replace(w.error, '\s+', ' ', 'g'), 60))
+        FROM worst w;
+    RETURN QUERY WITH error AS MATERIALIZED (
+            SELECT r.* FROM outbox.stat_relay r WHERE r.last_error IS NOT NULL ORDER BY r.last_error_at DESC LIMIT 4)
+        SELECT v.line FROM (VALUES (''), ('last errors')) v (line) WHERE EXISTS (SELECT FROM error) UNION ALL
+        SELECT format('%s %-24s %s', date_trunc('second', e.last_error_at), left(e.relay, 24),
+                      left(regexp_replace(e.last_error, '\s+', ' ', 'g'), 100))
+        FROM error e;
+END
+$$;
+REVOKE ALL ON FUNCTION outbox.top() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION outbox.top() TO pg_monitor;
+COMMENT ON FUNCTION outbox.top() IS
+    'one screen for \watch of psql: what the relays do, what is wrong, the worst keys and topics, the last errors';

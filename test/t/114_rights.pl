@@ -125,6 +125,7 @@ my %functions = (
 	segment_status => [ '* FROM outbox.segment_status()', @watchers ],
 	set_right => [ "outbox.set_right('nobody', 'emit', true)" ],
 	skip_replicated => [ 'outbox.skip_replicated()', { error => $as_trigger } ],
+	top => [ '* FROM outbox.top()', @watchers ],
 	topic_matches => [ "outbox.topic_matches('a', '{a}', NULL)", @watchers ],
 	unpublish_table => [ "outbox.unpublish_table('public.published')" ],
 	wait_published => [ "outbox.wait_published('0')", @watchers ],

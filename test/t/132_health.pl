@@ -101,7 +101,7 @@ note 'the cluster';
 $mock->command('down');
 query(q{SELECT outbox_emit('t', 'k', 'x')});
 run(says('cluster', 'default', 'warning', qr/unavailable/));
-run(says('lag_seconds', 'default', 'warning', qr/oldest event that is not published is of/));
+run(says('lag_seconds', 'default', 'warning', qr/oldest event that is not published is \d/));
 is(finding('lag_seconds', 'default', q{now() - since < '1 min', threshold}), 't|1s / 5min', '... since when');
 conf_reload($node, 'outbox.health_lag_events_critical = 1');
 run(says('lag_events', 'default', 'critical', qr/1 events wait/));
