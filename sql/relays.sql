@@ -25,6 +25,7 @@ SELECT outbox.create_relay('r', retry_base_delay => '9 ms');
 SELECT outbox.create_relay('r', retry_max_delay => '1 month');
 SELECT outbox.create_relay('r', retry_multiplier => 'NaN');
 SELECT outbox.create_relay('r', retry_max_attempts => -1);
+SELECT outbox.create_relay('r', event_headers => 'json');
 SELECT outbox.create_relay('r', dead_letter_topic => 'a b');
 SELECT outbox.create_relay('r', topic_prefix => repeat('a', 200), dead_letter_topic => repeat('b', 50));
 BEGIN ISOLATION LEVEL REPEATABLE READ;

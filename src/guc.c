@@ -20,6 +20,7 @@
 #include "guc_health.h"
 #include "sink/kafka_rules.h"
 #include "sink/properties.h"
+#include "uri.h"
 
 bool outbox_enabled = true;
 char *outbox_databases = NULL;
@@ -42,6 +43,8 @@ int outbox_retry_max_attempts = 20;
 char *outbox_dead_letter_topic = NULL;
 int outbox_dead_letter_retention_s = 30 * 86400;
 int outbox_audit_retention_s = 90 * 86400;
+int outbox_event_headers = OUTBOX_EVENT_HEADERS_PLAIN;
+char *outbox_event_source = NULL;
 char *outbox_bootstrap_servers = NULL;
 char *outbox_kafka_properties = NULL;
 char *outbox_kafka_properties_file = NULL;
@@ -51,6 +54,14 @@ static const struct config_enum_entry on_failure_options[] = {
 	{"block_key", OUTBOX_ON_FAILURE_BLOCK_KEY, false},
 	{"skip", OUTBOX_ON_FAILURE_SKIP, false},
 	{"halt", OUTBOX_ON_FAILURE_HALT, false},
+	{NULL, 0, false},
+};
+
+static const struct config_enum_entry event_headers_options[] = {
+	{"none", OUTBOX_EVENT_HEADERS_NONE, false},
+	{"plain", OUTBOX_EVENT_HEADERS_PLAIN, false},
+	{"cloudevents", OUTBOX_EVENT_HEADERS_CLOUDEVENTS, false},
+	{"debezium", OUTBOX_EVENT_HEADERS_DEBEZIUM, false},
 	{NULL, 0, false},
 };
 
@@ -89,6 +100,21 @@ check_databases(char **newval, void **extra, GucSource source)
 	GUC_check_errdetail("List syntax is invalid.");
 	return refuse_at_start("outbox.databases", *newval,
 						   "List syntax is invalid.");
+}
+
+static bool
+check_event_source(char **newval, void **extra, GucSource source)
+{
+	int bytes = (int) strlen(*newval);
+
+	(void) extra;
+	(void) source;
+	if (bytes == 0 || (bytes <= OUTBOX_ATTRIBUTE_MAX &&
+					   outbox_uri_is_reference(*newval, bytes)))
+		return true;
+	GUC_check_errdetail("It is a URI or a path of one, with at most %d bytes.",
+						OUTBOX_ATTRIBUTE_MAX);
+	return false;
 }
 
 static bool
@@ -308,6 +334,27 @@ define_failure_settings(void)
 }
 
 static void
+define_envelope_settings(void)
+{
+	DefineCustomEnumVariable("outbox.event_headers",
+							 "Which headers records have beside the event's "
+							 "own.",
+							 "none; plain: event_id; cloudevents: those of "
+							 "CloudEvents 1.0; debezium: id.",
+							 &outbox_event_headers, OUTBOX_EVENT_HEADERS_PLAIN,
+							 event_headers_options, PGC_SIGHUP, 0, NULL, NULL,
+							 NULL);
+
+	DefineCustomStringVariable("outbox.event_source",
+							   "The source of events that have none, for "
+							   "CloudEvents.",
+							   "A URI or a path of one. An empty value means "
+							   "the name of the database, behind a \"/\".",
+							   &outbox_event_source, "", PGC_SIGHUP, 0,
+							   check_event_source, NULL, NULL);
+}
+
+static void
 define_kafka_settings(void)
 {
 	DefineCustomStringVariable("outbox.bootstrap_servers",
@@ -355,6 +402,7 @@ outbox_guc_define(void)
 	define_limits();
 	define_storage_settings();
 	define_failure_settings();
+	define_envelope_settings();
 	define_kafka_settings();
 	outbox_guc_health_define();
 	MarkGUCPrefixReserved("outbox");

@@ -18,6 +18,15 @@ typedef enum OutboxOnFailure
 	OUTBOX_ON_FAILURE_HALT,      /* nothing is published until it is gone */
 } OutboxOnFailure;
 
+/* Which headers a record has beside the event's own; see format/envelope.c */
+typedef enum OutboxEventHeaders
+{
+	OUTBOX_EVENT_HEADERS_NONE,
+	OUTBOX_EVENT_HEADERS_PLAIN,
+	OUTBOX_EVENT_HEADERS_CLOUDEVENTS,
+	OUTBOX_EVENT_HEADERS_DEBEZIUM,
+} OutboxEventHeaders;
+
 extern bool outbox_enabled;
 extern char *outbox_databases;
 extern int outbox_max_databases;
@@ -39,6 +48,8 @@ extern int outbox_retry_max_attempts;
 extern char *outbox_dead_letter_topic;
 extern int outbox_dead_letter_retention_s;
 extern int outbox_audit_retention_s;
+extern int outbox_event_headers;
+extern char *outbox_event_source;
 extern char *outbox_bootstrap_servers;
 extern char *outbox_kafka_properties;
 extern char *outbox_kafka_properties_file;

@@ -41,6 +41,9 @@
  * sent, nor can the application set it */
 #define OUTBOX_HEADER_RELAY    "outbox_relay"
 
+/* bytes of an event's type, source or content type */
+#define OUTBOX_ATTRIBUTE_MAX   250
+
 /* how many headers the application can set; others come with copies */
 #define OUTBOX_HEADERS_MAX     1000
 

@@ -113,6 +113,11 @@ BEGIN
             MESSAGE = format('retry_max_attempts cannot be %s', relay.retry_max_attempts),
             HINT = 'Write 0 to have events tried again and again.';
     END IF;
+    IF relay.event_headers NOT IN ('none', 'plain', 'cloudevents', 'debezium') THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('event_headers cannot be "%s"', relay.event_headers),
+            HINT = 'It is none, plain, cloudevents or debezium, as the setting outbox.event_headers.';
+    END IF;
     IF relay.dead_letter_topic <> ''
        AND (relay.dead_letter_topic !~ '^[a-zA-Z0-9._-]+$' OR relay.dead_letter_topic IN ('.', '..')
             OR length(concat(relay.topic_prefix, relay.dead_letter_topic)) > 249) THEN
@@ -135,7 +140,8 @@ CREATE OR REPLACE FUNCTION outbox.create_relay(
         topic_prefix text DEFAULT NULL, start text DEFAULT 'now',
         on_failure text DEFAULT NULL, retry_base_delay interval DEFAULT NULL,
         retry_multiplier double precision DEFAULT NULL, retry_max_delay interval DEFAULT NULL,
-        retry_max_attempts integer DEFAULT NULL, dead_letter_topic text DEFAULT NULL)
+        retry_max_attempts integer DEFAULT NULL, dead_letter_topic text DEFAULT NULL,
+        event_headers text DEFAULT NULL)
     RETURNS void
     LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -186,6 +192,7 @@ BEGIN
     relay.retry_max_delay := retry_max_delay;
     relay.retry_max_attempts := retry_max_attempts;
     relay.dead_letter_topic := dead_letter_topic;
+    relay.event_headers := event_headers;
     -- not before now(), though the clock be set back: such a row is from a dump
     relay.created_at := GREATEST(clock_timestamp(), now());
     relay := outbox.check_relay(relay);
@@ -201,11 +208,11 @@ BEGIN
         'name', name, 'topics', topics, 'excluding', excluding, 'topic_prefix', topic_prefix, 'start', start,
         'on_failure', on_failure, 'retry_base_delay', retry_base_delay, 'retry_multiplier', retry_multiplier,
         'retry_max_delay', retry_max_delay, 'retry_max_attempts', retry_max_attempts,
-        'dead_letter_topic', dead_letter_topic), 1);
+        'dead_letter_topic', dead_letter_topic, 'event_headers', event_headers), 1);
 END
 $$;
-REVOKE ALL ON FUNCTION outbox.create_relay(text, text[], text[], text, text, text, interval, double precision, interval, integer, text) FROM PUBLIC;
-COMMENT ON FUNCTION outbox.create_relay(text, text[], text[], text, text, text, interval, double precision, interval, integer, text) IS
+REVOKE ALL ON FUNCTION outbox.create_relay(text, text[], text[], text, text, text, interval, double precision, interval, integer, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION outbox.create_relay(text, text[], text[], text, text, text, interval, double precision, interval, integer, text, text) IS
     'a further relay, to the cluster of the file of its name in outbox.cluster_directory: publishes the topics (names or patterns with *; null: all) but for those excluded, under names that begin with topic_prefix; those committed from now on, or with start => oldest, all that are kept; the others are as the settings of their names, and null means the setting';
 
 CREATE OR REPLACE FUNCTION outbox.alter_relay(
@@ -213,7 +220,7 @@ CREATE OR REPLACE FUNCTION outbox.alter_relay(
         topic_prefix text DEFAULT NULL, on_failure text DEFAULT NULL,
         retry_base_delay interval DEFAULT NULL, retry_multiplier double precision DEFAULT NULL,
         retry_max_delay interval DEFAULT NULL, retry_max_attempts integer DEFAULT NULL,
-        dead_letter_topic text DEFAULT NULL, reset text[] DEFAULT NULL)
+        dead_letter_topic text DEFAULT NULL, event_headers text DEFAULT NULL, reset text[] DEFAULT NULL)
     RETURNS void
     LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -238,6 +245,7 @@ BEGIN
             WHEN 'retry_max_delay' THEN relay.retry_max_delay := NULL;
             WHEN 'retry_max_attempts' THEN relay.retry_max_attempts := NULL;
             WHEN 'dead_letter_topic' THEN relay.dead_letter_topic := NULL;
+            WHEN 'event_headers' THEN relay.event_headers := NULL;
             ELSE
                 RAISE invalid_parameter_value USING
                     MESSAGE = format('"%s" cannot be reset', COALESCE(argument, 'null')),
@@ -253,12 +261,14 @@ BEGIN
     relay.retry_max_delay := COALESCE(retry_max_delay, relay.retry_max_delay);
     relay.retry_max_attempts := COALESCE(retry_max_attempts, relay.retry_max_attempts);
     relay.dead_letter_topic := COALESCE(dead_letter_topic, relay.dead_letter_topic);
+    relay.event_headers := COALESCE(event_headers, relay.event_headers);
     relay := outbox.check_relay(relay);
     UPDATE outbox.relay r SET
         topics = relay.topics, excluding = relay.excluding, topic_prefix = relay.topic_prefix,
         on_failure = relay.on_failure, retry_base_delay = relay.retry_base_delay,
         retry_multiplier = relay.retry_multiplier, retry_max_delay = relay.retry_max_delay,
-        retry_max_attempts = relay.retry_max_attempts, dead_letter_topic = relay.dead_letter_topic
+        retry_max_attempts = relay.retry_max_attempts, dead_letter_topic = relay.dead_letter_topic,
+        event_headers = relay.event_headers
         WHERE r.name = name;
     -- who has seen the change, and emits then, finds it published accordingly
     PERFORM outbox.relays_changed(), outbox.parked_changed();
@@ -266,11 +276,11 @@ BEGIN
         'name', name, 'topics', topics, 'excluding', excluding, 'topic_prefix', topic_prefix,
         'on_failure', on_failure, 'retry_base_delay', retry_base_delay, 'retry_multiplier', retry_multiplier,
         'retry_max_delay', retry_max_delay, 'retry_max_attempts', retry_max_attempts,
-        'dead_letter_topic', dead_letter_topic, 'reset', reset), 1);
+        'dead_letter_topic', dead_letter_topic, 'event_headers', event_headers, 'reset', reset), 1);
 END
 $$;
-REVOKE ALL ON FUNCTION outbox.alter_relay(text, text[], text[], text, text, interval, double precision, interval, integer, text, text[]) FROM PUBLIC;
-COMMENT ON FUNCTION outbox.alter_relay(text, text[], text[], text, text, interval, double precision, interval, integer, text, text[]) IS
+REVOKE ALL ON FUNCTION outbox.alter_relay(text, text[], text[], text, text, interval, double precision, interval, integer, text, text, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION outbox.alter_relay(text, text[], text[], text, text, interval, double precision, interval, integer, text, text, text[]) IS
     'changes a relay: what is null stays as it is; what is named in reset becomes as if outbox.create_relay() had been called without it';
 
 -- The first pass deletes what there is while the relays go on; the second, when

@@ -13,6 +13,7 @@ CREATE TABLE outbox.relay (
     retry_max_delay interval CHECK (retry_max_delay BETWEEN '10 ms' AND '1 day'),
     retry_max_attempts integer CHECK (retry_max_attempts >= 0),
     dead_letter_topic text,
+    event_headers text CHECK (event_headers IN ('none', 'plain', 'cloudevents', 'debezium')),
     paused_at timestamptz,
     paused_by name,
     pause_reason text,
@@ -30,6 +31,7 @@ COMMENT ON COLUMN outbox.relay.topics IS 'topics that it publishes, with * for a
 COMMENT ON COLUMN outbox.relay.excluding IS 'of these, those that it does not publish';
 COMMENT ON COLUMN outbox.relay.topic_prefix IS 'what comes before the name of each topic in its cluster';
 COMMENT ON COLUMN outbox.relay.on_failure IS 'null means the setting outbox.on_failure; likewise below';
+COMMENT ON COLUMN outbox.relay.event_headers IS 'which headers its records have beside the event''s own';
 COMMENT ON COLUMN outbox.relay.paused_at IS 'when it was paused; null if it is not';
 COMMENT ON COLUMN outbox.relay.paused_by IS 'who paused it';
 COMMENT ON COLUMN outbox.relay.pause_reason IS 'why it was paused';

@@ -23,7 +23,9 @@
 
 #include "emit/event_args.h"
 #include "emit/xact_buffer.h"
+#include "format/header.h"
 #include "format/record.h"
+#include "format/utf8.h"
 #include "guc.h"
 
 /* Checks a topic's name; topic may be NULL, which is refused. */
@@ -88,7 +90,7 @@ text_to_utf8(text *value)
 {
 	const char *data = VARDATA_ANY(value);
 	int bytes = VARSIZE_ANY_EXHDR(value);
-	const char *utf8 = outbox_record_utf8("payload", data, &bytes);
+	const char *utf8 = outbox_utf8("payload", data, &bytes);
 
 	if (utf8 == data)
 		return (bytea *) value;
@@ -148,7 +150,7 @@ outbox_event_attribute(const char *name, text *value)
 {
 	const char *data = VARDATA_ANY(value);
 	int bytes = VARSIZE_ANY_EXHDR(value);
-	const char *utf8 = outbox_record_utf8(name, data, &bytes);
+	const char *utf8 = outbox_utf8(name, data, &bytes);
 
 	if (bytes == 0 || bytes > OUTBOX_ATTRIBUTE_MAX)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -178,13 +180,13 @@ refuse_headers(const char *detail)
 static void
 check_name(const OutboxHeader *header)
 {
-	if (outbox_record_is_named(header, OUTBOX_HEADER_EVENT_ID))
+	if (outbox_header_is_named(header, OUTBOX_HEADER_EVENT_ID))
 		ereport(ERROR,
 				(errcode(ERRCODE_RESERVED_NAME),
 				 errmsg("header \"%s\" is reserved", OUTBOX_HEADER_EVENT_ID),
 				 errhint("outbox sets it to the value that "
 						 "outbox_emit() returns.")));
-	if (outbox_record_is_named(header, OUTBOX_HEADER_RELAY))
+	if (outbox_header_is_named(header, OUTBOX_HEADER_RELAY))
 		ereport(ERROR,
 				(errcode(ERRCODE_RESERVED_NAME),
 				 errmsg("header \"%s\" is reserved", OUTBOX_HEADER_RELAY),
@@ -230,12 +232,12 @@ check_headers(Jsonb *headers, Size bytes)
 	{
 		if (token == WJB_KEY)
 		{
-			outbox_record_set_name(&header, &value);
+			outbox_header_set_name(&header, &value);
 			check_name(&header);
 		}
 		else if (token == WJB_VALUE)
 		{
-			const char *wrong = outbox_record_set_value(&header, &value);
+			const char *wrong = outbox_header_set_value(&header, &value);
 
 			if (wrong != NULL)
 				refuse_headers(wrong);
@@ -261,7 +263,7 @@ outbox_event_check(const text *key, const bytea *payload, Jsonb *headers,
 	{
 		int key_bytes = VARSIZE_ANY_EXHDR(key);
 
-		(void) outbox_record_utf8("key", VARDATA_ANY(key), &key_bytes);
+		(void) outbox_utf8("key", VARDATA_ANY(key), &key_bytes);
 		bytes += key_bytes;
 	}
 	if (payload != NULL)

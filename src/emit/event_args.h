@@ -16,9 +16,6 @@
 
 #include "event.h"
 
-/* bytes of a text for the envelope */
-#define OUTBOX_ATTRIBUTE_MAX 250
-
 extern text *outbox_event_topic(text *topic);
 extern text *outbox_event_key(Datum key, Oid type);
 extern bytea *outbox_event_payload(Datum payload, Oid type);

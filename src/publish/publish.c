@@ -125,7 +125,8 @@ send(OutboxStream *stream, OutboxRecord *record, const OutboxEvent *event,
 
 	record->tag = outbox_window_next_tag(stream->window);
 	record->bytes = 0;
-	if (!outbox_record_from_event(record, event, error))
+	if (!outbox_record_from_event(record, event, &outbox_policy.envelope,
+								  error))
 	{
 		*failure = OUTBOX_FAILURE_INVALID;
 		return OUTBOX_SINK_REFUSED;

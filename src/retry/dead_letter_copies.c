@@ -133,7 +133,8 @@ send(const OutboxEvent *event, void *arg)
 		return true;
 	}
 	record.tag = sender.first_tag + count;
-	if (!outbox_record_from_event(&record, event, error))
+	if (!outbox_record_from_event(&record, event, &outbox_policy.envelope,
+								  error))
 	{
 		/* nor will it ever be possible */
 		ereport(LOG, (errmsg("outbox: event %llu is too large for a copy in "

@@ -22,6 +22,7 @@
 #include "poison/crash_note.h"
 #include "retry/expiry.h"
 #include "retry/retry_batch.h"
+#include "shared/policy.h"
 #include "store/parked_held.h"
 
 #define ROUND_EVENTS 2000
@@ -105,7 +106,8 @@ static OutboxSinkAnswer
 send(OutboxAttempt *attempt, OutboxRecord *record, const OutboxEvent *event,
 	 char *error)
 {
-	bool fine = outbox_record_from_event(record, event, error);
+	bool fine = outbox_record_from_event(record, event,
+										 &outbox_policy.envelope, error);
 
 	attempt->topic = MemoryContextStrdup(round_context, record->topic);
 	if (!fine)

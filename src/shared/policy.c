@@ -10,7 +10,9 @@
 
 #include "utils/memutils.h"
 
+#include "shared/my_relay.h"
 #include "shared/policy.h"
+#include "uri.h"
 
 OutboxPolicy outbox_policy;
 
@@ -36,6 +38,24 @@ outbox_policy_set_row(const OutboxPolicy *new_row, MemoryContext context)
 		MemoryContextDelete(old_context);
 }
 
+/* The source of events without one: as set, or the name of our database */
+static const char *
+default_source(void)
+{
+	static char *database = NULL;
+
+	if (outbox_event_source[0] != '\0')
+		return outbox_event_source;
+	if (database == NULL)
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
+
+		database = outbox_uri_from_name(outbox_my_relay.database);
+		MemoryContextSwitchTo(old_context);
+	}
+	return database;
+}
+
 /* Settings may have changed: takes those that the row leaves open. */
 void
 outbox_policy_resolve(void)
@@ -43,6 +63,10 @@ outbox_policy_resolve(void)
 	outbox_policy = row;
 	if (row.topic_prefix == NULL)
 		outbox_policy.topic_prefix = "";
+	if (row.event_headers < 0)
+		outbox_policy.event_headers = outbox_event_headers;
+	outbox_policy.envelope.kind = outbox_policy.event_headers;
+	outbox_policy.envelope.source = default_source();
 	if (row.on_failure < 0)
 		outbox_policy.on_failure = outbox_on_failure;
 	if (row.retry_base_delay_ms < 0)

@@ -15,6 +15,7 @@
 #include "datatype/timestamp.h"
 #include "utils/array.h"
 
+#include "format/envelope.h"
 #include "guc.h"
 
 /* In a row, a value that it leaves open is -1, or NULL. */
@@ -27,6 +28,8 @@ typedef struct OutboxPolicy
 	ArrayType *excluding;     /* of these, those that are not; or NULL */
 	const char *topic_prefix; /* for the names in its cluster; "" = none */
 	bool paused;
+	int event_headers;       /* OutboxEventHeaders */
+	OutboxEnvelope envelope; /* as that says; not in a row */
 
 	int on_failure; /* OutboxOnFailure */
 	int retry_base_delay_ms;

@@ -34,6 +34,7 @@ enum
 	MAX_DELAY,
 	MAX_ATTEMPTS,
 	DEAD_LETTER_TOPIC,
+	EVENT_HEADERS,
 };
 
 /* A column of the row; *is_null if it leaves that open */
@@ -94,6 +95,22 @@ on_failure(void)
 	return OUTBOX_ON_FAILURE_BLOCK_KEY;
 }
 
+static int
+event_headers(void)
+{
+	const char *value = string(EVENT_HEADERS);
+
+	if (value == NULL)
+		return -1;
+	if (strcmp(value, "none") == 0)
+		return OUTBOX_EVENT_HEADERS_NONE;
+	if (strcmp(value, "cloudevents") == 0)
+		return OUTBOX_EVENT_HEADERS_CLOUDEVENTS;
+	if (strcmp(value, "debezium") == 0)
+		return OUTBOX_EVENT_HEADERS_DEBEZIUM;
+	return OUTBOX_EVENT_HEADERS_PLAIN;
+}
+
 /* Takes over the row, if it is there. */
 static void
 take(uint64 rows, void *arg)
@@ -122,6 +139,7 @@ take(uint64 rows, void *arg)
 	row.retry_max_delay_ms = integer(MAX_DELAY);
 	row.retry_max_attempts = integer(MAX_ATTEMPTS);
 	row.dead_letter_topic = string(DEAD_LETTER_TOPIC);
+	row.event_headers = event_headers();
 	MemoryContextSwitchTo(old_context);
 	outbox_policy_set_row(&row, context);
 }
@@ -139,7 +157,8 @@ outbox_relay_row_read(bool *found)
 			   "  (extract(epoch FROM retry_base_delay) * 1000)::int,"
 			   "  retry_multiplier,"
 			   "  (extract(epoch FROM retry_max_delay) * 1000)::int,"
-			   "  retry_max_attempts, dead_letter_topic"
+			   "  retry_max_attempts, dead_letter_topic,"
+			   "  event_headers"
 			   " FROM outbox.relay WHERE name = $1",
 		.read_only = true,
 		.nargs = 1,
