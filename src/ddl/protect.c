@@ -26,6 +26,7 @@
 #include "catalog/pg_namespace.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -225,6 +226,35 @@ drops_our_trigger(const DropStmt *stmt)
 	return false;
 }
 
+/* CREATE OR REPLACE FUNCTION, where it would make one of that name */
+static bool
+replaces_our_function(const CreateFunctionStmt *stmt)
+{
+	ObjectWithArgs *function = makeNode(ObjectWithArgs);
+	ListCell *cell;
+	char *schema;
+	char *name;
+
+	if (!stmt->replace)
+		return false;
+	schema = get_namespace_name(
+		QualifiedNameGetCreationNamespace(stmt->funcname, &name));
+	/* for most, no types need be looked up, which may raise notices */
+	if (schema == NULL || (strcmp(schema, OUTBOX_SCHEMA) != 0 &&
+						   strcmp(name, "outbox_emit") != 0))
+		return false;
+	function->objname = list_make2(makeString(schema), makeString(name));
+	foreach (cell, stmt->parameters)
+	{
+		FunctionParameter *parameter = lfirst_node(FunctionParameter, cell);
+
+		if (parameter->mode != FUNC_PARAM_OUT &&
+			parameter->mode != FUNC_PARAM_TABLE)
+			function->objargs = lappend(function->objargs, parameter->argType);
+	}
+	return is_our_object(OBJECT_ROUTINE, (Node *) function, true);
+}
+
 static bool
 breaks(Node *stmt)
 {
@@ -254,9 +284,20 @@ breaks(Node *stmt)
 						  OUTBOX_EXTENSION) == 0;
 		case T_CreateStmt:
 			return has_our_relation(((CreateStmt *) stmt)->inhRelations);
+		case T_CreateFunctionStmt:
+			return replaces_our_function((CreateFunctionStmt *) stmt);
+		case T_ViewStmt:
+			return ((ViewStmt *) stmt)->replace &&
+				   is_our_relation(((ViewStmt *) stmt)->view);
+		case T_CreateTrigStmt:
+			return ((CreateTrigStmt *) stmt)->replace &&
+				   outbox_table_writer_is_our_trigger(
+					   ((CreateTrigStmt *) stmt)->trigname) &&
+				   is_our_relation(((CreateTrigStmt *) stmt)->relation);
 		case T_RuleStmt:
-			/* not all rows are inserted by SQL */
-			return ((RuleStmt *) stmt)->event == CMD_INSERT &&
+			/* not all rows are inserted by SQL; that for SELECT is the view */
+			return (((RuleStmt *) stmt)->event == CMD_INSERT ||
+					((RuleStmt *) stmt)->event == CMD_SELECT) &&
 				   is_our_relation(((RuleStmt *) stmt)->relation);
 		case T_DropStmt:
 			return drops_our_trigger((DropStmt *) stmt);

@@ -43,6 +43,12 @@ fails_with($node, 'postgres', $_, '0A000', qr/cannot change objects of extension
 	ALTER FUNCTION outbox_emit(text, text, text, jsonb, timestamptz, interval, timestamptz, uuid, text, text, text) SET SCHEMA other
 	ALTER FUNCTION outbox_emit(text, text, text, jsonb, timestamptz, interval, timestamptz, uuid, text, text, text) STRICT
 	ALTER ROUTINE outbox.discard SET search_path = public
+	CREATE OR REPLACE FUNCTION outbox.pause(relay text DEFAULT NULL, reason text DEFAULT NULL) RETURNS void LANGUAGE sql AS 'SELECT'
+	SET search_path = outbox; CREATE OR REPLACE FUNCTION horizon(OUT bigint) LANGUAGE sql AS 'SELECT 1'
+	CREATE OR REPLACE FUNCTION outbox_emit(text, text, text, jsonb, timestamptz, interval, timestamptz, uuid, text, text, text) RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid'
+	CREATE OR REPLACE VIEW outbox.paused AS SELECT NULL::text AS relay, NULL::text AS topic, now() AS paused_at, NULL::name AS paused_by, NULL::text AS reason
+	CREATE OR REPLACE RULE "_RETURN" AS ON SELECT TO outbox.paused DO INSTEAD SELECT NULL::text AS relay, NULL::text AS topic, now() AS paused_at, NULL::name AS paused_by, NULL::text AS reason
+	CREATE OR REPLACE TRIGGER loading BEFORE INSERT ON outbox.event_0 FOR EACH STATEMENT EXECUTE FUNCTION nothing()
 	ALTER TABLE outbox.delayed SET SCHEMA other
 	ALTER SEQUENCE outbox.replay_id_seq SET SCHEMA other
 	ALTER VIEW outbox.blocked SET SCHEMA other
@@ -97,6 +103,10 @@ for (split /\n/, <<~'END')
 	ALTER TABLE outbox.discarded DISABLE TRIGGER mine
 	ALTER TRIGGER mine ON outbox.discarded RENAME TO yours
 	DROP TRIGGER yours ON outbox.discarded
+	SET search_path = other, outbox; CREATE OR REPLACE FUNCTION horizon() RETURNS bigint LANGUAGE sql AS 'SELECT 1'
+	CREATE OR REPLACE FUNCTION outbox.pause(what int) RETURNS void LANGUAGE sql AS 'SELECT'
+	DROP FUNCTION outbox.pause(int)
+	CREATE OR REPLACE VIEW paused AS SELECT 1 AS one
 	ALTER TABLE ordinary RENAME TO usual
 	ALTER TABLE usual DISABLE TRIGGER ALL
 	ALTER SCHEMA other RENAME TO another
