@@ -22,6 +22,8 @@
 /* certificates and keys may be in the file */
 #define FILE_BYTES_MAX (256 * 1024)
 
+#define UTF8_MARK      "\xEF\xBB\xBF"
+
 /* The file must be ours or root's, and closed to everybody else. */
 static bool
 check_file(int fd, const char *path, char *error)
@@ -47,7 +49,8 @@ check_file(int fd, const char *path, char *error)
 	return true;
 }
 
-/* Reads all of a file into text, of FILE_BYTES_MAX + 1 bytes. */
+/* Reads all of a file into text, of FILE_BYTES_MAX + 1 bytes. A mark that it is
+ * UTF-8, which some editors put in front, is left out. */
 static bool
 read_text(int fd, const char *path, char *text, char *error)
 {
@@ -73,7 +76,12 @@ read_text(int fd, const char *path, char *text, char *error)
 	}
 	text[size] = '\0';
 	if (strlen(text) == size)
+	{
+		if (strncmp(text, UTF8_MARK, strlen(UTF8_MARK)) == 0)
+			memmove(text, text + strlen(UTF8_MARK),
+					size + 1 - strlen(UTF8_MARK));
 		return true;
+	}
 	snprintf(error, OUTBOX_PROPERTY_ERROR_MAX, "File \"%s\" is not a text.",
 			 path);
 	return false;

@@ -110,7 +110,7 @@ is(scalar(() = glob "/proc/$pid/task/*"), 1, '... still without threads');
 is(log_lines($node, 0, qr/hush/), 0, '... which tells no secret');
 
 note 'what is taken';
-append_to_file("$dir/elsewhere", <<~"END");
+append_to_file("$dir/elsewhere", "\xEF\xBB\xBF" . <<~"END");
 	! as Java writes it
 	   # so, too \\
 	bootstrap.servers : \\
