@@ -13,6 +13,7 @@ CREATE OR REPLACE FUNCTION outbox.launcher_status(
     LANGUAGE c VOLATILE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'outbox_launcher_status';
 REVOKE ALL ON FUNCTION outbox.launcher_status() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION outbox.launcher_status() TO pg_monitor;
 COMMENT ON FUNCTION outbox.launcher_status() IS
     'Internal: whether the launcher runs, and since when it does, or does not; which setting keeps relays from being started; which process keeps those of this database away';
 

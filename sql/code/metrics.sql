@@ -11,17 +11,25 @@ CREATE OR REPLACE FUNCTION outbox.metrics_rows(
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
+DECLARE
+    is_standby boolean := pg_is_in_recovery();
+    is_up boolean;
+    is_known boolean;
 BEGIN
+    -- a standby publishes nothing, and nobody is to be alerted of that
+    SELECT l.pid IS NOT NULL, l.preloaded AND NOT is_standby INTO is_up, is_known FROM outbox.launcher_status() l;
     RETURN QUERY
     WITH relay AS MATERIALIZED (
-        SELECT r.* FROM outbox.stat_relay r
+        SELECT r.* FROM outbox.stat_relay r WHERE is_known
+    ), storage AS MATERIALIZED (
+        SELECT s.bytes, s.first_at FROM outbox.stat_storage s WHERE is_known
     ), metric AS (
         SELECT NULL::jsonb AS labels, m.*
         FROM (SELECT max(r.position + r.pending_events) AS emitted, max(r.delayed) AS delayed FROM relay r) d
-             CROSS JOIN (SELECT sum(s.bytes) AS bytes, min(s.first_at) AS first_at FROM outbox.stat_storage s) s
+             CROSS JOIN (SELECT sum(s.bytes) AS bytes, min(s.first_at) AS first_at FROM storage s) s
              CROSS JOIN LATERAL (VALUES
             ('outbox_up', 'gauge', 'Whether the launcher of outbox runs, which starts the relays.',
-             (SELECT count(*) FROM pg_stat_activity a WHERE a.backend_type = 'outbox launcher')),
+             is_up::integer),
             ('outbox_emitted_total', 'counter', 'Events that transactions have emitted; those of transactions that failed in their commit may be counted in.',
              d.emitted),
             ('outbox_delayed_events', 'gauge', 'Events that are not due yet.', d.delayed),
@@ -29,6 +37,7 @@ BEGIN
             ('outbox_storage_oldest_event_seconds', 'gauge', 'Age of the oldest event that is kept; 0 if none is.',
              COALESCE(GREATEST(extract(epoch FROM clock_timestamp() - s.first_at), 0), 0))
         ) AS m (name, type, help, value)
+        WHERE NOT is_standby
         UNION ALL
         SELECT jsonb_build_object('relay', r.relay), m.*
         FROM relay r CROSS JOIN LATERAL (VALUES
@@ -46,6 +55,11 @@ BEGIN
                'Whether this is the state of the relay: 1 for one of its states, 0 for the others.',
                (s.state = r.state)::integer
         FROM relay r CROSS JOIN unnest('{publishing,unavailable,untrusted,unauthenticated,halted,paused,failing,unconfigured,incompatible,starting,idle,stopped,disabled}'::text[]) AS s (state)
+        UNION ALL
+        SELECT jsonb_strip_nulls(jsonb_build_object('check', h."check", 'relay', h.relay)), 'outbox_health_status', 'gauge',
+               'What outbox.health() says of a check: 0 if all is well, 1 for a warning, 2 if it is critical.',
+               array_position('{ok,warning,critical}', h.status) - 1
+        FROM outbox.health() h
     )
     SELECT m.name, m.type, m.help,
            jsonb_build_object('database', current_database()) || COALESCE(m.labels, '{}'),

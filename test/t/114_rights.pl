@@ -101,7 +101,7 @@ my %functions = (
 	health_of_storage => [ '* FROM outbox.health_of_storage()' ],
 	horizon => [ 'outbox.horizon()' ],
 	keep_relay_away => [ 'outbox.keep_relay_away()', { error => $as_trigger } ],
-	launcher_status => [ '* FROM outbox.launcher_status()' ],
+	launcher_status => [ '* FROM outbox.launcher_status()', @watchers ],
 	merge_relay => [ 'outbox.merge_relay()', { error => $as_trigger } ],
 	metrics => [ 'outbox.metrics()', @watchers ],
 	metrics_rows => [ '* FROM outbox.metrics_rows()', @watchers ],

@@ -17,7 +17,7 @@ use PostgreSQL::Test::Utils qw(slurp_file);
 use Test::More;
 
 my $mock = OutboxTest::Mock->new(topics => { t => 2, other => 1 });
-my $node = outbox_node('main', bootstrap => $mock->bootstrap);
+my $node = outbox_node('main', bootstrap => $mock->bootstrap, allows_streaming => 1);
 my $db = 'a "quoted" \ name';
 
 $node->safe_psql('postgres', q{CREATE DATABASE "a ""quoted"" \ name"; CREATE ROLE monitor LOGIN IN ROLE pg_monitor});
@@ -26,9 +26,9 @@ wait_state($node, 'publishing', $db);
 
 sub ask { return $node->safe_psql($db, $_[0], extra_params => [ '-U', 'monitor' ]); }
 
-# The value of the one series with this name and these labels, as it is in the
-# text.
-sub metric
+# The one series with this name and these labels, as it is in the text, and its
+# value.
+sub metric_line
 {
 	my ($name, %labels) = @_;
 	my @lines = grep {
@@ -36,8 +36,10 @@ sub metric
 		$line =~ /^\Q$name\E\{/ && !grep { $line !~ /[{,]\Q$_\E="\Q$labels{$_}\E"/ } keys %labels
 	} split /\n/, ask('SELECT outbox.metrics()');
 
-	return @lines == 1 && $lines[0] =~ / (\S+)$/ ? $1 : 'series: ' . scalar @lines;
+	return @lines == 1 ? $lines[0] : 'series: ' . scalar @lines;
 }
+
+sub metric { return metric_line(@_) =~ s/.*\} //r; }
 
 sub view { return ask("SELECT $_[0] FROM outbox.stat_relay WHERE relay = 'default'"); }
 
@@ -98,6 +100,23 @@ is( ask(q{SELECT string_agg(labels ->> 'state', ' ' ORDER BY labels ->> 'state')
 is(ask(q{SELECT string_agg(value::text, ' ') FROM (SELECT sum(value) AS value FROM outbox.metrics_rows()
 	WHERE name = 'outbox_relay_state_active' GROUP BY labels ->> 'relay') s}), '1 1', 'of which one is 1');
 
+is( ask(q{SELECT string_agg(value::text, ' ' ORDER BY labels::text) FROM outbox.metrics_rows()
+		WHERE name = 'outbox_health_status'}),
+	ask(q{SELECT string_agg((array_position('{ok,warning,critical}', status) - 1)::text, ' '
+		ORDER BY jsonb_strip_nulls(jsonb_build_object('database', current_database(), 'check', "check", 'relay', relay))::text)
+		FROM outbox.health()}), 'health');
+is(metric('outbox_health_status', check => 'settings', relay => 'audit'), 2, 'a relay without settings is critical');
+
+note 'a standby';
+$node->backup('standby');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'standby', has_streaming => 1);
+guard_node($standby);
+$standby->start;
+is($standby->safe_psql($db, 'SELECT outbox.metrics()') =~ s/^#.*\n//mgr,
+	metric_line('outbox_health_status', check => 'launcher') . "\n", 'shows that all is well with it, and alerts nobody');
+$standby->stop;
+
 note 'when things stand still';
 my $before = ask('SELECT count(*) FROM outbox.metrics_rows()');
 $node->safe_psql($db, q{SELECT outbox.pause('default')});
@@ -113,6 +132,11 @@ is(metric('outbox_up'), 0, 'without a launcher, outbox is not up');
 is(metric('outbox_relay_up', relay => 'default'), 0, '... nor is the relay');
 is(metric('outbox_relay_pending_events', relay => 'default'), 10, '... and events are counted');
 is(ask('SELECT count(*) FROM outbox.metrics_rows()'), $before, '... and every series is there');
+
+$node->append_conf('postgresql.conf', "max_worker_processes = 8\nshared_preload_libraries = ''");
+$node->restart;
+is(metric('outbox_up'), 0, 'nor without the library');
+is(metric('outbox_health_status', check => 'launcher'), 2, '... which is critical');
 
 $node->stop;
 done_testing();

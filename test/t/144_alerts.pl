@@ -107,6 +107,14 @@ fires('paused, and no lag', 'OutboxPaused');
 query('SELECT outbox.resume()');
 clears('resumed');
 
+note 'checks of health';
+conf_reload($node, 'outbox.health_storage_warning = 0');
+fires('a warning', 'OutboxHealthWarning');
+conf_reload($node, 'outbox.health_storage_critical = 0');
+fires('which becomes critical', 'OutboxHealthCritical');
+conf_reload($node, "outbox.health_storage_warning = -1\noutbox.health_storage_critical = -1");
+clears('or is none');
+
 note 'the brokers are away';
 $mock->command('down');
 query(q{SELECT outbox_emit('t', 'waits', 'x')});
