@@ -53,9 +53,12 @@ COMMENT ON FUNCTION outbox.refused_settings() IS
 CREATE OR REPLACE FUNCTION outbox.health_of_server()
     RETURNS TABLE ("check" text, relay text, status text, measure double precision, threshold text,
                    value text, since timestamptz, message text, command text)
-    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH launcher AS MATERIALIZED (
         SELECT l.*, COALESCE(l.since, pg_postmaster_start_time()) AS changed_at
         FROM outbox.launcher_status() l
@@ -100,7 +103,8 @@ AS $$
            CASE WHEN u.refused IS NOT NULL
                 THEN 'SELECT * FROM pg_file_settings WHERE error IS NOT NULL;  -- and SELECT pg_reload_conf() when they are corrected'
                 ELSE 'SELECT name, setting FROM pg_settings WHERE pending_restart;  -- and restart the server' END
-    FROM unused u CROSS JOIN waiting w
+    FROM unused u CROSS JOIN waiting w;
+END
 $$;
 REVOKE ALL ON FUNCTION outbox.health_of_server() FROM PUBLIC;
 COMMENT ON FUNCTION outbox.health_of_server() IS
@@ -109,9 +113,12 @@ COMMENT ON FUNCTION outbox.health_of_server() IS
 CREATE OR REPLACE FUNCTION outbox.health_of_relays()
     RETURNS TABLE ("check" text, relay text, status text, measure double precision, threshold text,
                    value text, since timestamptz, message text, command text)
-    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH relay AS MATERIALIZED (
         SELECT s.*, t.*,
                -- it has failed again and again, and has not been at work for a minute since
@@ -232,7 +239,8 @@ AS $$
                   r.unwritten_since, r.position - r.written_position),
            CASE WHEN r.state = 'failing' THEN r.look
                 ELSE 'SELECT pid, mode, relation::regclass FROM pg_locks WHERE granted AND relation::regclass::text ~ ''^outbox.(position|relay|parked)'';' END
-    FROM relay r
+    FROM relay r;
+END
 $$;
 REVOKE ALL ON FUNCTION outbox.health_of_relays() FROM PUBLIC;
 COMMENT ON FUNCTION outbox.health_of_relays() IS
@@ -241,9 +249,12 @@ COMMENT ON FUNCTION outbox.health_of_relays() IS
 CREATE OR REPLACE FUNCTION outbox.health_of_storage()
     RETURNS TABLE ("check" text, relay text, status text, measure double precision, threshold text,
                    value text, since timestamptz, message text, command text)
-    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH segment AS MATERIALIZED (
         SELECT s.*, format('outbox.event_%s', s.segment)::regclass AS relation FROM outbox.stat_storage s
     ), held AS (
@@ -299,7 +310,8 @@ AS $$
     FROM (SELECT GREATEST(max(s.last_at), (SELECT max(p.written_at) FROM outbox.stat_relay r JOIN outbox.position p
                                            ON p.relay = r.relay AND p.position = r.written_position),
                           pg_postmaster_start_time()) AS last
-          FROM segment s) n
+          FROM segment s) n;
+END
 $$;
 REVOKE ALL ON FUNCTION outbox.health_of_storage() FROM PUBLIC;
 COMMENT ON FUNCTION outbox.health_of_storage() IS

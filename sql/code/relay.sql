@@ -54,12 +54,12 @@ CREATE OR REPLACE VIEW outbox.stat_relay AS
            -- highest that there can be.
            (SELECT COALESCE(GREATEST(extract(epoch FROM statement_timestamp()
                        - COALESCE(min(e.emitted_at) FILTER (WHERE e.its),
-                                  max(e.emitted_at) FILTER (WHERE e.n = 1000))), 0), 0)
+                                  max(e.emitted_at) FILTER (WHERE e.n = 100))), 0), 0)
             FROM (SELECT e.emitted_at, row_number() OVER (ORDER BY e.id) AS n,
                          outbox.topic_matches(e.topic, r.topics, r.excluding)
                          AND COALESCE(NOT e.headers ?| '{outbox_replay,outbox_relay}', true) AS its
                   FROM outbox.event e
-                  WHERE e.id > COALESCE(s.position, w.position) ORDER BY e.id LIMIT 1000) e)::double precision
+                  WHERE e.id > COALESCE(s.position, w.position) ORDER BY e.id LIMIT 100) e)::double precision
                AS lag_seconds
     FROM (SELECT name, first_position, paused_at, paused_by, pause_reason, topics, excluding FROM outbox.relay
           UNION ALL
