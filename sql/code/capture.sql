@@ -29,6 +29,8 @@ ALTER TABLE outbox.capture ENABLE ALWAYS TRIGGER capture;
 -- trigger: another table may have the same oid.
 CREATE OR REPLACE VIEW outbox.published_table AS
     SELECT c.id, c.relation, c.topic, c.key, c.columns, jsonb_object(c.renamed) AS rename, c.operations,
+           CASE WHEN c.format = 'function' THEN c.function::regproc::text ELSE c.format END AS format, c.condition,
+           c.version, c.tombstones, c.on_truncate, c.type, c.source, c.content_type,
            t.tgenabled <> 'D' AS enabled, c.published_by, c.published_at
     FROM outbox.capture c
          JOIN pg_trigger t ON t.tgrelid = c.relation AND t.tgname = '00_outbox_' || c.id;
@@ -39,11 +41,34 @@ COMMENT ON COLUMN outbox.published_table.id IS 'the number in the name of its tr
 COMMENT ON COLUMN outbox.published_table.key IS 'columns that are the key of its events; null means the primary key';
 COMMENT ON COLUMN outbox.published_table.columns IS 'columns that are published; null means all';
 COMMENT ON COLUMN outbox.published_table.rename IS 'what columns are called in events';
+COMMENT ON COLUMN outbox.published_table.condition IS 'rows that are published; null means all';
+COMMENT ON COLUMN outbox.published_table.version IS 'header with the version; one that is part of the topic is there';
 COMMENT ON COLUMN outbox.published_table.enabled IS 'false if its trigger has been disabled';
+
+CREATE OR REPLACE FUNCTION outbox.drop_capture(id integer, relation regclass) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    trigger name;
+BEGIN
+    FOR trigger IN SELECT t.tgname FROM pg_trigger t
+                   WHERE t.tgrelid = relation AND t.tgname IN ('00_outbox_' || id, '00_outbox_' || id || '_truncate') LOOP
+        EXECUTE format('DROP TRIGGER %I ON %s', trigger, relation);
+    END LOOP;
+    DELETE FROM outbox.capture c WHERE c.id = id;
+END
+$$;
+REVOKE ALL ON FUNCTION outbox.drop_capture(integer, regclass) FROM PUBLIC;
+COMMENT ON FUNCTION outbox.drop_capture(integer, regclass) IS 'Internal: drops the triggers of a row of outbox.capture, and the row';
 
 CREATE OR REPLACE FUNCTION outbox.publish_table(
         relation regclass, topic text, key text[] DEFAULT NULL, columns text[] DEFAULT NULL,
-        rename jsonb DEFAULT NULL, operations text[] DEFAULT '{insert,update,delete}')
+        rename jsonb DEFAULT NULL, operations text[] DEFAULT '{insert,update,delete}',
+        format text DEFAULT 'row', condition text DEFAULT NULL, version text DEFAULT NULL,
+        version_in text DEFAULT 'header', tombstones boolean DEFAULT true, on_truncate text DEFAULT 'refuse',
+        type text DEFAULT NULL, source text DEFAULT NULL, content_type text DEFAULT NULL)
     RETURNS void
     LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -54,6 +79,7 @@ DECLARE
     capture integer;
     renamed text[];
     field text;
+    function regprocedure;
 BEGIN
     SELECT c.oid, c.relkind, c.relnamespace INTO its FROM pg_class c WHERE c.oid = relation;
     IF NOT FOUND THEN
@@ -66,6 +92,9 @@ BEGIN
             MESSAGE = format('%s cannot be published', relation),
             DETAIL = 'Only ordinary and partitioned tables can.';
     END IF;
+    IF version_in = 'topic' AND version IS NOT NULL THEN
+        topic := topic || '.' || version;
+    END IF;
     IF topic IS NULL OR topic !~ '^[a-zA-Z0-9._-]{1,249}$' OR topic IN ('.', '..') THEN
         RAISE invalid_parameter_value USING
             MESSAGE = COALESCE('"' || topic || '" cannot be the name of a topic', 'topic must not be null'),
@@ -76,6 +105,34 @@ BEGIN
         RAISE invalid_parameter_value USING
             MESSAGE = format('operations cannot be "%s"', COALESCE(operations::text, 'null')),
             HINT = 'They are some of insert, update and delete.';
+    END IF;
+    IF version_in IS NULL OR version_in NOT IN ('header', 'topic') OR version = '' THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'version cannot be put there',
+            HINT = 'version_in is header, for a header "version", or topic, for a topic with ".VERSION" at its end.';
+    END IF;
+    IF on_truncate IS NULL OR on_truncate NOT IN ('refuse', 'event', 'ignore') THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('on_truncate cannot be "%s"', COALESCE(on_truncate, 'null')),
+            HINT = 'It is refuse, event or ignore.';
+    END IF;
+    IF format IS NULL OR format NOT IN ('row', 'before_after', 'debezium') THEN
+        function := to_regprocedure(format || '(text,jsonb,jsonb)');
+        IF function IS NULL THEN
+            RAISE undefined_function USING
+                MESSAGE = format('format cannot be "%s"', COALESCE(format, 'null')),
+                HINT = 'It is row, before_after, debezium, or the name, with its schema, of a function of (operation text, before jsonb, after jsonb).';
+        END IF;
+        IF (SELECT p.prorettype NOT IN ('jsonb'::regtype, 'json'::regtype, 'text'::regtype, 'bytea'::regtype)
+                   OR p.proretset FROM pg_proc p WHERE p.oid = function) THEN
+            RAISE invalid_function_definition USING
+                MESSAGE = format('function %s must return jsonb, json, text or bytea', function);
+        END IF;
+    END IF;
+    IF format = 'row' AND (on_truncate = 'event' OR tombstones IS NOT TRUE) THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'format row has tombstones, and no event for TRUNCATE',
+            HINT = 'Use format before_after, which tells what has been done.';
     END IF;
     IF columns = '{}' THEN
         RAISE invalid_parameter_value USING
@@ -110,23 +167,31 @@ BEGIN
     -- what tables that were dropped have left behind
     DELETE FROM outbox.capture c WHERE NOT EXISTS (SELECT FROM outbox.published_table p WHERE p.id = c.id);
     FOR capture IN SELECT c.id FROM outbox.capture c WHERE c.relation = relation AND c.topic = topic LOOP
-        EXECUTE format('DROP TRIGGER %I ON %s', '00_outbox_' || capture, relation);
-        DELETE FROM outbox.capture c WHERE c.id = capture;
+        PERFORM outbox.drop_capture(capture, relation);
     END LOOP;
-    INSERT INTO outbox.capture (relation, topic, key, columns, renamed, operations)
-        VALUES (relation, topic, key, columns, renamed, operations)
+    INSERT INTO outbox.capture (relation, topic, key, columns, renamed, format, function, condition, version,
+                                tombstones, on_truncate, type, source, content_type, operations)
+        VALUES (relation, topic, key, columns, renamed, CASE WHEN function IS NULL THEN format ELSE 'function' END,
+                function, condition, CASE version_in WHEN 'header' THEN version END,
+                tombstones, on_truncate, type, source, content_type, operations)
         RETURNING id INTO capture;
     PERFORM outbox.check_capture(capture, relation);
     EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s FOR EACH ROW EXECUTE FUNCTION outbox.capture(%s)',
                    '00_outbox_' || capture, array_to_string(operations, ' OR '), relation, capture);
+    IF on_truncate <> 'ignore' THEN
+        EXECUTE format('CREATE TRIGGER %I BEFORE TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION outbox.capture(%s)',
+                       '00_outbox_' || capture || '_truncate', relation, capture);
+    END IF;
     PERFORM outbox.write_audit('publish_table', jsonb_build_object(
         'relation', relation, 'topic', topic, 'key', key, 'columns', columns, 'rename', rename,
-        'operations', operations), 1);
+        'operations', operations, 'format', format, 'condition', condition, 'version', version,
+        'version_in', version_in, 'tombstones', tombstones, 'on_truncate', on_truncate,
+        'type', type, 'source', source, 'content_type', content_type), 1);
 END
 $$;
-REVOKE ALL ON FUNCTION outbox.publish_table(regclass, text, text[], text[], jsonb, text[]) FROM PUBLIC;
-COMMENT ON FUNCTION outbox.publish_table(regclass, text, text[], text[], jsonb, text[]) IS
-    'from now on, each change of a row of the table is an event of the topic, in the transaction that changes it: the row as JSON, or a tombstone if it is deleted; called again for the same table and topic, it takes the place of what was';
+REVOKE ALL ON FUNCTION outbox.publish_table(regclass, text, text[], text[], jsonb, text[], text, text, text, text, boolean, text, text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION outbox.publish_table(regclass, text, text[], text[], jsonb, text[], text, text, text, text, boolean, text, text, text, text) IS
+    'from now on, each change of a row of the table is an event of the topic, in the transaction that changes it: the row as JSON, or a tombstone if it is deleted, or what another format says; called again for the same table and topic, it takes the place of what was';
 
 CREATE OR REPLACE FUNCTION outbox.unpublish_table(relation regclass, topic text DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
@@ -140,8 +205,7 @@ BEGIN
     LOCK TABLE outbox.capture IN SHARE UPDATE EXCLUSIVE MODE;
     FOR published IN SELECT p.id FROM outbox.published_table p
                      WHERE p.relation = relation AND (topic IS NULL OR p.topic = topic) LOOP
-        EXECUTE format('DROP TRIGGER %I ON %s', '00_outbox_' || published.id, relation);
-        DELETE FROM outbox.capture c WHERE c.id = published.id;
+        PERFORM outbox.drop_capture(published.id, relation);
         affected := affected + 1;
     END LOOP;
     IF affected = 0 THEN

@@ -5,8 +5,8 @@
  *	  of a row becomes an event in the transaction's buffer.
  *
  * Who reads the events of a key, one after another, ends with what the table
- * has for it. A new row is its content; one that is deleted, a tombstone. When
- * a row gets another key, the old one gets a tombstone.
+ * has for it: payload.c says what they look like. When a row gets another key,
+ * it is deleted under the old one.
  *
  * AFTER triggers are called at the end of a statement, so a change that another
  * trigger made meanwhile to the same row may have been told already. Then this
@@ -28,8 +28,9 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-#include "capture/plan.h"
-#include "capture/settings.h"
+#include "capture/condition.h"
+#include "capture/payload.h"
+#include "capture/plans.h"
 #include "emit/event_args.h"
 #include "emit/uuid7.h"
 #include "emit/xact.h"
@@ -47,7 +48,7 @@ emit(const OutboxCapturePlan *plan, text *key, bytea *payload)
 	pg_uuid_t event_id;
 	HeapTuple tuple;
 
-	outbox_event_check(key, payload, NULL, 0);
+	outbox_event_check(key, payload, plan->headers, plan->attribute_bytes);
 	memset(nulls, true, sizeof(nulls));
 	/* the id is filled in at commit */
 	nulls[OUTBOX_EVENT_ID] = false;
@@ -56,12 +57,20 @@ emit(const OutboxCapturePlan *plan, text *key, bytea *payload)
 	nulls[OUTBOX_EVENT_TOPIC] = false;
 	nulls[OUTBOX_EVENT_KEY] = (key == NULL);
 	nulls[OUTBOX_EVENT_PAYLOAD] = (payload == NULL);
+	nulls[OUTBOX_EVENT_HEADERS] = (plan->headers == NULL);
+	nulls[OUTBOX_EVENT_TYPE] = (plan->type == NULL);
+	nulls[OUTBOX_EVENT_SOURCE] = (plan->origin == NULL);
+	nulls[OUTBOX_EVENT_CONTENT_TYPE] = (plan->content_type == NULL);
 	values[OUTBOX_EVENT_EMITTED_AT] =
 		TimestampTzGetDatum(outbox_uuid7_generate(&event_id));
 	values[OUTBOX_EVENT_EVENT_ID] = UUIDPGetDatum(&event_id);
 	values[OUTBOX_EVENT_TOPIC] = PointerGetDatum(plan->topic);
 	values[OUTBOX_EVENT_KEY] = PointerGetDatum(key);
 	values[OUTBOX_EVENT_PAYLOAD] = PointerGetDatum(payload);
+	values[OUTBOX_EVENT_HEADERS] = PointerGetDatum(plan->headers);
+	values[OUTBOX_EVENT_TYPE] = PointerGetDatum(plan->type);
+	values[OUTBOX_EVENT_SOURCE] = PointerGetDatum(plan->origin);
+	values[OUTBOX_EVENT_CONTENT_TYPE] = PointerGetDatum(plan->content_type);
 
 	tuple = heap_form_tuple(outbox_event_tupdesc(OUTBOX_EVENT_COLUMNS), values,
 							nulls);
@@ -70,111 +79,22 @@ emit(const OutboxCapturePlan *plan, text *key, bytea *payload)
 	heap_freetuple(tuple);
 }
 
-/* Begins a value of variable length. */
+/*
+ * Tells of a change: of a row that is there now, or is not there any more, or
+ * of all. old or new are NULL where there is none; an update has both.
+ */
 static void
-begin_text(StringInfo out)
+tell(const OutboxCapturePlan *plan, OutboxCaptureOperation operation,
+	 TupleTableSlot *old, TupleTableSlot *new)
 {
-	initStringInfo(out);
-	appendStringInfoSpaces(out, VARHDRSZ);
-}
+	TupleTableSlot *row = new != NULL ? new : old;
+	text *key = row != NULL ? outbox_capture_key(plan, row) : NULL;
+	bytea *payload = outbox_capture_payload(plan, operation, old, new);
 
-static text *
-end_text(StringInfo out)
-{
-	SET_VARSIZE(out->data, out->len);
-	return (text *) out->data;
-}
-
-static void
-refuse_null(const OutboxCapturePlan *plan, const OutboxCaptureColumn *column)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_NOT_NULL_VIOLATION),
-			 errmsg("column \"%s\" of \"%s\" is null, but a key of events",
-					column->name, plan->table),
-			 errdetail("The table is published to topic \"%s\".",
-					   text_to_cstring(plan->topic)),
-			 errhint("Make the column NOT NULL, or name others in "
-					 "outbox.publish_table(..., key => '{...}').")));
-}
-
-/* The key of a row: of one column its text, of several a JSON array */
-static text *
-key_of(const OutboxCapturePlan *plan, TupleTableSlot *row)
-{
-	int level = plan->key_settings ? outbox_capture_pin_settings() : 0;
-	StringInfoData out;
-
-	if (plan->key_columns == 0)
-		return NULL;
-	begin_text(&out);
-	for (int i = 0; i < plan->key_columns; i++)
-	{
-		OutboxCaptureColumn *column = &plan->key_column[i];
-		bool is_null;
-		Datum value = slot_getattr(row, column->number, &is_null);
-
-		if (is_null)
-			refuse_null(plan, column);
-		if (plan->key_columns == 1)
-			outbox_json_key(&out, value, &column->type);
-		else
-		{
-			appendStringInfoCharMacro(&out, i == 0 ? '[' : ',');
-			outbox_json_value(&out, value, &column->type);
-		}
-	}
-	if (plan->key_columns > 1)
-		appendStringInfoCharMacro(&out, ']');
-	if (level != 0)
-		outbox_capture_unpin_settings(level);
-	return end_text(&out);
-}
-
-/* Writes a row as a JSON object. */
-static void
-write_row(StringInfo out, const OutboxCapturePlan *plan, TupleTableSlot *row)
-{
-	int level = plan->settings ? outbox_capture_pin_settings() : 0;
-
-	appendStringInfoCharMacro(out, '{');
-	for (int i = 0; i < plan->columns; i++)
-	{
-		OutboxCaptureColumn *column = &plan->column[i];
-		bool is_null;
-		Datum value = slot_getattr(row, column->number, &is_null);
-
-		if (i > 0)
-			appendStringInfoCharMacro(out, ',');
-		appendBinaryStringInfo(out, column->prefix, column->prefix_bytes);
-		if (is_null)
-			appendBinaryStringInfo(out, "null", 4);
-		else
-			outbox_json_value(out, value, &column->type);
-	}
-	appendStringInfoCharMacro(out, '}');
-	if (level != 0)
-		outbox_capture_unpin_settings(level);
-}
-
-/* The row is there. */
-static void
-put(const OutboxCapturePlan *plan, TupleTableSlot *row)
-{
-	StringInfoData out;
-
-	begin_text(&out);
-	write_row(&out, plan, row);
-	emit(plan, key_of(plan, row),
-		 outbox_event_payload(PointerGetDatum(end_text(&out)), TEXTOID));
-}
-
-/* The row with that key is there no more. */
-static void
-remove_key(const OutboxCapturePlan *plan, TupleTableSlot *row)
-{
-	if (plan->key_columns > 0)
-		emit(plan, key_of(plan, row), NULL);
+	if (payload != NULL)
+		emit(plan, key, payload);
+	if (operation == OUTBOX_CAPTURE_DELETE && key != NULL && plan->tombstones)
+		emit(plan, key, NULL);
 }
 
 /* Have some columns the same values, as far as can be seen without reading
@@ -220,18 +140,68 @@ is_superseded(TupleTableSlot *row)
 		HeapTupleHeaderGetUpdateXid(header));
 }
 
+/*
+ * Has the current transaction made this version of a row? Then its own event
+ * may be still to come, and be left out for that of the next version: see
+ * above.
+ */
+static bool
+is_ours(TupleTableSlot *row)
+{
+	return TTS_IS_BUFFERTUPLE(row) &&
+		   TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(
+			   ((BufferHeapTupleTableSlot *) row)->base.tuple->t_data));
+}
+
+static void
+inserted(const OutboxCapturePlan *plan, TupleTableSlot *new)
+{
+	if (outbox_capture_is_wanted(plan, new) && !is_superseded(new))
+		tell(plan, OUTBOX_CAPTURE_INSERT, NULL, new);
+}
+
+static void
+deleted(const OutboxCapturePlan *plan, TupleTableSlot *old)
+{
+	if (outbox_capture_is_wanted(plan, old))
+		tell(plan, OUTBOX_CAPTURE_DELETE, old, NULL);
+}
+
+/* A row that is wanted from now on is new to who reads, and one that is not
+ * wanted any more is gone; so is one that has another key. */
 static void
 updated(const OutboxCapturePlan *plan, TupleTableSlot *old,
 		TupleTableSlot *new)
 {
+	bool was_wanted = outbox_capture_is_wanted(plan, old);
+	bool is_wanted = outbox_capture_is_wanted(plan, new);
 	bool same_key = are_equal(plan->key_column, plan->key_columns, old, new);
 
-	if (same_key && are_equal(plan->column, plan->columns, old, new))
-		return;
-	if (!same_key)
-		remove_key(plan, old);
-	if (!is_superseded(new))
-		put(plan, new);
+	if (!was_wanted || !is_wanted || !same_key)
+	{
+		if (was_wanted)
+			tell(plan, OUTBOX_CAPTURE_DELETE, old, NULL);
+		if (is_wanted && !is_superseded(new))
+			tell(plan, OUTBOX_CAPTURE_INSERT, NULL, new);
+	}
+	else if (!is_superseded(new) &&
+			 (is_ours(old) ||
+			  !are_equal(plan->column, plan->columns, old, new)))
+		tell(plan, OUTBOX_CAPTURE_UPDATE, old, new);
+}
+
+static void
+truncated(const OutboxCapturePlan *plan)
+{
+	if (plan->refuses_truncate)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot truncate a table that is published to topic "
+						"\"%s\"",
+						text_to_cstring(plan->topic)),
+				 errhint("Use DELETE, which tells of each row, or see "
+						 "on_truncate of outbox.publish_table().")));
+	tell(plan, OUTBOX_CAPTURE_TRUNCATE, NULL, NULL);
 }
 
 /*
@@ -245,9 +215,11 @@ outbox_capture(PG_FUNCTION_ARGS)
 	TriggerData *data = (TriggerData *) fcinfo->context;
 	const OutboxCapturePlan *plan;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(data->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(data->tg_event) ||
-		data->tg_trigger->tgnargs != 1)
+	if (!CALLED_AS_TRIGGER(fcinfo) || data->tg_trigger->tgnargs != 1 ||
+		(TRIGGER_FIRED_BY_TRUNCATE(data->tg_event)
+			 ? !TRIGGER_FIRED_BEFORE(data->tg_event)
+			 : !TRIGGER_FIRED_AFTER(data->tg_event) ||
+				   !TRIGGER_FIRED_FOR_ROW(data->tg_event)))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("outbox.capture() must be called as a trigger "
 							   "of outbox.publish_table()")));
@@ -255,14 +227,13 @@ outbox_capture(PG_FUNCTION_ARGS)
 	plan = outbox_capture_plan(pg_strtoint32(data->tg_trigger->tgargs[0]),
 							   data->tg_relation);
 	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
-	{
-		if (!is_superseded(data->tg_trigslot))
-			put(plan, data->tg_trigslot);
-	}
+		inserted(plan, data->tg_trigslot);
 	else if (TRIGGER_FIRED_BY_DELETE(data->tg_event))
-		remove_key(plan, data->tg_trigslot);
-	else
+		deleted(plan, data->tg_trigslot);
+	else if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
 		updated(plan, data->tg_trigslot, data->tg_newslot);
+	else
+		truncated(plan);
 	return PointerGetDatum(NULL);
 }
 

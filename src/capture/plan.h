@@ -10,7 +10,8 @@
 
 #include "outbox.h"
 
-#include "utils/relcache.h"
+#include "access/attnum.h"
+#include "utils/jsonb.h"
 
 #include "capture/json.h"
 
@@ -27,11 +28,32 @@ typedef struct OutboxCaptureColumn
 	bool by_value;
 } OutboxCaptureColumn;
 
+typedef enum OutboxCaptureFormat
+{
+	OUTBOX_CAPTURE_ROW,
+	OUTBOX_CAPTURE_BEFORE_AFTER,
+	OUTBOX_CAPTURE_DEBEZIUM,
+} OutboxCaptureFormat;
+
+typedef struct OutboxCaptureCondition OutboxCaptureCondition;
+
 /* A row of outbox.capture, for a table: the one that was published, or one of
  * its partitions */
 typedef struct OutboxCapturePlan
 {
 	text *topic;
+	Jsonb *headers; /* or NULL; likewise below */
+	text *type;
+	text *origin; /* the event's source */
+	text *content_type;
+	Size attribute_bytes; /* of these three */
+	OutboxCaptureFormat format;
+	Oid function; /* or InvalidOid; it counts, then */
+	Oid function_result;
+	const char *source; /* in Debezium's envelope: what is always the same */
+	OutboxCaptureCondition *condition; /* or NULL */
+	bool tombstones;
+	bool refuses_truncate;
 	int columns;
 	OutboxCaptureColumn *column;
 	int key_columns; /* 0: events have no key */
@@ -40,7 +62,5 @@ typedef struct OutboxCapturePlan
 	bool key_settings;
 	const char *table; /* its name */
 } OutboxCapturePlan;
-
-extern OutboxCapturePlan *outbox_capture_plan(int32 id, Relation rel);
 
 #endif /* OUTBOX_CAPTURE_PLAN_H */

@@ -31,6 +31,15 @@ enum
 	COLUMN_KEY,
 	COLUMN_COLUMNS,
 	COLUMN_RENAMED,
+	COLUMN_FORMAT,
+	COLUMN_FUNCTION,
+	COLUMN_CONDITION,
+	COLUMN_VERSION,
+	COLUMN_TOMBSTONES,
+	COLUMN_ON_TRUNCATE,
+	COLUMN_TYPE,
+	COLUMN_SOURCE,
+	COLUMN_CONTENT_TYPE,
 	COLUMNS
 };
 
@@ -38,9 +47,10 @@ enum
 static void
 check_columns(Relation rel)
 {
-	static const Oid types[COLUMNS] = {INT4OID,      REGCLASSOID,
-									   TEXTOID,      TEXTARRAYOID,
-									   TEXTARRAYOID, TEXTARRAYOID};
+	static const Oid types[COLUMNS] = {
+		INT4OID,      REGCLASSOID, TEXTOID,         TEXTARRAYOID, TEXTARRAYOID,
+		TEXTARRAYOID, TEXTOID,     REGPROCEDUREOID, TEXTOID,      TEXTOID,
+		BOOLOID,      TEXTOID,     TEXTOID,         TEXTOID,      TEXTOID};
 	TupleDesc columns = RelationGetDescr(rel);
 
 	for (int i = 0; i < COLUMNS; i++)
@@ -66,6 +76,15 @@ strings_in(Datum array)
 	return strings;
 }
 
+/* A text, in the current context; NULL for null */
+static char *
+string_in(TupleTableSlot *slot, int column)
+{
+	return slot->tts_isnull[column]
+			   ? NULL
+			   : TextDatumGetCString(slot->tts_values[column]);
+}
+
 static OutboxCapture *
 capture_in(TupleTableSlot *slot)
 {
@@ -75,7 +94,7 @@ capture_in(TupleTableSlot *slot)
 
 	capture->id = DatumGetInt32(values[COLUMN_ID]);
 	capture->relation = DatumGetObjectId(values[COLUMN_RELATION]);
-	capture->topic = TextDatumGetCString(values[COLUMN_TOPIC]);
+	capture->topic = string_in(slot, COLUMN_TOPIC);
 	capture->has_key = !nulls[COLUMN_KEY];
 	if (capture->has_key)
 		capture->key = strings_in(values[COLUMN_KEY]);
@@ -84,6 +103,16 @@ capture_in(TupleTableSlot *slot)
 		capture->columns = strings_in(values[COLUMN_COLUMNS]);
 	if (!nulls[COLUMN_RENAMED])
 		capture->renamed = strings_in(values[COLUMN_RENAMED]);
+	capture->format = string_in(slot, COLUMN_FORMAT);
+	if (!nulls[COLUMN_FUNCTION])
+		capture->function = DatumGetObjectId(values[COLUMN_FUNCTION]);
+	capture->condition = string_in(slot, COLUMN_CONDITION);
+	capture->version = string_in(slot, COLUMN_VERSION);
+	capture->tombstones = DatumGetBool(values[COLUMN_TOMBSTONES]);
+	capture->on_truncate = string_in(slot, COLUMN_ON_TRUNCATE);
+	capture->type = string_in(slot, COLUMN_TYPE);
+	capture->source = string_in(slot, COLUMN_SOURCE);
+	capture->content_type = string_in(slot, COLUMN_CONTENT_TYPE);
 	return capture;
 }
 

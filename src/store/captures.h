@@ -23,6 +23,15 @@ typedef struct OutboxCapture
 	bool has_columns;
 	List *columns;
 	List *renamed; /* a column, what it is called, and so on */
+	char *format;
+	Oid function;    /* or InvalidOid */
+	char *condition; /* or NULL */
+	char *version;   /* or NULL */
+	bool tombstones;
+	char *on_truncate;
+	char *type; /* or NULL; likewise below */
+	char *source;
+	char *content_type;
 } OutboxCapture;
 
 extern OutboxCapture *outbox_captures_read(Oid table, int32 id);

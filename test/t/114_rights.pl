@@ -92,6 +92,7 @@ my %functions = (
 	create_relay => [ "outbox.create_relay('new', topics => '{a}')", 'operator' ],
 	discard => [ 'outbox.discard(until => now())', 'operator' ],
 	drop_relay => [ "outbox.drop_relay('other', discard => true)", 'operator' ],
+	drop_capture => [ "outbox.drop_capture(0, 'public.listed')" ],
 	emitted => [ '* FROM outbox.emitted()', @emitters ],
 	grant_emit => [ "outbox.grant_emit('nobody')" ],
 	grant_operate => [ "outbox.grant_operate('nobody')" ],

@@ -150,7 +150,8 @@ publish("'orders', 'created', key => '{customer}', columns => '{note,id}', opera
 publish("'orders', 'unordered', key => '{}', columns => '{id}', operations => '{insert,update}'");
 is(emitted("INSERT INTO orders VALUES (1, 2, 'Ann', 'n'); UPDATE orders SET note = 'm'; DELETE FROM orders"),
 	join("\n", '[1,2] {"id":1,"line":2,"customer":"Ann","note":"n"}', 'created Ann {"note":"n","id":1}',
-		'unordered null {"id":1}', '[1,2] {"id":1,"line":2,"customer":"Ann","note":"m"}', '[1,2] gone'),
+		'unordered null {"id":1}', '[1,2] {"id":1,"line":2,"customer":"Ann","note":"m"}',
+		'unordered null {"id":1}', '[1,2] gone'),
 	'each with its own key, columns and operations');
 fails_with($node, 'postgres', "INSERT INTO orders VALUES (1, 2)", '23502',
 	qr/column "customer" of "orders" is null, but a key of events/, 'a key that is null');
