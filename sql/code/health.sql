@@ -2,7 +2,8 @@
 -- it by the settings outbox.health_…. Its parts give findings: each with a
 -- status of its own, or measured and compared with the two settings whose name
 -- is in "threshold"; the worse one counts. It says something in any case, also
--- while nothing runs, and without the library being preloaded.
+-- while nothing runs, and without the library being preloaded. It is in PL/pgSQL
+-- so that plans are kept in a session: they take longer than the statements do.
 
 CREATE OR REPLACE FUNCTION outbox.launcher_status(
         OUT version text, OUT preloaded boolean, OUT pid integer, OUT since timestamptz,
@@ -307,8 +308,9 @@ BEGIN
            date_trunc('second', GREATEST(n.last - clock_timestamp(), '0'))::text, NULL,
            format('there are events of %s: the clock was ahead, or has been set back', n.last),
            'SELECT clock_timestamp();  -- compare it with another clock'
-    FROM (SELECT GREATEST(max(s.last_at), (SELECT max(p.written_at) FROM outbox.stat_relay r JOIN outbox.position p
-                                           ON p.relay = r.relay AND p.position = r.written_position),
+    FROM (SELECT GREATEST(max(s.last_at), (SELECT max(p.written_at) FROM outbox.relay r CROSS JOIN LATERAL (
+                                               SELECT p.written_at FROM outbox.position p
+                                               WHERE p.relay = r.name ORDER BY p.position DESC LIMIT 1) p),
                           pg_postmaster_start_time()) AS last
           FROM segment s) n;
 END
@@ -347,7 +349,8 @@ BEGIN
         ), threshold AS MATERIALIZED (
             SELECT substring(w.name FROM '^outbox\.health_(.*)_warning$') AS name,
                    NULLIF(w.setting::double precision, -1) AS warning, NULLIF(c.setting::double precision, -1) AS critical,
-                   format('%s / %s', NULLIF(current_setting(w.name), '-1'), NULLIF(current_setting(c.name), '-1')) AS shown
+                   concat(COALESCE(NULLIF(current_setting(w.name), '-1'), 'never'), ' / ',
+                          COALESCE(NULLIF(current_setting(c.name), '-1'), 'never')) AS shown
             FROM pg_settings w JOIN pg_settings c ON c.name = replace(w.name, '_warning', '_critical')
             WHERE w.name LIKE 'outbox.health\_%\_warning'
         ), judged AS (
