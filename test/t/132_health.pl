@@ -111,6 +111,14 @@ is(finding('lag_events', 'default'), 'ok', '-1 is never');
 $mock->command('up');
 is_well('it is back');
 
+note 'a relay that does not move, and cannot tell';
+my $still = relay_pid($node);
+kill 'STOP', $still;
+query(q{SELECT outbox_emit('t', 'k', 'x')});
+run(says('lag_seconds', 'default', 'warning', qr/is \d+:\d+:\d+ old/));
+kill 'CONT', $still;
+is_well('it moves');
+
 note 'topics, keys, dead letters';
 $mock->command('refuse refused UNKNOWN_TOPIC_OR_PART');
 query(q{SELECT outbox_emit('refused', 'k', 'x')});
