@@ -54,17 +54,44 @@ add_headers(OutboxHeader *header, Jsonb *headers, int64 *bytes)
 	return header;
 }
 
-/* What those of the envelope take in memory, but for one of them, which is in
- * the fixed part of a record. */
+/* What those of the envelope take in memory, but for one like event_id, which
+ * is in the fixed part of a record. */
 static int64
-envelope_bytes(const OutboxRecord *record, int own)
+envelope_bytes(const OutboxHeader *header, const OutboxHeader *end)
 {
-	int64 bytes = 0;
+	int64 bytes = -(HEADER_OVERHEAD + (int64) OUTBOX_RECORD_EVENT_ID_BYTES);
 
-	for (int i = own + 1; i < record->header_count; i++)
-		bytes += HEADER_OVERHEAD + record->headers[i].name_bytes +
-				 record->headers[i].value_bytes;
-	return bytes;
+	for (; header < end; header++)
+		bytes += HEADER_OVERHEAD + header->name_bytes + header->value_bytes;
+	return Max(bytes, 0);
+}
+
+/* The event's own headers and the envelope's; false if the record has too many
+ * bytes with them. text is for values. */
+static bool
+set_headers(OutboxRecord *record, const OutboxEvent *event,
+			const OutboxEnvelope *envelope, char *text)
+{
+	int count = event->headers ? (int) JB_ROOT_COUNT(event->headers) : 0;
+	OutboxHeader *headers;
+	OutboxHeader *own_end;
+	OutboxHeader *end;
+
+	record->bytes += (int64) count * HEADER_OVERHEAD;
+	if (record->bytes > RECORD_MAX_BYTES)
+		return false;
+	headers = own_end =
+		palloc((count + OUTBOX_ENVELOPE_HEADERS) * sizeof(OutboxHeader));
+	if (event->headers)
+		own_end = add_headers(headers, event->headers, &record->bytes);
+	if (own_end == NULL)
+		return false;
+	end = outbox_envelope_add(envelope, event, own_end, text);
+	record->bytes += envelope_bytes(own_end, end);
+	record->headers = headers;
+	/* fewer, if one is not sent, or somebody has written a row by hand */
+	record->header_count = (int) (end - headers);
+	return record->bytes <= RECORD_MAX_BYTES;
 }
 
 /*
@@ -76,12 +103,7 @@ bool
 outbox_record_from_event(OutboxRecord *record, const OutboxEvent *event,
 						 const OutboxEnvelope *envelope, char *error)
 {
-	int count = event->headers ? (int) JB_ROOT_COUNT(event->headers) : 0;
-	int64 bytes = (int64) count * HEADER_OVERHEAD;
 	int topic_bytes = VARSIZE_ANY_EXHDR(event->topic);
-	OutboxHeader *headers = NULL;
-	OutboxHeader *header = NULL;
-	int own;
 	char *text;
 	char *topic;
 
@@ -91,6 +113,7 @@ outbox_record_from_event(OutboxRecord *record, const OutboxEvent *event,
 	memcpy(topic, VARDATA_ANY(event->topic), topic_bytes);
 	topic[topic_bytes] = '\0';
 
+	record->bytes = 0;
 	record->topic = topic;
 	record->key = NULL;
 	record->key_bytes = 0;
@@ -99,7 +122,7 @@ outbox_record_from_event(OutboxRecord *record, const OutboxEvent *event,
 		record->key_bytes = VARSIZE_ANY_EXHDR(event->key);
 		record->key =
 			outbox_utf8("key", VARDATA_ANY(event->key), &record->key_bytes);
-		bytes += record->key_bytes;
+		record->bytes += record->key_bytes;
 	}
 	record->payload = NULL;
 	record->payload_bytes = 0;
@@ -107,19 +130,14 @@ outbox_record_from_event(OutboxRecord *record, const OutboxEvent *event,
 	{
 		record->payload = VARDATA_ANY(event->payload);
 		record->payload_bytes = VARSIZE_ANY_EXHDR(event->payload);
-		bytes += record->payload_bytes;
+		record->bytes += record->payload_bytes;
 	}
 	record->timestamp_ms =
 		(event->emitted_at +
 		 (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY) /
 		1000;
 
-	if (bytes <= RECORD_MAX_BYTES)
-		header = headers =
-			palloc((count + OUTBOX_ENVELOPE_HEADERS) * sizeof(OutboxHeader));
-	if (header != NULL && event->headers)
-		header = add_headers(header, event->headers, &bytes);
-	if (header == NULL)
+	if (!set_headers(record, event, envelope, text))
 	{
 		snprintf(error, OUTBOX_SINK_ERROR_MAX,
 				 "an event can have %lld MB in all, its headers counted with "
@@ -127,12 +145,5 @@ outbox_record_from_event(OutboxRecord *record, const OutboxEvent *event,
 				 (long long) (RECORD_MAX_BYTES / (1024 * 1024)));
 		return false;
 	}
-	own = (int) (header - headers);
-	header = outbox_envelope_add(envelope, event, header, text);
-	record->headers = headers;
-	/* fewer, if one is not sent, or somebody has written a row by hand */
-	record->header_count = (int) (header - headers);
-	bytes += envelope_bytes(record, own);
-	record->bytes = bytes;
 	return true;
 }

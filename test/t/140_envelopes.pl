@@ -14,7 +14,7 @@ use OutboxTest::Server;
 use Test::More;
 
 my @envelopes = qw(none plain cloudevents debezium);
-my $mock = OutboxTest::Mock->new(topics => { t => 1, copies => 1, refused => 1 });
+my $mock = OutboxTest::Mock->new(topics => { t => 1, copies => 1, refused => 1, 'outbox.event.Order' => 1 });
 my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
 my $node = outbox_node('main',
 	bootstrap => $mock->bootstrap,
@@ -111,6 +111,31 @@ for my $i (0 .. $#envelopes)
 	is($records[$_] =~ s/\n/ /gr, $expected[$_][ $i + 1 ], "$envelopes[$i]: $expected[$_][0]")
 	  for 0 .. $#expected;
 }
+
+# As Debezium's router makes of a row of (id, aggregatetype, aggregateid, type,
+# payload), with type:header:eventType: aggregatetype is in the topic's name.
+note 'what Debezium sends';
+query(<<~'END');
+	SELECT outbox_emit('outbox.event.Order', 1, '{"id": 1, "lines": [{"id": 2}]}'::jsonb, type => 'OrderCreated',
+		event_id => '406c07f3-26f0-4eea-a50c-109940064b8f');
+	SELECT outbox_emit('outbox.event.Order', 'a"b', 'plain', event_id => '406c07f3-26f0-4eea-a50c-109940064b90');
+	SELECT outbox_emit('outbox.event.Order', 1, NULL, type => 'OrderDeleted',
+		event_id => '406c07f3-26f0-4eea-a50c-109940064b91');
+	END
+ok(wait_published($node) && $consumer->drain, 'published');
+is_deeply(
+	[ map { [ @$_{qw(topic key payload)}, map { @$_ } @{ $_->{headers} } ] } $consumer->take ],
+	[   [   'outbox.event.Order', '1', '{"id": 1, "lines": [{"id": 2}]}',
+			id => '406c07f3-26f0-4eea-a50c-109940064b8f',
+			eventType => 'OrderCreated'
+		],
+		[ 'outbox.event.Order', 'a"b', 'plain', id => '406c07f3-26f0-4eea-a50c-109940064b90' ],
+		[   'outbox.event.Order', '1', undef,
+			id => '406c07f3-26f0-4eea-a50c-109940064b91',
+			eventType => 'OrderDeleted'
+		]
+	],
+	'is what a consumer of Debezium expects');
 
 note 'the setting, and a source';
 query(q{SELECT outbox.alter_relay('default', reset => '{event_headers}')});
