@@ -86,6 +86,12 @@ wrong(qr/^$/, 'nothing is wrong');
 like(top(), qr/^outbox 1\.0, database postgres, .*\n\nrelay +state .*\n(?:(?:audit|default) +publishing .*\n){2}\nnothing is wrong/,
 	'top shows both relays');
 
+query(q{SELECT outbox_emit('t', 'k', 'x')});
+ok(wait_until(undef, sub { top() =~ /^default +publishing +\S+ +0 /m }), 'quiet');
+query(q{SELECT outbox_emit('t', 'k', 'x') FROM generate_series(1, 2000)});
+ok(wait_until(undef, sub { top() =~ /^default +publishing +\S+ +200 /m }),
+	'... and how many events a second, over ten of them');
+
 note 'too few places, too few workers';
 $node->append_conf('postgresql.conf', 'outbox.max_relays = 1');
 $node->restart;
