@@ -13,7 +13,9 @@
 #include "catalog/pg_database.h"
 #include "catalog/pg_proc.h"
 #include "common/base64.h"
+#include "common/jsonapi.h"
 #include "executor/executor.h"
+#include "mb/pg_wchar.h"
 #include "utils/acl.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
@@ -65,6 +67,32 @@ outbox_b64_decode(const char *src, int bytes, char *dst, int dst_bytes)
 #else
 	return pg_b64_decode(src, bytes, dst, dst_bytes);
 #endif
+}
+
+/* pg_b64_encode(), likewise */
+static inline int
+outbox_b64_encode(const char *src, int bytes, char *dst, int dst_bytes)
+{
+#if PG_VERSION_NUM >= 180000
+	return pg_b64_encode((const uint8 *) src, bytes, dst, dst_bytes);
+#else
+	return pg_b64_encode(src, bytes, dst, dst_bytes);
+#endif
+}
+
+/* Is it JSON? It must be UTF-8. */
+static inline bool
+outbox_json_is_valid(const char *json, int bytes)
+{
+#if PG_VERSION_NUM >= 170000
+	JsonLexContext *context =
+		makeJsonLexContextCstringLen(NULL, json, bytes, PG_UTF8, false);
+#else
+	JsonLexContext *context = makeJsonLexContextCstringLen(
+		unconstify(char *, json), bytes, PG_UTF8, false);
+#endif
+
+	return pg_parse_json(context, &nullSemAction) == JSON_SUCCESS;
 }
 
 /* ExecInsertIndexTuples() of a plain insert, whose errors are raised */

@@ -7,6 +7,7 @@
  */
 #include "outbox.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "utils/memutils.h"
 
@@ -31,9 +32,10 @@ outbox_event_is_for_other(const OutboxEvent *event, const char *relay)
 }
 
 /*
- * What a row of so many columns must look like: of outbox.event or of
- * outbox.delayed. The tables are compared with it before rows are written, so
- * that a library never writes into a schema that it does not know.
+ * What a row of so many columns must look like: of outbox.event, of
+ * outbox.delayed, or of a bare event (outbox_event_form()). The tables are
+ * compared with it before rows are written, so that a library never writes
+ * into a schema that it does not know.
  */
 TupleDesc
 outbox_event_tupdesc(int columns)
@@ -56,7 +58,8 @@ outbox_event_tupdesc(int columns)
 									 {"deliver_at", TIMESTAMPTZOID}};
 	static TupleDesc tupdescs[OUTBOX_DELAYED_COLUMNS + 1];
 
-	Assert(columns == OUTBOX_EVENT_COLUMNS ||
+	Assert(columns == OUTBOX_EVENT_BARE_COLUMNS ||
+		   columns == OUTBOX_EVENT_COLUMNS ||
 		   columns == OUTBOX_DELAYED_COLUMNS);
 	if (tupdescs[columns] == NULL)
 	{
@@ -70,4 +73,22 @@ outbox_event_tupdesc(int columns)
 		MemoryContextSwitchTo(old_context);
 	}
 	return tupdescs[columns];
+}
+
+/*
+ * Makes the row of an event; of outbox.delayed, if it is delayed. The last
+ * columns of outbox.event are left out if they are null, as in a row that is
+ * older than they are: for most events, that is 8 bytes less.
+ */
+HeapTuple
+outbox_event_form(Datum *values, bool *nulls, bool delayed)
+{
+	int columns = OUTBOX_EVENT_COLUMNS;
+
+	if (delayed)
+		columns = OUTBOX_DELAYED_COLUMNS;
+	else if (nulls[OUTBOX_EVENT_TYPE] && nulls[OUTBOX_EVENT_SOURCE] &&
+			 nulls[OUTBOX_EVENT_CONTENT_TYPE])
+		columns = OUTBOX_EVENT_BARE_COLUMNS;
+	return heap_form_tuple(outbox_event_tupdesc(columns), values, nulls);
 }

@@ -10,6 +10,7 @@
 
 #include "outbox.h"
 
+#include "access/htup.h"
 #include "access/tupdesc.h"
 #include "datatype/timestamp.h"
 #include "storage/itemptr.h"
@@ -27,7 +28,9 @@ typedef enum OutboxEventColumn
 	OUTBOX_EVENT_PAYLOAD,
 	OUTBOX_EVENT_HEADERS,
 	OUTBOX_EVENT_EXPIRES_AT,
-	OUTBOX_EVENT_TYPE,
+	/* the row of an event that has none of these ends here */
+	OUTBOX_EVENT_BARE_COLUMNS,
+	OUTBOX_EVENT_TYPE = OUTBOX_EVENT_BARE_COLUMNS,
 	OUTBOX_EVENT_SOURCE,
 	OUTBOX_EVENT_CONTENT_TYPE,
 	OUTBOX_EVENT_COLUMNS,
@@ -85,5 +88,6 @@ extern uint64 outbox_event_in_hand;
 extern bool outbox_event_is_for_other(const OutboxEvent *event,
 									  const char *relay);
 extern TupleDesc outbox_event_tupdesc(int columns);
+extern HeapTuple outbox_event_form(Datum *values, bool *nulls, bool delayed);
 
 #endif /* OUTBOX_EVENT_H */

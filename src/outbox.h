@@ -23,6 +23,7 @@
 #define OUTBOX_DELAYED_TABLE   "delayed"
 #define OUTBOX_POSITION_TABLE  "position"
 #define OUTBOX_RIGHTS_TABLE    "emit_right"
+#define OUTBOX_RULES_TABLE     "topic_rule_entry"
 #define OUTBOX_AUDIT_TABLE     "audit_entry"
 #define OUTBOX_CAPTURE_TABLE   "capture"
 

@@ -69,5 +69,6 @@ SELECT pg_extension_config_dump('outbox.audit_id_seq', '');
 -- tables by their names; what dropped ones have left has none
 SELECT pg_extension_config_dump('outbox.capture', 'WHERE relation::oid IN (SELECT oid FROM pg_catalog.pg_class)');
 SELECT pg_extension_config_dump('outbox.capture_id_seq', '');
+SELECT pg_extension_config_dump('outbox.topic_rule_entry', '');
 -- roles by their names; what dropped ones have left has none
 SELECT pg_extension_config_dump('outbox.emit_right', 'WHERE role::oid IN (SELECT oid FROM pg_catalog.pg_roles)');

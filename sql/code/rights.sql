@@ -68,7 +68,7 @@ CREATE OR REPLACE FUNCTION outbox.rights_changed() RETURNS trigger
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'outbox_rights_changed';
 REVOKE ALL ON FUNCTION outbox.rights_changed() FROM PUBLIC;
-COMMENT ON FUNCTION outbox.rights_changed() IS 'Internal: lets sessions look at outbox.emit_right again';
+COMMENT ON FUNCTION outbox.rights_changed() IS 'Internal: lets sessions look again at the table that has changed: outbox.emit_right, or the rules of topics';
 CREATE OR REPLACE TRIGGER rights AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON outbox.emit_right
     FOR EACH STATEMENT EXECUTE FUNCTION outbox.rights_changed();
 ALTER TABLE outbox.emit_right ENABLE ALWAYS TRIGGER rights;

@@ -48,7 +48,6 @@ emit(const OutboxCapturePlan *plan, text *key, bytea *payload)
 	pg_uuid_t event_id;
 	HeapTuple tuple;
 
-	outbox_event_check(key, payload, plan->headers, plan->attribute_bytes);
 	memset(nulls, true, sizeof(nulls));
 	/* the id is filled in at commit */
 	nulls[OUTBOX_EVENT_ID] = false;
@@ -71,9 +70,9 @@ emit(const OutboxCapturePlan *plan, text *key, bytea *payload)
 	values[OUTBOX_EVENT_TYPE] = PointerGetDatum(plan->type);
 	values[OUTBOX_EVENT_SOURCE] = PointerGetDatum(plan->origin);
 	values[OUTBOX_EVENT_CONTENT_TYPE] = PointerGetDatum(plan->content_type);
+	outbox_event_check(values, nulls);
 
-	tuple = heap_form_tuple(outbox_event_tupdesc(OUTBOX_EVENT_COLUMNS), values,
-							nulls);
+	tuple = outbox_event_form(values, nulls, false);
 	outbox_xact_check_pending(tuple->t_len);
 	outbox_xact_buffer_append(tuple);
 	heap_freetuple(tuple);

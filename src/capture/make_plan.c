@@ -236,17 +236,13 @@ headers_of(const OutboxCapture *capture)
 		DirectFunctionCall1(jsonb_in, CStringGetDatum(out.data)));
 }
 
-/* An attribute of all events, with its size added; NULL if there is none */
+/* An attribute of all events; NULL if there is none */
 static text *
-attribute_of(OutboxCapturePlan *plan, const char *name, const char *value)
+attribute_of(const char *name, const char *value)
 {
-	text *attribute;
-
 	if (value == NULL)
 		return NULL;
-	attribute = outbox_event_attribute(name, cstring_to_text(value));
-	plan->attribute_bytes += VARSIZE_ANY_EXHDR(attribute);
-	return attribute;
+	return outbox_event_attribute(name, cstring_to_text(value));
 }
 
 /* Makes a plan, in the current memory context. Raises an error if rows of the
@@ -263,10 +259,9 @@ outbox_capture_make_plan(const OutboxCapture *capture, Relation rel)
 	add_columns(plan, capture, rel);
 	add_key(plan, capture, rel);
 	plan->headers = headers_of(capture);
-	plan->type = attribute_of(plan, "type", capture->type);
-	plan->origin = attribute_of(plan, "source", capture->source);
-	plan->content_type =
-		attribute_of(plan, "content_type", capture->content_type);
+	plan->type = attribute_of("type", capture->type);
+	plan->origin = attribute_of("source", capture->source);
+	plan->content_type = attribute_of("content_type", capture->content_type);
 	set_format(plan, capture);
 	if (capture->condition != NULL)
 		plan->condition = outbox_capture_condition(rel, capture->condition);

@@ -46,7 +46,6 @@ typedef struct OutboxCapturePlan
 	text *type;
 	text *origin; /* the event's source */
 	text *content_type;
-	Size attribute_bytes; /* of these three */
 	OutboxCaptureFormat format;
 	Oid function; /* or InvalidOid; it counts, then */
 	Oid function_result;

@@ -109,8 +109,8 @@ set_times(FunctionCallInfo fcinfo, TimestampTz emitted_at, Datum *values,
 	return true;
 }
 
-/* Fills in the texts for the envelope. Returns how many bytes they have. */
-static Size
+/* Fills in the texts for the envelope. */
+static void
 set_attributes(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 {
 	static const struct
@@ -123,22 +123,16 @@ set_attributes(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 		{"source", ARG_SOURCE, OUTBOX_EVENT_SOURCE},
 		{"content_type", ARG_CONTENT_TYPE, OUTBOX_EVENT_CONTENT_TYPE},
 	};
-	Size bytes = 0;
-
 	for (int i = 0; i < (int) lengthof(attributes); i++)
 	{
 		text *value = NULL;
 
 		if (has_argument(fcinfo, attributes[i].argument))
-		{
 			value = outbox_event_attribute(
 				attributes[i].name, PG_GETARG_TEXT_PP(attributes[i].argument));
-			bytes += VARSIZE_ANY_EXHDR(value);
-		}
 		values[attributes[i].column] = PointerGetDatum(value);
 		nulls[attributes[i].column] = (value == NULL);
 	}
-	return bytes;
 }
 
 /* Fills in the event's name, which the caller may have given, and when it was
@@ -184,8 +178,7 @@ outbox_emit(PG_FUNCTION_ARGS)
 	bytea *payload = NULL;
 	Jsonb *headers = NULL;
 	HeapTuple tuple;
-	Size attribute_bytes;
-	int columns = OUTBOX_EVENT_COLUMNS;
+	bool delayed;
 
 	outbox_xact_join(false);
 	topic = outbox_event_topic(PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0));
@@ -199,23 +192,23 @@ outbox_emit(PG_FUNCTION_ARGS)
 			outbox_event_payload(PG_GETARG_DATUM(2), argument_type(fcinfo, 2));
 	if (!PG_ARGISNULL(3))
 		headers = PG_GETARG_JSONB_P(3);
-	attribute_bytes = set_attributes(fcinfo, values, nulls);
-	outbox_event_check(key, payload, headers, attribute_bytes);
 	values[OUTBOX_EVENT_KEY] = PointerGetDatum(key);
 	values[OUTBOX_EVENT_PAYLOAD] = PointerGetDatum(payload);
 	values[OUTBOX_EVENT_HEADERS] = PointerGetDatum(headers);
 	nulls[OUTBOX_EVENT_KEY] = (key == NULL);
 	nulls[OUTBOX_EVENT_PAYLOAD] = (payload == NULL);
 	nulls[OUTBOX_EVENT_HEADERS] = (headers == NULL);
+	set_attributes(fcinfo, values, nulls);
+	outbox_event_check(values, nulls);
 
 	/* the id is filled in at commit */
 	values[OUTBOX_EVENT_ID] = Int64GetDatum(0);
 	event_id = set_event_id(fcinfo, values);
-	if (set_times(fcinfo, DatumGetTimestampTz(values[OUTBOX_EVENT_EMITTED_AT]),
-				  values, nulls))
-		columns = OUTBOX_DELAYED_COLUMNS;
+	delayed =
+		set_times(fcinfo, DatumGetTimestampTz(values[OUTBOX_EVENT_EMITTED_AT]),
+				  values, nulls);
 
-	tuple = heap_form_tuple(outbox_event_tupdesc(columns), values, nulls);
+	tuple = outbox_event_form(values, nulls, delayed);
 	outbox_xact_check_pending(tuple->t_len);
 	outbox_xact_buffer_append(tuple);
 	heap_freetuple(tuple);

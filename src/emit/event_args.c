@@ -11,6 +11,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
+#include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "parser/parse_coerce.h"
@@ -22,11 +23,15 @@
 #include "utils/timestamp.h"
 
 #include "emit/event_args.h"
+#include "emit/topic_rules.h"
 #include "emit/xact_buffer.h"
 #include "format/header.h"
 #include "format/record.h"
 #include "format/utf8.h"
 #include "guc.h"
+#include "uri.h"
+
+PG_FUNCTION_INFO_V1(outbox_check_attribute);
 
 /* Checks a topic's name; topic may be NULL, which is refused. */
 text *
@@ -158,12 +163,30 @@ outbox_event_attribute(const char *name, text *value)
 							   OUTBOX_ATTRIBUTE_MAX, bytes)));
 	for (int i = 0; i < bytes; i++)
 	{
-		if ((unsigned char) utf8[i] < ' ' || utf8[i] == 0x7f)
+		/* those of ASCII, and U+0080 to U+009F */
+		if ((unsigned char) utf8[i] < ' ' || utf8[i] == 0x7f ||
+			((unsigned char) utf8[i] == 0xc2 &&
+			 (unsigned char) utf8[i + 1] < 0xa0))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("%s must not have control characters", name)));
 	}
+	if (strcmp(name, "source") == 0 && !outbox_uri_is_reference(utf8, bytes))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("source must be a URI reference"),
+				 errhint("Write it like \"https://example.com/shop\" or "
+						 "\"/shop\", and other characters as \"%%20\".")));
 	return value;
+}
+
+/* outbox.check_attribute(name text, value text): for rules of topics */
+Datum
+outbox_check_attribute(PG_FUNCTION_ARGS)
+{
+	(void) outbox_event_attribute(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+								  PG_GETARG_TEXT_PP(1));
+	PG_RETURN_VOID();
 }
 
 static void
@@ -209,7 +232,7 @@ check_size(Size bytes)
 
 /* Adds what headers will have when they are sent. Rendered, a number may have
  * 10,000 times as many bytes as in jsonb, so it ends where it is too much. */
-static void
+static Size
 check_headers(Jsonb *headers, Size bytes)
 {
 	JsonbIterator *it;
@@ -245,32 +268,67 @@ check_headers(Jsonb *headers, Size bytes)
 			check_size(bytes);
 		}
 	}
+	return bytes;
+}
+
+/* How many bytes a column of text has when it is sent; 0 if it is null */
+static int
+text_bytes(OutboxEventColumn column, const char *what, const Datum *values,
+		   const bool *nulls)
+{
+	int bytes = 0;
+
+	if (!nulls[column])
+	{
+		text *value = (text *) DatumGetPointer(values[column]);
+
+		bytes = VARSIZE_ANY_EXHDR(value);
+		(void) outbox_utf8(what, VARDATA_ANY(value), &bytes);
+	}
+	return bytes;
+}
+
+/* How many bytes an event has when it is sent; raises an error for what cannot
+ * be, or would be too many. */
+static Size
+check_content(const Datum *values, const bool *nulls)
+{
+	Size bytes = OUTBOX_RECORD_EVENT_ID_BYTES;
+
+	bytes += text_bytes(OUTBOX_EVENT_KEY, "key", values, nulls);
+	bytes += text_bytes(OUTBOX_EVENT_TYPE, "type", values, nulls);
+	bytes += text_bytes(OUTBOX_EVENT_SOURCE, "source", values, nulls);
+	bytes +=
+		text_bytes(OUTBOX_EVENT_CONTENT_TYPE, "content_type", values, nulls);
+	if (!nulls[OUTBOX_EVENT_PAYLOAD])
+		bytes +=
+			VARSIZE_ANY_EXHDR(DatumGetPointer(values[OUTBOX_EVENT_PAYLOAD]));
+	check_size(bytes);
+	if (!nulls[OUTBOX_EVENT_HEADERS])
+		bytes = check_headers(
+			(Jsonb *) DatumGetPointer(values[OUTBOX_EVENT_HEADERS]), bytes);
+	return bytes;
 }
 
 /*
- * Checks that headers are an object of strings (numbers, booleans, null, and
- * bytes in base64 are fine, too), that everything can be sent, which is UTF-8,
- * and that it is not too large then. All but the topic may be NULL;
- * attribute_bytes is what the texts for the envelope have.
+ * Gives an event that is called for what the rule of its topic does, and checks
+ * it: by the rule; that headers are an object of strings (numbers, booleans,
+ * null, and bytes in base64 are fine, too); that everything can be sent, which
+ * is UTF-8, and is not too large then. Key, payload and headers, whose values
+ * may change, are not toasted.
  */
 void
-outbox_event_check(const text *key, const bytea *payload, Jsonb *headers,
-				   Size attribute_bytes)
+outbox_event_check(Datum *values, bool *nulls)
 {
-	Size bytes = OUTBOX_RECORD_EVENT_ID_BYTES + attribute_bytes;
+	const OutboxTopicRule *rule = outbox_topic_rule_of(
+		(text *) DatumGetPointer(values[OUTBOX_EVENT_TOPIC]));
+	Size bytes;
 
-	if (key != NULL)
-	{
-		int key_bytes = VARSIZE_ANY_EXHDR(key);
-
-		(void) outbox_utf8("key", VARDATA_ANY(key), &key_bytes);
-		bytes += key_bytes;
-	}
-	if (payload != NULL)
-		bytes += VARSIZE_ANY_EXHDR(payload);
-	check_size(bytes);
-	if (headers != NULL)
-		check_headers(headers, bytes);
+	if (rule != NULL)
+		outbox_topic_rule_apply(rule, values, nulls);
+	bytes = check_content(values, nulls);
+	if (rule != NULL)
+		outbox_topic_rule_check_size(rule, bytes);
 }
 
 /*
@@ -303,8 +361,7 @@ outbox_event_emit_again(const OutboxEvent *event)
 	nulls[OUTBOX_EVENT_SOURCE] = (event->source == NULL);
 	nulls[OUTBOX_EVENT_CONTENT_TYPE] = (event->content_type == NULL);
 
-	tuple = heap_form_tuple(outbox_event_tupdesc(OUTBOX_EVENT_COLUMNS), values,
-							nulls);
+	tuple = outbox_event_form(values, nulls, false);
 	outbox_xact_buffer_append(tuple);
 	heap_freetuple(tuple);
 }

@@ -20,8 +20,7 @@ extern text *outbox_event_topic(text *topic);
 extern text *outbox_event_key(Datum key, Oid type);
 extern bytea *outbox_event_payload(Datum payload, Oid type);
 extern text *outbox_event_attribute(const char *name, text *value);
-extern void outbox_event_check(const text *key, const bytea *payload,
-							   Jsonb *headers, Size attribute_bytes);
+extern void outbox_event_check(Datum *values, bool *nulls);
 extern void outbox_event_emit_again(const OutboxEvent *event);
 
 #endif /* OUTBOX_EVENT_ARGS_H */

@@ -80,8 +80,9 @@ outbox_table_writer_check(Relation rel, TupleDesc ours)
 bool
 outbox_table_writer_is_our_trigger(const char *name)
 {
-	static const char *const names[] = {"loading", "merge", "replicated",
-										"replicated_truncate", "rights"};
+	static const char *const names[] = {"loading",    "merge",
+										"replicated", "replicated_truncate",
+										"rights",     "rules"};
 
 	for (size_t i = 0; i < lengthof(names); i++)
 	{

@@ -86,11 +86,13 @@ my %functions = (
 	cancel_replay => [ 'outbox.cancel_replay(1)', 'operator' ],
 	capture => [ 'outbox.capture()', { error => $as_trigger } ],
 	capture_changed => [ 'outbox.capture_changed()', { error => $as_trigger } ],
+	check_attribute => [ "outbox.check_attribute('type', 'x')" ],
 	check_capture => [ "outbox.check_capture(1, 'outbox.relay')", { error => qr/^55000/ } ],
 	check_patterns => [ "outbox.check_patterns('x', '{a}', 'x', NULL)" ],
 	check_relay => [ 'outbox.check_relay(r) FROM outbox.relay r' ],
 	create_relay => [ "outbox.create_relay('new', topics => '{a}')", 'operator' ],
 	discard => [ 'outbox.discard(until => now())', 'operator' ],
+	drop_topic_rule => [ "outbox.drop_topic_rule('a')" ],
 	drop_relay => [ "outbox.drop_relay('other', discard => true)", 'operator' ],
 	drop_capture => [ "outbox.drop_capture(0, 'public.listed')" ],
 	emitted => [ '* FROM outbox.emitted()', @emitters ],
@@ -125,6 +127,7 @@ my %functions = (
 	rights_changed => [ 'outbox.rights_changed()', { error => $as_trigger } ],
 	segment_status => [ '* FROM outbox.segment_status()', @watchers ],
 	set_right => [ "outbox.set_right('nobody', 'emit', true)" ],
+	set_topic_rule => [ "outbox.set_topic_rule('a', type => 'x')" ],
 	skip_replicated => [ 'outbox.skip_replicated()', { error => $as_trigger } ],
 	top => [ '* FROM outbox.top()', @watchers ],
 	topic_matches => [ "outbox.topic_matches('a', '{a}', NULL)", @watchers ],
@@ -147,7 +150,8 @@ my %views = (
 	right_object => [],
 	stat_relay => \@watchers,
 	stat_replay => \@watchers,
-	stat_storage => \@watchers);
+	stat_storage => \@watchers,
+	topic_rule => \@watchers);
 
 my $members = <<~'END';
 	SELECT d.classid, d.objid FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid

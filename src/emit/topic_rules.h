@@ -1,0 +1,21 @@
+/*-------------------------------------------------------------------------
+ *
+ * topic_rules.h
+ *	  What is asked of events by their topic, and given to them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef OUTBOX_TOPIC_RULES_H
+#define OUTBOX_TOPIC_RULES_H
+
+#include "outbox.h"
+
+#include "store/topic_rules.h"
+
+extern const OutboxTopicRule *outbox_topic_rule_of(const text *topic);
+extern void outbox_topic_rule_apply(const OutboxTopicRule *rule, Datum *values,
+									bool *nulls);
+extern void outbox_topic_rule_check_size(const OutboxTopicRule *rule,
+										 Size bytes);
+
+#endif /* OUTBOX_TOPIC_RULES_H */
