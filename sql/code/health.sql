@@ -124,10 +124,13 @@ BEGIN
         SELECT s.*, t.*,
                -- it has failed again and again, and has not been at work for a minute since
                t.early_ends > 2 AND (t.started_at IS NULL OR t.started_at > clock_timestamp() - interval '1 min') AS loops,
-               COALESCE(s.state_since, pg_postmaster_start_time()) AS changed_at,
+               -- one that has never run: since when it could have
+               COALESCE(s.state_since, GREATEST(pg_postmaster_start_time(), l.since, c.created_at)) AS changed_at,
                s.state IN ('unavailable', 'untrusted', 'unauthenticated') AS is_cut_off,
                format('SELECT state, last_error FROM outbox.stat_relay WHERE relay = %L;', s.relay) AS look
         FROM outbox.stat_relay s CROSS JOIN LATERAL outbox.relay_troubles(s.relay) t
+             CROSS JOIN outbox.launcher_status() l
+             LEFT JOIN outbox.relay c ON c.name = s.relay
     )
     SELECT 'relay', r.relay, CASE WHEN r.state = 'disabled' THEN 'warning' END,
            extract(epoch FROM clock_timestamp() - w.since)::double precision, 'down',

@@ -97,6 +97,11 @@ $node->append_conf('postgresql.conf', 'outbox.max_relays = 1');
 $node->restart;
 wrong(qr/^warning launcher short of outbox\.max_relays: .*\nwarning relay \w+ stopped: 1 outbox relays run, and outbox\.max_relays/m,
 	'outbox.max_relays is too low');
+query(q{SELECT outbox.create_relay('late')});
+is( query(q{SELECT status, since >= created_at FROM outbox.health() JOIN outbox.relay ON name = relay
+		WHERE "check" = 'relay' AND relay = 'late'}),
+	'warning|t', 'a new one is not late for longer than it is there');
+query(q{SELECT outbox.drop_relay('late', discard => true)});
 obey('relay');
 wrong(qr/^$/, 'it is higher');
 query('ALTER SYSTEM RESET ALL');
