@@ -12,8 +12,8 @@
  * ends with an answer that gets us on; so a producer that is given up because
  * of an event has its successor at once.
  *
- * This is the only code of ours that runs in a thread of the library. Nothing
- * of PostgreSQL is called here, but for its atomics.
+ * This runs in threads of the library. Nothing of PostgreSQL is called here,
+ * but for its atomics.
  *
  *-------------------------------------------------------------------------
  */
@@ -77,7 +77,7 @@ open_socket(int domain, int type, int protocol, void *opaque)
 {
 	static __thread bool known = false;
 	static __thread Pace pace;
-	OutboxKafkaGate *gate = opaque;
+	OutboxKafkaGate *gate = ((OutboxKafkaRemains *) opaque)->gate;
 	int64 place = take_place(&pace, BROKER_FREE, BROKER_US);
 
 	if (!known)
@@ -96,7 +96,8 @@ open_socket(int domain, int type, int protocol, void *opaque)
 	return socket(domain, type | SOCK_CLOEXEC, protocol);
 }
 
-/* What all connections of a producer go through; NULL if out of memory. */
+/* What all connections of a producer go through; NULL if out of memory. The
+ * configuration's opaque has it. */
 OutboxKafkaGate *
 outbox_kafka_gate_create(rd_kafka_conf_t *conf)
 {
@@ -105,7 +106,6 @@ outbox_kafka_gate_create(rd_kafka_conf_t *conf)
 	if (gate == NULL)
 		return NULL;
 	pg_atomic_init_u32(&gate->closed, 0);
-	rd_kafka_conf_set_opaque(conf, gate);
 	rd_kafka_conf_set_socket_cb(conf, open_socket);
 	return gate;
 }

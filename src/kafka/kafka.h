@@ -25,7 +25,18 @@ typedef struct OutboxKafkaTopics OutboxKafkaTopics;
 typedef struct OutboxKafkaQuery OutboxKafkaQuery;
 typedef struct OutboxKafkaSensor OutboxKafkaSensor;
 typedef struct OutboxKafkaGate OutboxKafkaGate;
-typedef struct OutboxKafkaRemains OutboxKafkaRemains;
+typedef struct OutboxKafkaMeter OutboxKafkaMeter;
+
+/* What is left of a sink while its producer ends, and what the producer's
+ * callbacks are given; not palloc'd */
+typedef struct OutboxKafkaRemains
+{
+	rd_kafka_t *rk;
+	OutboxKafkaGate *gate;
+	OutboxKafkaMeter *meter;
+	OutboxKafkaQuery *query;
+	OutboxKafkaSensor *sensors;
+} OutboxKafkaRemains;
 
 /* A record that waits, or that comes back without having been sent */
 typedef struct OutboxKafkaHeld
@@ -97,9 +108,11 @@ struct OutboxSink
 	bool ended;              /* nothing more is published */
 	bool keys_once;          /* keys have no order: see sink.h */
 	int wake_fd;
-	int64 now;      /* ms of a clock that nobody sets */
-	int64 count_ms; /* for so long the number of partitions is believed */
-	int64 count_at; /* when it is asked for */
+	int64 now;           /* ms of a clock that nobody sets */
+	int64 count_ms;      /* for so long the number of partitions is believed */
+	int64 count_at;      /* when it is asked for */
+	int64 statistics_at; /* when they may be told again */
+	OutboxSinkStatistics statistics; /* told last */
 	OutboxKafkaTopics *topics;
 	OutboxKafkaQuery *query;
 	OutboxKafkaQuestion *question; /* whose answer was told last */
@@ -120,6 +133,12 @@ extern rd_kafka_conf_t *outbox_kafka_conf(const OutboxSinkConfig *config,
 extern OutboxKafkaGate *outbox_kafka_gate_create(rd_kafka_conf_t *conf);
 extern void outbox_kafka_gate_close(OutboxKafkaGate *gate);
 extern void outbox_kafka_gate_open_wide(void);
+
+/* meter.c */
+extern OutboxKafkaMeter *outbox_kafka_meter_create(rd_kafka_conf_t *conf);
+extern void outbox_kafka_meter_destroy(OutboxKafkaMeter *meter);
+extern bool outbox_kafka_meter_read(OutboxKafkaMeter *meter,
+									OutboxSinkStatistics *statistics);
 
 /* ending.c */
 extern void outbox_kafka_end(void (*end)(void *), void *arg);

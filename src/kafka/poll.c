@@ -11,7 +11,10 @@
 #include <syslog.h>
 
 /* how many threads the library may have, one for each broker that is named */
-#define THREADS_MAX 2000
+#define THREADS_MAX   2000
+
+/* statistics are not told more often */
+#define STATISTICS_MS 1000
 
 /* Why a record has not been published */
 static void
@@ -203,6 +206,19 @@ is_crowded(OutboxSink *sink, OutboxSinkEvent *event)
 	return true;
 }
 
+/* Tells how brokers are doing, if they have answered since. */
+static bool
+make_statistics(OutboxSink *sink, OutboxSinkEvent *event)
+{
+	if (sink->now < sink->statistics_at ||
+		!outbox_kafka_meter_read(sink->remains->meter, &sink->statistics))
+		return false;
+	sink->statistics_at = sink->now + STATISTICS_MS;
+	event->type = OUTBOX_SINK_STATISTICS;
+	event->statistics = &sink->statistics;
+	return true;
+}
+
 /* Are they the same, but for the time that the library adds in parentheses? */
 bool
 outbox_kafka_is_same_message(const char *a, const char *b)
@@ -247,5 +263,5 @@ outbox_kafka_poll(OutboxSink *sink, OutboxSinkEvent *event)
 		return true;
 	outbox_kafka_release_stalled(sink);
 	outbox_kafka_ask_counts(sink);
-	return is_crowded(sink, event);
+	return is_crowded(sink, event) || make_statistics(sink, event);
 }

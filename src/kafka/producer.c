@@ -4,10 +4,10 @@
  *	  The sink that publishes to Kafka: an idempotent producer of librdkafka.
  *
  * librdkafka works in threads of its own. Nothing of ours runs in them, but
- * for connect.c, tls.c and the partitioner of topics.c: delivery reports,
- * errors and log lines are events of one queue, which poll() reads in the
- * relay's thread. When that queue becomes non-empty, librdkafka writes a byte
- * into the relay's pipe.
+ * for connect.c, meter.c, tls.c and the partitioner of topics.c: delivery
+ * reports, errors and log lines are events of one queue, which poll() reads in
+ * the relay's thread. When that queue becomes non-empty, librdkafka writes a
+ * byte into the relay's pipe.
  *
  * librdkafka blocks all signals in its threads, unless
  * internal.termination.signal is set, which kafka_rules.c refuses.
@@ -30,15 +30,6 @@ PG_MODULE_MAGIC_EXT(.name = "outbox_kafka", .version = OUTBOX_VERSION);
 /* how long the number of partitions is believed, if the library never looks
  * at it by itself */
 #define COUNT_MS   300000
-
-/* What is left of a sink while its producer ends; not palloc'd */
-struct OutboxKafkaRemains
-{
-	rd_kafka_t *rk;
-	OutboxKafkaGate *gate;
-	OutboxKafkaQuery *query;
-	OutboxKafkaSensor *sensors;
-};
 
 static const char *
 kafka_version(void)
@@ -67,6 +58,7 @@ end_remains(void *arg)
 		rd_kafka_destroy(remains->rk);
 	outbox_kafka_sensors_free(remains->sensors);
 	free(remains->gate);
+	outbox_kafka_meter_destroy(remains->meter);
 	free(remains);
 }
 
@@ -105,8 +97,13 @@ make_remains(rd_kafka_conf_t *conf)
 	OutboxKafkaRemains *remains = calloc(1, sizeof(OutboxKafkaRemains));
 
 	if (remains != NULL && conf != NULL)
+	{
+		rd_kafka_conf_set_opaque(conf, remains);
 		remains->gate = outbox_kafka_gate_create(conf);
-	if (remains == NULL || (conf != NULL && remains->gate == NULL))
+		remains->meter = outbox_kafka_meter_create(conf);
+	}
+	if (remains == NULL ||
+		(conf != NULL && (remains->gate == NULL || remains->meter == NULL)))
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY),
 						errmsg("out of memory for a Kafka producer")));
 	return remains;

@@ -68,6 +68,8 @@ poll_sink(OutboxStream *stream)
 				outbox_outage_complaint(stream, event.log_level,
 										event.message);
 				break;
+			case OUTBOX_SINK_STATISTICS:
+				break;
 		}
 	}
 	if (delivered > 0)

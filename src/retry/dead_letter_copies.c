@@ -186,6 +186,7 @@ poll(void)
 			case OUTBOX_SINK_TOPIC:
 			case OUTBOX_SINK_LOST:
 			case OUTBOX_SINK_UNREACHABLE:
+			case OUTBOX_SINK_STATISTICS:
 				break;
 		}
 	}

@@ -237,6 +237,8 @@ outbox_retry_batch_poll(void)
 				case OUTBOX_SINK_FATAL:
 				case OUTBOX_SINK_LOG:
 					break; /* sender.c has seen to it */
+				case OUTBOX_SINK_STATISTICS:
+					break; /* the stream's are enough */
 			}
 		}
 	}

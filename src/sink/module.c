@@ -145,6 +145,18 @@ wrong_topic(const OutboxSinkEvent *event)
 	return "a topic is in an unknown state";
 }
 
+/* What is wrong with statistics; NULL = nothing */
+static const char *
+wrong_statistics(const OutboxSinkStatistics *statistics)
+{
+	if (statistics == NULL)
+		return "statistics are missing";
+	if (statistics->round_trip_us < 0 || statistics->round_trip_p99_us < 0 ||
+		statistics->throttle_ms < 0 || statistics->throttle_max_ms < 0)
+		return "statistics below zero";
+	return NULL;
+}
+
 /* What is wrong with an event; NULL = nothing */
 static const char *
 wrong(const OutboxSinkEvent *event)
@@ -168,6 +180,8 @@ wrong(const OutboxSinkEvent *event)
 		case OUTBOX_SINK_FATAL:
 		case OUTBOX_SINK_LOG:
 			return event->message != NULL ? NULL : "a message is missing";
+		case OUTBOX_SINK_STATISTICS:
+			return wrong_statistics(event->statistics);
 	}
 	return "something unknown has happened";
 }

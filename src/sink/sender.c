@@ -311,6 +311,7 @@ take_event(OutboxSender *sender, const OutboxSinkEvent *event)
 			break;
 		case OUTBOX_SINK_LOST:
 		case OUTBOX_SINK_UNREACHABLE:
+		case OUTBOX_SINK_STATISTICS:
 			break;
 	}
 }

@@ -109,6 +109,7 @@ typedef enum OutboxSinkEventType
 	OUTBOX_SINK_UNREACHABLE, /* none can be; it goes on trying */
 	OUTBOX_SINK_FATAL,       /* this sink will not publish any more */
 	OUTBOX_SINK_LOG,         /* a message of the library */
+	OUTBOX_SINK_STATISTICS,  /* how brokers are doing, now and then */
 } OutboxSinkEventType;
 
 /* Why brokers cannot be reached, as far as it is known */
@@ -148,6 +149,17 @@ typedef enum OutboxTopicState
 	OUTBOX_TOPIC_SILENT,     /* nothing: no broker answers */
 } OutboxTopicState;
 
+/* How brokers have answered since the last time, those that have: at least
+ * once. A module need not tell it, and wakes nobody for it. */
+typedef struct OutboxSinkStatistics
+{
+	int64 round_trip_us;     /* of a request with events, on average, ... */
+	int64 round_trip_p99_us; /* 99 % of them have taken less */
+	int64
+		throttle_ms; /* for so long it had to wait, as its quota was used up */
+	int64 throttle_max_ms;
+} OutboxSinkStatistics;
+
 typedef struct OutboxSinkEvent
 {
 	OutboxSinkEventType type;
@@ -157,11 +169,12 @@ typedef struct OutboxSinkEvent
 	OutboxTrouble trouble;  /* of OUTBOX_SINK_LOST and _UNREACHABLE */
 	int log_level;          /* of syslog(3), 0 = worst, for OUTBOX_SINK_LOG */
 	const char *topic;      /* of OUTBOX_SINK_FAILED and OUTBOX_SINK_TOPIC */
-	const char *message;    /* both valid until the next poll */
+	const char *message;
+	const OutboxSinkStatistics *statistics; /* all valid until the next poll */
 } OutboxSinkEvent;
 
 /* grows with each change of what is in this file */
-#define OUTBOX_SINK_INTERFACE 2
+#define OUTBOX_SINK_INTERFACE 3
 
 typedef struct OutboxSinkApi
 {

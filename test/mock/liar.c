@@ -132,6 +132,7 @@ static bool
 lie_in_poll(Liar *liar, OutboxSinkEvent *event, bool any)
 {
 	static char long_name[100000];
+	static const OutboxSinkStatistics below_zero = {.throttle_max_ms = -1};
 	const char *lie = lie_for(liar);
 	bool delivered = any && event->type == OUTBOX_SINK_DELIVERED;
 
@@ -182,6 +183,13 @@ lie_in_poll(Liar *liar, OutboxSinkEvent *event, bool any)
 	{
 		event->type = OUTBOX_SINK_FATAL;
 		event->message = NULL;
+	}
+	else if (is_lie(liar, lie, "statistics"))
+		event->type = OUTBOX_SINK_STATISTICS;
+	else if (is_lie(liar, lie, "below_zero"))
+	{
+		event->type = OUTBOX_SINK_STATISTICS;
+		event->statistics = &below_zero;
 	}
 	else if (is_lie(liar, lie, "topic"))
 		event->type = OUTBOX_SINK_TOPIC;

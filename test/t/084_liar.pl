@@ -20,7 +20,7 @@ use Test::More;
 my %quick = (
 	stream => [
 		qw(twice unknown purged failed type negative failure trouble log fatal
-		  topic no_topic long_topic answer)
+		  statistics below_zero topic no_topic long_topic answer)
 	],
 	alone => [qw(twice unknown purged failed type fault)],
 	copies => [qw(twice unknown purged failed type topic answer)]);
