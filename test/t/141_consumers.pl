@@ -108,18 +108,25 @@ SKIP:
 	skip 'confluent-kafka is not installed', 1 unless $has_python;
 	$kafka->create_topic('schemas', 1);
 	# 7 and "coffee" are 0e and 0c636f66666565 in Avro
-	query(<<~'END');
-		SELECT outbox_emit('schemas', 'avro', '\x00000186a1 0e 0c636f66666565'::bytea);
-		SELECT outbox_emit('schemas', 'json', '\x00000186a2'::bytea || convert_to('{"id": 8, "item": "milk"}', 'UTF8'));
-		SELECT outbox_emit('schemas', 'avro', '\x0e 0c636f66666565'::bytea, jsonb_build_object('__value_schema_id',
-			jsonb_build_object('base64', encode('\x01 89791762233640749d5f4e7f6e1c7e0a', 'base64'))));
-		SELECT outbox_emit('schemas', 'json', '{"id": 9, "item": "rum"}', jsonb_build_object('__value_schema_id',
-			jsonb_build_object('base64', encode('\x01 89791762233640749d5f4e7f6e1c7e0b', 'base64'))));
-		END
+	my $avro = q('\x0e 0c636f66666565'::bytea);
+	my $guid = '89791762-2336-4074-9d5f-4e7f6e1c7e0';
+	for my $case (
+		[ 'avro', 'schema_id => 100001', $avro ],
+		[ 'json', 'schema_id => 100002', q('{"id": 8, "item": "milk"}') ],
+		[ 'avro', "schema_guid => '${guid}a'", $avro ],
+		[ 'json', "schema_guid => '${guid}b'", q('{"id": 9, "item": "rum"}') ])
+	{
+		my ($key, $rule, $payload) = @$case;
+
+		query(<<~"END");
+			SELECT outbox.set_topic_rule('schemas', $rule);
+			SELECT outbox_emit('schemas', '$key', $payload);
+			END
+	}
 	ok(wait_published($node), 'published');
 	is_deeply(
 		[   lines_of($python, 'test/consumers/read_schemas.py', $kafka->bootstrap, 'schemas', 4,
-				100001, '89791762-2336-4074-9d5f-4e7f6e1c7e0a')
+				100001, "${guid}a")
 		],
 		[   { id => 7, item => 'coffee' }, { id => 8, item => 'milk' },
 			{ id => 7, item => 'coffee' }, { id => 9, item => 'rum' }
