@@ -4,7 +4,7 @@
 CALL outbox.each_segment($$
     CREATE INDEX event_%1$s_look ON outbox.event_%1$s
         USING brin (emitted_at timestamptz_minmax_multi_ops,
-                    event_id uuid_minmax_multi_ops,
+                    event_id uuid_bloom_ops (n_distinct_per_range = -0.25),
                     key text_bloom_ops (n_distinct_per_range = -0.2),
                     topic text_bloom_ops (n_distinct_per_range = 100))
         WITH (pages_per_range = 32)
