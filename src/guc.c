@@ -18,6 +18,7 @@
 
 #include "guc.h"
 #include "guc_health.h"
+#include "guc_trace.h"
 #include "sink/kafka_rules.h"
 #include "sink/properties.h"
 #include "uri.h"
@@ -405,5 +406,6 @@ outbox_guc_define(void)
 	define_envelope_settings();
 	define_kafka_settings();
 	outbox_guc_health_define();
+	outbox_guc_trace_define();
 	MarkGUCPrefixReserved("outbox");
 }

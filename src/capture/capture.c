@@ -32,6 +32,7 @@
 #include "capture/payload.h"
 #include "capture/plans.h"
 #include "emit/event_args.h"
+#include "emit/trace.h"
 #include "emit/uuid7.h"
 #include "emit/xact.h"
 #include "emit/xact_buffer.h"
@@ -45,6 +46,7 @@ emit(const OutboxCapturePlan *plan, text *key, bytea *payload)
 {
 	Datum values[OUTBOX_EVENT_COLUMNS] = {0};
 	bool nulls[OUTBOX_EVENT_COLUMNS];
+	Jsonb *headers = outbox_trace_headers(plan->headers);
 	pg_uuid_t event_id;
 	HeapTuple tuple;
 
@@ -56,7 +58,7 @@ emit(const OutboxCapturePlan *plan, text *key, bytea *payload)
 	nulls[OUTBOX_EVENT_TOPIC] = false;
 	nulls[OUTBOX_EVENT_KEY] = (key == NULL);
 	nulls[OUTBOX_EVENT_PAYLOAD] = (payload == NULL);
-	nulls[OUTBOX_EVENT_HEADERS] = (plan->headers == NULL);
+	nulls[OUTBOX_EVENT_HEADERS] = (headers == NULL);
 	nulls[OUTBOX_EVENT_TYPE] = (plan->type == NULL);
 	nulls[OUTBOX_EVENT_SOURCE] = (plan->origin == NULL);
 	nulls[OUTBOX_EVENT_CONTENT_TYPE] = (plan->content_type == NULL);
@@ -66,7 +68,7 @@ emit(const OutboxCapturePlan *plan, text *key, bytea *payload)
 	values[OUTBOX_EVENT_TOPIC] = PointerGetDatum(plan->topic);
 	values[OUTBOX_EVENT_KEY] = PointerGetDatum(key);
 	values[OUTBOX_EVENT_PAYLOAD] = PointerGetDatum(payload);
-	values[OUTBOX_EVENT_HEADERS] = PointerGetDatum(plan->headers);
+	values[OUTBOX_EVENT_HEADERS] = PointerGetDatum(headers);
 	values[OUTBOX_EVENT_TYPE] = PointerGetDatum(plan->type);
 	values[OUTBOX_EVENT_SOURCE] = PointerGetDatum(plan->origin);
 	values[OUTBOX_EVENT_CONTENT_TYPE] = PointerGetDatum(plan->content_type);

@@ -17,6 +17,7 @@
 
 #include "emit/event_args.h"
 #include "emit/rights.h"
+#include "emit/trace.h"
 #include "emit/uuid7.h"
 #include "emit/xact.h"
 #include "emit/xact_buffer.h"
@@ -192,6 +193,7 @@ outbox_emit(PG_FUNCTION_ARGS)
 			outbox_event_payload(PG_GETARG_DATUM(2), argument_type(fcinfo, 2));
 	if (!PG_ARGISNULL(3))
 		headers = PG_GETARG_JSONB_P(3);
+	headers = outbox_trace_headers(headers);
 	values[OUTBOX_EVENT_KEY] = PointerGetDatum(key);
 	values[OUTBOX_EVENT_PAYLOAD] = PointerGetDatum(payload);
 	values[OUTBOX_EVENT_HEADERS] = PointerGetDatum(headers);

@@ -73,7 +73,7 @@ for my $sql ((grep { /CREATE EXTENSION/ } @blocks), grep { !/CREATE EXTENSION/ }
 ok(wait_published($node), 'what they emit is published');
 $consumer->drain or die 'not read';
 is(join(' ', sort map { "$_->{topic} $_->{key}" } grep { $_->{topic} ne 'orders-repair' } $consumer->records),
-	'customers 7 orders 4711 payments 42 payments 42', 'and nothing that rolls back');
+	'customers 7 orders 4711 orders 4711 payments 42 payments 42', 'and nothing that rolls back');
 
 note 'functions';
 my %described;
@@ -124,7 +124,7 @@ ok($readme =~ /`outbox.event` \|[^|]*`$columns`/, 'outbox.event');
 note 'settings';
 my %default;
 for my $line (map { table_after($_) } '**You must set:**', '**You may need', '**You can leave alone:**',
-	'**From when on `outbox.health()` warns')
+	q{**In the application's transaction**}, '**From when on `outbox.health()` warns')
 {
 	# two in one line: their defaults are "1 s / 2 s"
 	my @names = $line->[0] =~ /`(outbox\.\w+)`/g;
