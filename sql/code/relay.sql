@@ -60,12 +60,23 @@ CREATE OR REPLACE VIEW outbox.stat_relay AS
                          AND COALESCE(NOT e.headers ?| '{outbox_replay,outbox_relay}', true) AS its
                   FROM outbox.event e
                   WHERE e.id > COALESCE(s.position, w.position) ORDER BY e.id LIMIT 100) e)::double precision
-               AS lag_seconds
+               AS lag_seconds,
+           f.stats_reset,
+           f.rate,
+           f.published_bytes,
+           f.failures_cluster + f.failures_login + f.failures_topic + f.failures_event + f.failures_size
+               + f.failures_invalid AS failures,
+           f.commit_p50, f.commit_p95, f.commit_p99,
+           f.sent_p50, f.sent_p95, f.sent_p99,
+           f.queue_events, f.queue_bytes,
+           f.round_trip_ms, f.round_trip_p99_ms,
+           f.throttle_ms, f.throttle_max_ms
     FROM (SELECT name, first_position, paused_at, paused_by, pause_reason, topics, excluding FROM outbox.relay
           UNION ALL
           -- one that has lost its row is shown, with the error that it causes
           SELECT 'default', NULL, NULL, NULL, NULL, NULL, NULL WHERE NOT EXISTS (SELECT FROM outbox.relay)) r
          CROSS JOIN LATERAL outbox.relay_status(r.name) s
+         CROSS JOIN LATERAL outbox.relay_figures(r.name) f
          CROSS JOIN outbox.event_id_seq q
          LEFT JOIN LATERAL (
              SELECT GREATEST(max(p.position), r.first_position) AS position
@@ -89,6 +100,24 @@ COMMENT ON COLUMN outbox.stat_relay.delayed IS 'events that are not due yet';
 COMMENT ON COLUMN outbox.stat_relay.paused_at IS 'when it was paused; null if it is not';
 COMMENT ON COLUMN outbox.stat_relay.lag_seconds IS
     'age of the oldest event that is not published, since outbox_emit() was called; 0 if there is none';
+COMMENT ON COLUMN outbox.stat_relay.stats_reset IS
+    'since when is counted what follows; null if it has not run since the server started';
+COMMENT ON COLUMN outbox.stat_relay.rate IS 'events acknowledged a second, over the last ten';
+COMMENT ON COLUMN outbox.stat_relay.published_bytes IS 'of keys, payloads and headers';
+COMMENT ON COLUMN outbox.stat_relay.failures IS 'attempts to publish an event that have failed';
+COMMENT ON COLUMN outbox.stat_relay.commit_p50 IS
+    'half of the events were acknowledged within so many ms from their commit; of one that waited long, from the call of outbox_emit()';
+COMMENT ON COLUMN outbox.stat_relay.commit_p95 IS 'likewise 95 percent';
+COMMENT ON COLUMN outbox.stat_relay.commit_p99 IS 'likewise 99 percent';
+COMMENT ON COLUMN outbox.stat_relay.sent_p50 IS 'half of them within so many ms from when the client library had them';
+COMMENT ON COLUMN outbox.stat_relay.sent_p95 IS 'likewise 95 percent';
+COMMENT ON COLUMN outbox.stat_relay.sent_p99 IS 'likewise 99 percent';
+COMMENT ON COLUMN outbox.stat_relay.queue_events IS 'events that the client library has, sent or not';
+COMMENT ON COLUMN outbox.stat_relay.queue_bytes IS 'memory that the window takes';
+COMMENT ON COLUMN outbox.stat_relay.round_trip_ms IS 'of a request with events, on average, lately';
+COMMENT ON COLUMN outbox.stat_relay.round_trip_p99_ms IS 'of 99 percent of them';
+COMMENT ON COLUMN outbox.stat_relay.throttle_ms IS 'how long requests waited for a quota, on average';
+COMMENT ON COLUMN outbox.stat_relay.throttle_max_ms IS 'at most';
 COMMENT ON COLUMN outbox.stat_relay.published IS 'events acknowledged since the server started';
 
 CREATE OR REPLACE FUNCTION outbox.wait_published(

@@ -13,7 +13,7 @@ CREATE OR REPLACE VIEW outbox.right_object AS
              ('emit', '{outbox_emit,emit,emitted}'::name[]),
              ('operate', '{requeue,discard,replay,cancel_replay,cancel_delayed,wait_published}'),
              ('operate', '{create_relay,alter_relay,drop_relay,pause,resume,pause_topic,resume_topic}'),
-             ('operate', '{relay_status,segment_status,topic_matches}'),
+             ('operate', '{relay_status,segment_status,topic_matches,relay_figures,relay_histogram,topic_figures,stat_reset}'),
              ('operate', '{health,top,metrics_rows,metrics,launcher_status}')
          ) AS g (what, functions) ON p.proname = ANY (g.functions)
     UNION ALL

@@ -41,6 +41,7 @@
 #include "guc.h"
 #include "shared/addressed.h"
 #include "shared/chores.h"
+#include "shared/commit_times.h"
 #include "shared/due.h"
 #include "shared/horizon.h"
 #include "shared/load_guard.h"
@@ -59,6 +60,7 @@ typedef struct OutboxTransaction
 	OutboxDatabase *db;
 	Oid sequence;
 	TimestampTz due_min; /* the first of its delayed events; 0 = none */
+	uint64 last_id;      /* of its events, once they are written */
 	int64 delayed;       /* how many these are, and ... */
 	int64 bytes;         /* ... how large all are, once they are written */
 } OutboxTransaction;
@@ -287,6 +289,7 @@ write_events(void)
 			outbox_table_writer_add(events, tuple);
 	}
 	outbox_horizon_issued(current.db, last_id);
+	current.last_id = last_id;
 	if (current.addressed)
 		outbox_addressed_raise(current.db, last_id);
 	outbox_table_writer_end(events);
@@ -325,6 +328,8 @@ end_transaction(bool committed)
 	}
 	if (committed && current.inflight)
 		outbox_pending_committed(current.db, current.bytes, current.delayed);
+	if (committed && current.last_id != 0)
+		outbox_commit_times_note(current.db, current.last_id);
 	if (current.inflight)
 		outbox_horizon_leave(current.db, committed ? XactLastCommitEnd
 												   : InvalidXLogRecPtr);

@@ -147,3 +147,15 @@ outbox_record_from_event(OutboxRecord *record, const OutboxEvent *event,
 	}
 	return true;
 }
+
+/* Bytes of a record's key, payload and headers */
+uint32
+outbox_record_size(const OutboxRecord *record)
+{
+	uint32 size = (uint32) record->key_bytes + (uint32) record->payload_bytes;
+
+	for (int i = 0; i < record->header_count; i++)
+		size += (uint32) record->headers[i].name_bytes +
+				(uint32) record->headers[i].value_bytes;
+	return size;
+}

@@ -20,5 +20,6 @@ extern bool outbox_record_from_event(OutboxRecord *record,
 									 const OutboxEvent *event,
 									 const OutboxEnvelope *envelope,
 									 char *error);
+extern uint32 outbox_record_size(const OutboxRecord *record);
 
 #endif /* OUTBOX_RECORD_H */

@@ -15,8 +15,26 @@
 #include "publish/outage.h"
 #include "publish/recovery.h"
 #include "publish/stuck.h"
+#include "shared/figures.h"
 #include "shared/my_relay.h"
 #include "shared/wait.h"
+
+/* Counts an event that has been acknowledged and is not done yet. */
+static void
+count_delivered(const OutboxWindow *window, uint64 tag, TimestampTz now)
+{
+	OutboxTopic *topic = outbox_window_topic(window, tag);
+	int64 sent_us;
+	OutboxTopicFigures *figures;
+
+	if (topic == NULL)
+		return;
+	sent_us = now - outbox_window_sent_at(window, tag);
+	figures = outbox_figures_topic(topic->name);
+	figures->published_at = now;
+	outbox_figures_published(figures, outbox_window_size(window, tag), sent_us,
+							 sent_us + outbox_window_waited_us(window, tag));
+}
 
 static void
 take_delivered(OutboxStream *stream, uint64 count)
@@ -33,6 +51,7 @@ poll_sink(OutboxStream *stream)
 {
 	OutboxSinkEvent event;
 	uint64 delivered = 0;
+	TimestampTz now = 0;
 	bool any = false;
 
 	while (outbox_sender_poll(&stream->sender, &event))
@@ -41,6 +60,9 @@ poll_sink(OutboxStream *stream)
 		switch (event.type)
 		{
 			case OUTBOX_SINK_DELIVERED:
+				if (delivered == 0)
+					now = GetCurrentTimestamp();
+				count_delivered(stream->window, event.tag, now);
 				outbox_window_done(stream->window, event.tag);
 				delivered++;
 				break;
@@ -69,6 +91,7 @@ poll_sink(OutboxStream *stream)
 										event.message);
 				break;
 			case OUTBOX_SINK_STATISTICS:
+				outbox_figures_sink(event.statistics);
 				break;
 		}
 	}

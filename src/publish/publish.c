@@ -27,6 +27,7 @@
 #include "retry/parked_writer.h"
 #include "retry/to_dead_letter.h"
 #include "shared/addressed.h"
+#include "shared/commit_times.h"
 #include "shared/horizon.h"
 #include "shared/my_relay.h"
 #include "shared/policy.h"
@@ -154,6 +155,7 @@ add_to_window(PageState *page, const OutboxEvent *event,
 			  const OutboxRecord *record)
 {
 	OutboxStream *stream = page->stream;
+	TimestampTz committed_at;
 
 	if (outbox_window_is_empty(stream->window))
 	{
@@ -164,6 +166,11 @@ add_to_window(PageState *page, const OutboxEvent *event,
 		Min(stream->life.expires_first, event->expires_at);
 	outbox_window_add(stream->window, event->id, record->bytes,
 					  outbox_topic_find(record->topic), page->now);
+	committed_at = outbox_commit_times_of(outbox_my_relay.db, event->id);
+	if (committed_at == 0)
+		committed_at = event->emitted_at;
+	outbox_window_measure(stream->window, outbox_record_size(record),
+						  page->now - committed_at);
 	taken(page, event->id);
 }
 

@@ -30,8 +30,10 @@ typedef struct WindowEntry
 	OutboxTopic *topic;
 	const OutboxFault *fault; /* NULL = none, or only its topic's */
 	TimestampTz sent_at;
-	bool answered; /* not done, but the sink has given it back */
-	bool to_park;  /* not done, but about to be parked */
+	uint32 size;      /* of what consumers see */
+	uint32 waited_us; /* since its commit, until it was handed over */
+	bool answered;    /* not done, but the sink has given it back */
+	bool to_park;     /* not done, but about to be parked */
 } WindowEntry;
 
 struct OutboxWindow
@@ -131,6 +133,17 @@ outbox_window_add(OutboxWindow *window, uint64 id, int64 bytes,
 		topic->in_window++;
 		topic->in_flight++;
 	}
+}
+
+/* What is measured of the event that has just been added: the bytes that
+ * consumers see, and for how long it has waited since its commit */
+void
+outbox_window_measure(OutboxWindow *window, uint32 size, int64 waited_us)
+{
+	WindowEntry *entry = entry_of(window, window->next - 1);
+
+	entry->size = size;
+	entry->waited_us = (uint32) Min(Max(waited_us, 0), PG_UINT32_MAX);
 }
 
 /* The entry of a tag, if it is in the window and not done; else NULL */
@@ -284,6 +297,26 @@ int64
 outbox_window_bytes(const OutboxWindow *window, uint64 tag)
 {
 	return entry_at(window, tag)->bytes - EVENT_OVERHEAD;
+}
+
+/* Bytes of memory that its events take */
+int64
+outbox_window_memory(const OutboxWindow *window)
+{
+	return window->bytes;
+}
+
+/* What has been measured of it */
+uint32
+outbox_window_size(const OutboxWindow *window, uint64 tag)
+{
+	return entry_at(window, tag)->size;
+}
+
+int64
+outbox_window_waited_us(const OutboxWindow *window, uint64 tag)
+{
+	return entry_at(window, tag)->waited_us;
 }
 
 /* When it was handed over */

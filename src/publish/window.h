@@ -28,6 +28,11 @@ extern bool outbox_window_is_empty(const OutboxWindow *window);
 extern uint64 outbox_window_next_tag(const OutboxWindow *window);
 extern void outbox_window_add(OutboxWindow *window, uint64 id, int64 bytes,
 							  OutboxTopic *topic, TimestampTz now);
+extern void outbox_window_measure(OutboxWindow *window, uint32 size,
+								  int64 waited_us);
+extern int64 outbox_window_memory(const OutboxWindow *window);
+extern uint32 outbox_window_size(const OutboxWindow *window, uint64 tag);
+extern int64 outbox_window_waited_us(const OutboxWindow *window, uint64 tag);
 extern void outbox_window_failed(OutboxWindow *window, uint64 tag,
 								 OutboxFailure failure, const char *error);
 extern void outbox_window_set_aside(OutboxWindow *window, uint64 id);

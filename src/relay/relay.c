@@ -46,6 +46,7 @@
 #include "relay/roster.h"
 #include "relay/session.h"
 #include "relay/tasks.h"
+#include "shared/figures.h"
 #include "shared/my_relay.h"
 #include "shared/policy.h"
 #include "shared/relay_state.h"
@@ -267,6 +268,7 @@ before_exit_detach(int code, Datum arg)
 {
 	(void) code;
 	(void) arg;
+	outbox_figures_detach();
 	outbox_relay_state_detach();
 }
 

@@ -18,6 +18,7 @@
 #include "storage/lmgr.h"
 
 #include "relay/roster.h"
+#include "shared/figures.h"
 #include "shared/my_relay.h"
 #include "shared/relay_state.h"
 #include "shared/relays.h"
@@ -50,6 +51,7 @@ become(int number, const char *name)
 		return false;
 	outbox_my_relay_name(number, name);
 	lock_relay();
+	outbox_figures_attach();
 	return true;
 }
 

@@ -25,6 +25,7 @@
 #include "schedule/replay.h"
 #include "schedule/retention.h"
 #include "shared/chores.h"
+#include "shared/figures.h"
 #include "shared/my_relay.h"
 #include "shared/relay_state.h"
 #include "shared/shutdown.h"
@@ -157,6 +158,11 @@ outbox_tasks_round(const OutboxSinkConfig *config)
 	outbox_crash_note_check(
 		outbox_position_task_written(),
 		outbox_position_task_is_settled(round_args.stream));
+	outbox_figures_queue(round_args.stream->sender.in_flight,
+						 round_args.stream->window
+							 ? outbox_window_memory(round_args.stream->window)
+							 : 0);
+	outbox_figures_show(round == OUTBOX_TASK_IDLE);
 	return round;
 }
 

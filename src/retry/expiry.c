@@ -15,6 +15,7 @@
 #include "retry/blocked_keys.h"
 #include "retry/dead_letter_copies.h"
 #include "retry/expiry.h"
+#include "shared/figures.h"
 #include "shared/times.h"
 #include "store/dead_letters.h"
 
@@ -59,6 +60,7 @@ outbox_expiry_to_dead_letters(const char *relay)
 		next = TimestampTzPlusMilliseconds(now, OUTBOX_PARKED_ROWS_RETRY_MS);
 	if (made > 0)
 	{
+		outbox_figures_dead(NULL, made, true);
 		outbox_blocked_keys_reload();
 		outbox_dead_letter_copies_added();
 	}

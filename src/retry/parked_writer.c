@@ -29,6 +29,7 @@
 #include "retry/failure.h"
 #include "retry/parked_writer.h"
 #include "retry/topic.h"
+#include "shared/figures.h"
 #include "shared/my_relay.h"
 #include "store/dead_letters.h"
 
@@ -176,6 +177,19 @@ outbox_parked_writer_suspect(OutboxParkedWriter *parked,
 	return true;
 }
 
+/* Counts an event that has failed, or whose time is over. */
+static void
+count(const OutboxEvent *event, const OutboxParkReason *reason)
+{
+	char topic[OUTBOX_TOPIC_MAX + 1];
+
+	text_to_cstring_buffer(event->topic, topic, sizeof(topic));
+	if (reason != NULL)
+		outbox_figures_failed(topic, reason->failure);
+	if (reason == NULL || reason->dead)
+		outbox_figures_dead(topic, 1, reason == NULL);
+}
+
 /* Parks an event that the sink has not published. */
 void
 outbox_parked_writer_failed(OutboxParkedWriter *parked,
@@ -196,6 +210,7 @@ outbox_parked_writer_failed(OutboxParkedWriter *parked,
 	nulls[PARKED_NEXT_ATTEMPT_AT] = reason->dead;
 	add_event(parked, event, reason->dead ? "dead" : "retrying", values,
 			  nulls);
+	count(event, reason);
 	if (reason->dead)
 	{
 		parked->dead++;
@@ -223,6 +238,7 @@ outbox_parked_writer_expired(OutboxParkedWriter *parked,
 	values[PARKED_ATTEMPTS] = Int32GetDatum(0);
 	nulls[PARKED_NEXT_ATTEMPT_AT] = true;
 	add_event(parked, event, "dead", values, nulls);
+	count(event, NULL);
 	parked->dead++;
 }
 

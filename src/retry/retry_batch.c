@@ -118,6 +118,7 @@ send(OutboxAttempt *attempt, OutboxRecord *record, const OutboxEvent *event,
 	if (record->bytes > bytes_left && sender->in_flight > 0)
 		return OUTBOX_SINK_FULL;
 	bytes_left -= record->bytes;
+	attempt->size = outbox_record_size(record);
 	outbox_crash_note_note(OUTBOX_LANE_PARKED, event->id);
 	attempt->state = OUTBOX_ATTEMPT_SENT;
 	return outbox_sender_hand_over(sender, record, &attempt->failure, error);

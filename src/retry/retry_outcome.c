@@ -15,6 +15,7 @@
 #include "retry/failure.h"
 #include "retry/retry_outcome.h"
 #include "retry/topic.h"
+#include "shared/figures.h"
 #include "shared/my_relay.h"
 #include "shared/relay_state.h"
 #include "sink/client_log.h"
@@ -42,6 +43,7 @@ note_failure(OutboxAttempt *attempt)
 	OutboxParkReason reason;
 
 	outbox_relay_state_error(attempt->error);
+	outbox_figures_failed(attempt->topic, attempt->failure);
 	switch (outbox_failure_reason(&failed, &reason))
 	{
 		case OUTBOX_FATE_AGAIN:
@@ -49,6 +51,7 @@ note_failure(OutboxAttempt *attempt)
 		case OUTBOX_FATE_RETRY:
 			break;
 		case OUTBOX_FATE_DEAD:
+			outbox_figures_dead(attempt->topic, 1, false);
 			outbox_dead_letter_copies_added();
 			outbox_client_log_event(attempt->id, true, attempt->error);
 			break;
@@ -260,6 +263,7 @@ outbox_retry_outcome_note_deliveries(OutboxAttempt *attempts, int count,
 
 		if (attempts[i].state != OUTBOX_ATTEMPT_DELIVERED)
 			continue;
+		outbox_figures_retried(attempts[i].topic, attempts[i].size);
 		if (entry->block.scope == OUTBOX_BLOCK_KEY)
 		{
 			entry->open = true;

@@ -29,6 +29,7 @@ typedef struct OutboxAttempt
 	bool uncounted; /* the failure may last, and is no attempt */
 	char *error;    /* of the failure; NULL = none */
 	char *topic;
+	uint32 size; /* of what consumers see */
 } OutboxAttempt;
 
 extern OutboxStoreStatus

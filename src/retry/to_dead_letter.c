@@ -12,6 +12,7 @@
 #include "poison/guard.h"
 #include "retry/dead_letter_copies.h"
 #include "retry/to_dead_letter.h"
+#include "shared/figures.h"
 #include "shared/my_relay.h"
 #include "shared/relays.h"
 #include "sink/client_log.h"
@@ -23,6 +24,7 @@ report(OutboxStoreStatus status, uint64 id, const char *error)
 {
 	if (status != OUTBOX_STORE_OK)
 		return status;
+	outbox_figures_dead(NULL, 1, false);
 	outbox_dead_letter_copies_added();
 	outbox_client_log_event(id, true, error);
 	return OUTBOX_STORE_OK;

@@ -52,10 +52,17 @@ kept_away_offset(void)
 }
 
 static Size
+figures_offset(void)
+{
+	return MAXALIGN(add_size(kept_away_offset(),
+							 mul_size(MaxBackends, sizeof(OutboxKeptAway))));
+}
+
+static Size
 total_size(void)
 {
-	return add_size(kept_away_offset(),
-					mul_size(MaxBackends, sizeof(OutboxKeptAway)));
+	return add_size(figures_offset(),
+					mul_size(outbox_max_relays, sizeof(OutboxFiguresSlot)));
 }
 
 static void
@@ -112,6 +119,13 @@ init_database(OutboxDatabase *db)
 	pg_atomic_init_u32(&db->pending_changed, 0);
 	pg_atomic_init_u64(&db->next_mark_id, PG_UINT64_MAX);
 	pg_atomic_init_u64(&db->marked_bytes, 0);
+	pg_atomic_init_u64(&db->commits, 0);
+	for (int i = 0; i < OUTBOX_COMMIT_TIMES; i++)
+	{
+		pg_atomic_init_u64(&db->commit_time[i].turn, 0);
+		pg_atomic_init_u64(&db->commit_time[i].last_id, 0);
+		pg_atomic_init_u64(&db->commit_time[i].at, 0);
+	}
 	ConditionVariableInit(&db->position_moved);
 	for (int i = 0; i < OUTBOX_RELAYS; i++)
 		init_relay(&db->relays[i]);
@@ -146,8 +160,15 @@ shmem_startup(void)
 		outbox_shmem->kept_away =
 			(OutboxKeptAway *) ((char *) outbox_shmem + kept_away_offset());
 
+		outbox_shmem->figures =
+			(OutboxFiguresSlot *) ((char *) outbox_shmem + figures_offset());
 		for (int i = 0; i < outbox_max_databases; i++)
 			init_database(&outbox_shmem->databases[i]);
+		for (int i = 0; i < outbox_max_relays; i++)
+		{
+			pg_atomic_init_u32(&outbox_shmem->figures[i].resets, 0);
+			pg_atomic_init_u32(&outbox_shmem->figures[i].changes, 0);
+		}
 		for (int i = 0; i < MaxBackends; i++)
 		{
 			pg_atomic_init_u64(&outbox_shmem->inflight[i].s.first_id, 0);

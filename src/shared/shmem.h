@@ -37,6 +37,8 @@
 #include "storage/condition_variable.h"
 #include "storage/lwlock.h"
 
+#include "shared/figures_slot.h"
+
 #define OUTBOX_ERROR_MAX   512
 #define OUTBOX_REFUSED_MAX 256
 #define OUTBOX_NO_PROC     UINT32_MAX
@@ -118,6 +120,16 @@ typedef struct OutboxPendingMark
 
 #define OUTBOX_PENDING_MARKS 256
 
+/* When a transaction with events has committed: commit_times.c */
+typedef struct OutboxCommitTime
+{
+	pg_atomic_uint64 turn; /* 0 = it is being written */
+	pg_atomic_uint64 last_id;
+	pg_atomic_uint64 at;
+} OutboxCommitTime;
+
+#define OUTBOX_COMMIT_TIMES 512
+
 /* One database that has the extension */
 typedef struct OutboxDatabase
 {
@@ -187,6 +199,10 @@ typedef struct OutboxDatabase
 	int marks;
 	OutboxPendingMark mark[OUTBOX_PENDING_MARKS];
 
+	/* how many there have been, and a ring of the last ones: commit_times.c */
+	pg_atomic_uint64 commits;
+	OutboxCommitTime commit_time[OUTBOX_COMMIT_TIMES];
+
 	ConditionVariable position_moved; /* of any of the relays */
 	OutboxRelaySlot relays[OUTBOX_RELAYS];
 } OutboxDatabase;
@@ -246,6 +262,7 @@ typedef struct OutboxShmem
 	pg_atomic_uint32 ddl_count;     /* databases may have come or gone */
 	int launch_count;               /* outbox.max_relays */
 	OutboxLaunch *launches;         /* so many; guarded by the lock */
+	OutboxFiguresSlot *figures;     /* likewise; figures_slot.h */
 	int crashes;                    /* in a row, see crash.c */
 	/* guarded by the lock: */
 	int launcher_pid;            /* 0 = it does not run, ... */

@@ -99,6 +99,8 @@ typedef enum OutboxFailure
 	OUTBOX_FAILURE_INVALID, /* the event's, for good */
 } OutboxFailure;
 
+#define OUTBOX_FAILURES (OUTBOX_FAILURE_INVALID + 1)
+
 typedef enum OutboxSinkEventType
 {
 	OUTBOX_SINK_DELIVERED,   /* tag: acknowledged */

@@ -112,6 +112,8 @@ my %functions = (
 	pause => [ "outbox.pause('other', 'why')", 'operator' ],
 	pause_topic => [ "outbox.pause_topic('a', 'other', 'why')", 'operator' ],
 	publish_table => [ "outbox.publish_table('public.listed', 'a')" ],
+	relay_figures => [ "* FROM outbox.relay_figures('default')", @watchers ],
+	relay_histogram => [ "* FROM outbox.relay_histogram('default', 'sent')", @watchers ],
 	relay_status => [ '* FROM outbox.relay_status()', @watchers ],
 	relay_troubles => [ "* FROM outbox.relay_troubles('default')" ],
 	refused_settings => [ 'outbox.refused_settings()' ],
@@ -120,6 +122,7 @@ my %functions = (
 	report_no_relay => [ "outbox.report_no_relay('x')", { error => qr/^42704/ } ],
 	require_relay => [ "outbox.require_relay('default')" ],
 	requeue => [ 'outbox.requeue()', 'operator' ],
+	reset_figures => [ "outbox.reset_figures('default')" ],
 	resume => [ "outbox.resume('other')", 'operator' ],
 	resume_topic => [ "outbox.resume_topic('a', 'other')", 'operator' ],
 	revoke_emit => [ "outbox.revoke_emit('orders')" ],
@@ -129,7 +132,9 @@ my %functions = (
 	set_right => [ "outbox.set_right('nobody', 'emit', true)" ],
 	set_topic_rule => [ "outbox.set_topic_rule('a', type => 'x')" ],
 	skip_replicated => [ 'outbox.skip_replicated()', { error => $as_trigger } ],
+	stat_reset => [ 'outbox.stat_reset()', 'operator' ],
 	top => [ '* FROM outbox.top()', @watchers ],
+	topic_figures => [ "* FROM outbox.topic_figures('default')", @watchers ],
 	topic_matches => [ "outbox.topic_matches('a', '{a}', NULL)", @watchers ],
 	unpublish_table => [ "outbox.unpublish_table('public.published')" ],
 	wait_published => [ "outbox.wait_published('0')", @watchers ],
@@ -151,6 +156,7 @@ my %views = (
 	stat_relay => \@watchers,
 	stat_replay => \@watchers,
 	stat_storage => \@watchers,
+	stat_topic => \@watchers,
 	topic_rule => \@watchers);
 
 my $members = <<~'END';
