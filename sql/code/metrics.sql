@@ -21,6 +21,18 @@ BEGIN
     RETURN QUERY
     WITH relay AS MATERIALIZED (
         SELECT r.* FROM outbox.stat_relay r WHERE is_known
+    ), figures AS MATERIALIZED (
+        SELECT r.relay, f.* FROM relay r CROSS JOIN LATERAL outbox.relay_figures(r.relay) f
+    ), histogram AS MATERIALIZED (
+        -- a bucket for each power of two from 0.1 ms on: four times as many series would tell little more
+        SELECT f.relay, k.*, COALESCE(h.seconds, 'Infinity') AS seconds, COALESCE(h.events, 0) AS events
+        FROM figures f
+             CROSS JOIN LATERAL (VALUES
+                 ('commit', 'outbox_relay_commit_to_ack_seconds', 'Time from commit to acknowledgement.', f.commit_seconds),
+                 ('sent', 'outbox_relay_sent_to_ack_seconds', 'Time from sending to acknowledgement.', f.sent_seconds)
+             ) AS k (until, name, help, sum)
+             LEFT JOIN LATERAL outbox.relay_histogram(f.relay, k.until) WITH ORDINALITY AS h (seconds, events, n)
+                 ON h.n % 4 = 0 AND h.seconds > 0.0001
     ), storage AS MATERIALIZED (
         SELECT s.bytes, s.first_at FROM outbox.stat_storage s WHERE is_known
     ), metric AS (
@@ -40,21 +52,51 @@ BEGIN
         WHERE NOT is_standby
         UNION ALL
         SELECT jsonb_build_object('relay', r.relay), m.*
-        FROM relay r CROSS JOIN LATERAL (VALUES
+        FROM relay r JOIN figures f ON f.relay = r.relay CROSS JOIN LATERAL (VALUES
             ('outbox_relay_up', 'gauge', 'Whether the relay has a process, or needs none since there is nothing to do.',
              (r.pid IS NOT NULL OR r.state = 'idle')::integer),
             ('outbox_relay_published_total', 'counter', 'Events that the brokers have acknowledged.', r.published),
+            ('outbox_relay_published_bytes_total', 'counter', 'Bytes of their keys, payloads and headers.', COALESCE(r.published_bytes, 0)),
+            ('outbox_relay_dead_letters_made_total', 'counter', 'Dead letters that have been made.', COALESCE(f.dead_letters, 0)),
             ('outbox_relay_pending_events', 'gauge', 'Events that are not acknowledged yet.', r.pending_events),
             ('outbox_relay_lag_seconds', 'gauge', 'Age of the oldest event that is not published; 0 if there is none.', r.lag_seconds),
             ('outbox_relay_retrying', 'gauge', 'Events that have failed, and are tried again.', r.retrying),
             ('outbox_relay_waiting', 'gauge', 'Events that wait behind one that is tried again, for a paused topic, or were requeued.', r.waiting),
-            ('outbox_relay_dead_letters', 'gauge', 'Events that are not tried again.', r.dead_letters)
+            ('outbox_relay_dead_letters', 'gauge', 'Events that are not tried again.', r.dead_letters),
+            ('outbox_relay_queue_events', 'gauge', 'Events that the client library has, sent or not.', r.queue_events),
+            ('outbox_relay_queue_bytes', 'gauge', 'Bytes of these.', r.queue_bytes),
+            ('outbox_relay_round_trip_seconds', 'gauge', 'Round trip of a request to the slowest broker, on average.', r.round_trip_ms / 1000),
+            ('outbox_relay_throttle_seconds', 'gauge', 'How long brokers let the client wait, on average.', r.throttle_ms / 1000)
         ) AS m (name, type, help, value)
         UNION ALL
         SELECT jsonb_build_object('relay', r.relay, 'state', s.state), 'outbox_relay_state_active', 'gauge',
                'Whether this is the state of the relay: 1 for one of its states, 0 for the others.',
                (s.state = r.state)::integer
         FROM relay r CROSS JOIN unnest('{publishing,unavailable,untrusted,unauthenticated,halted,paused,failing,unconfigured,incompatible,starting,idle,stopped,disabled}'::text[]) AS s (state)
+        UNION ALL
+        SELECT jsonb_build_object('relay', f.relay, 'class', c.class), 'outbox_relay_failures_total', 'counter',
+               'Attempts to publish an event that have failed, by whose fault it was.', COALESCE(c.failures, 0)
+        FROM figures f CROSS JOIN LATERAL (VALUES
+            ('cluster', f.failures_cluster), ('login', f.failures_login), ('topic', f.failures_topic),
+            ('event', f.failures_event), ('size', f.failures_size), ('invalid', f.failures_invalid)
+        ) AS c (class, failures)
+        UNION ALL
+        (SELECT jsonb_build_object('relay', h.relay)
+                || CASE WHEN p.part = '_bucket' THEN jsonb_build_object('le', replace(h.seconds::text, 'Infinity', '+Inf')) ELSE '{}' END,
+                h.name || p.part, 'histogram', h.help,
+                CASE WHEN p.part = '_sum' THEN COALESCE(h.sum, 0) ELSE h.events END
+         FROM histogram h JOIN unnest('{_bucket,_sum,_count}'::text[]) WITH ORDINALITY AS p (part, n)
+              ON p.part = '_bucket' OR h.seconds = 'Infinity'
+         ORDER BY h.name, h.relay, p.n, h.seconds)
+        UNION ALL
+        SELECT jsonb_build_object('relay', t.relay, 'topic', COALESCE(t.topic, '(other)')), m.*
+        FROM outbox.stat_topic t CROSS JOIN LATERAL (VALUES
+            ('outbox_topic_published_total', 'counter', 'Events of a topic that the brokers have acknowledged.', t.published),
+            ('outbox_topic_published_bytes_total', 'counter', 'Bytes of their keys, payloads and headers.', t.bytes),
+            ('outbox_topic_failures_total', 'counter', 'Attempts to publish an event of the topic that have failed.', t.failures),
+            ('outbox_topic_dead_letters_total', 'counter', 'Dead letters of the topic that have been made.', t.dead_letters)
+        ) AS m (name, type, help, value)
+        WHERE is_known
         UNION ALL
         SELECT jsonb_strip_nulls(jsonb_build_object('check', h."check", 'relay', h.relay)), 'outbox_health_status', 'gauge',
                'What outbox.health() says of a check: 0 if all is well, 1 for a warning, 2 if it is critical.',

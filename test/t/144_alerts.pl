@@ -34,6 +34,7 @@ my $rules = slurp_file("$contrib/prometheus/outbox.rules.yml");
 $rules =~ s/for: \w+/for: 0s/g;
 $rules =~ s/offset 10m/offset 3s/g;
 $rules =~ s/lag_seconds > 60/lag_seconds > 1/;
+$rules =~ s/\[5m\]\)\)\) > 5/[4s]))) > 0.5/;
 my $relabel = slurp_file("$contrib/sql-exporter/prometheus.yml") =~ s/^.*?(?=^    metric_relabel_configs)//msr;
 my $prometheus = OutboxTest::Prometheus->new(files => { 'outbox.rules.yml' => $rules }, config => <<~END . $relabel);
 	global: { scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s }
@@ -114,6 +115,13 @@ conf_reload($node, 'outbox.health_storage_critical = 0');
 fires('which becomes critical', 'OutboxHealthCritical');
 conf_reload($node, "outbox.health_storage_warning = -1\noutbox.health_storage_critical = -1");
 clears('or is none');
+
+note 'the brokers are slow';
+$mock->command('rtt 800');
+query(q{SELECT outbox_emit('t', 'slow', 'x')});
+fires('acknowledged late', 'OutboxSlow');
+$mock->command('rtt 0');
+clears('no longer');
 
 note 'the brokers are away';
 $mock->command('down');
