@@ -41,7 +41,7 @@ ROLLBACK;
 SELECT outbox.drop_topic_rule(pattern) FROM unnest('{*,r.*,r.*.x,r.a.x,r}'::text[]) pattern;
 
 -- what is asked for
-SELECT outbox.set_topic_rule('r', key_required => true, key_pattern => '^[0-9]+$', max_size => 100, json_object => true);
+SELECT outbox.set_topic_rule('r', key_required => true, key_pattern => '^[0-9]+$', max_size => 100, object_required => true);
 SELECT outbox_emit('r', NULL, '{}');
 SELECT outbox_emit('r', 'k1', '{}');
 SELECT outbox_emit('r', 1, '[1]');
@@ -82,7 +82,7 @@ SELECT outbox_emit('h', NULL, 'data', '[1]');
 -- the prefix is counted
 SELECT outbox_emit('r', NULL, repeat('x', 60 - 44 - 4));
 SELECT outbox_emit('r', NULL, repeat('x', 60 - 44 - 5)) IS NOT NULL AS ok;
-SELECT pattern, schema_id, schema_guid, schema_placement, key_required, max_size, json_object, set_by = session_user AS by_me FROM outbox.topic_rule ORDER BY 1;
+SELECT pattern, schema_id, schema_guid, schema_placement, key_required, max_size, object_required, set_by = session_user AS by_me FROM outbox.topic_rule ORDER BY 1;
 
 -- tables that are published have them, too
 CREATE TABLE ruled (id integer PRIMARY KEY);

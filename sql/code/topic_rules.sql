@@ -4,7 +4,7 @@ ALTER TABLE outbox.topic_rule_entry ENABLE ALWAYS TRIGGER rules;
 
 CREATE OR REPLACE VIEW outbox.topic_rule AS
     SELECT pattern, type, source, content_type, schema_id, schema_guid, schema_placement,
-           key_required, key_pattern, max_size, json_object, set_by, set_at
+           key_required, key_pattern, max_size, object_required, set_by, set_at
     FROM outbox.topic_rule_entry;
 REVOKE ALL ON outbox.topic_rule FROM PUBLIC;
 GRANT SELECT ON outbox.topic_rule TO pg_monitor;
@@ -24,7 +24,7 @@ CREATE OR REPLACE FUNCTION outbox.set_topic_rule(
         pattern text, type text DEFAULT NULL, source text DEFAULT NULL, content_type text DEFAULT NULL,
         schema_id integer DEFAULT NULL, schema_guid uuid DEFAULT NULL, schema_placement text DEFAULT NULL,
         key_required boolean DEFAULT false, key_pattern text DEFAULT NULL,
-        max_size integer DEFAULT NULL, json_object boolean DEFAULT false)
+        max_size integer DEFAULT NULL, object_required boolean DEFAULT false)
     RETURNS void
     LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -64,18 +64,18 @@ BEGIN
     PERFORM '' COLLATE "C" ~ key_pattern;
     INSERT INTO outbox.topic_rule_entry AS e
         VALUES (pattern, type, source, content_type, schema_id, schema_guid, placement,
-                COALESCE(key_required, false), key_pattern, max_size, COALESCE(json_object, false))
+                COALESCE(key_required, false), key_pattern, max_size, COALESCE(object_required, false))
         ON CONFLICT ON CONSTRAINT topic_rule_entry_pkey DO UPDATE
         SET (type, source, content_type, schema_id, schema_guid, schema_placement,
-             key_required, key_pattern, max_size, json_object, set_by, set_at)
+             key_required, key_pattern, max_size, object_required, set_by, set_at)
             = (excluded.type, excluded.source, excluded.content_type, excluded.schema_id, excluded.schema_guid,
                excluded.schema_placement, excluded.key_required, excluded.key_pattern, excluded.max_size,
-               excluded.json_object, excluded.set_by, excluded.set_at);
+               excluded.object_required, excluded.set_by, excluded.set_at);
     PERFORM outbox.write_audit('set_topic_rule', jsonb_build_object(
         'pattern', pattern, 'type', type, 'source', source, 'content_type', content_type,
         'schema_id', schema_id, 'schema_guid', schema_guid, 'schema_placement', schema_placement,
         'key_required', key_required, 'key_pattern', key_pattern, 'max_size', max_size,
-        'json_object', json_object), 1);
+        'object_required', object_required), 1);
 END
 $$;
 REVOKE ALL ON FUNCTION outbox.set_topic_rule(text, text, text, text, integer, uuid, text, boolean, text, integer, boolean) FROM PUBLIC;

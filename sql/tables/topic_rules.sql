@@ -9,7 +9,7 @@ CREATE TABLE outbox.topic_rule_entry (
     key_required boolean NOT NULL,
     key_pattern text,
     max_size integer CHECK (max_size > 0),
-    json_object boolean NOT NULL,
+    object_required boolean NOT NULL,
     set_by name NOT NULL DEFAULT session_user,
     set_at timestamptz NOT NULL DEFAULT now()
 );

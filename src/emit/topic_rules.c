@@ -248,7 +248,7 @@ apply_to_payload(const OutboxTopicRule *rule, Datum *values, bool *nulls)
 	if (nulls[OUTBOX_EVENT_PAYLOAD])
 		return;
 	payload = (bytea *) DatumGetPointer(values[OUTBOX_EVENT_PAYLOAD]);
-	if (rule->json_object &&
+	if (rule->object_required &&
 		!is_json_object(VARDATA_ANY(payload), VARSIZE_ANY_EXHDR(payload)))
 		refuse(rule, "Its payload is not a JSON object.");
 	if (rule->schema_prefix)

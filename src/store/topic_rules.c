@@ -34,7 +34,7 @@ enum
 	COLUMN_KEY_REQUIRED,
 	COLUMN_KEY_PATTERN,
 	COLUMN_MAX_SIZE,
-	COLUMN_JSON_OBJECT,
+	COLUMN_OBJECT_REQUIRED,
 	COLUMNS
 };
 
@@ -92,7 +92,7 @@ rule_in(TupleTableSlot *slot)
 	rule->key_pattern = text_in(slot, COLUMN_KEY_PATTERN);
 	if (!nulls[COLUMN_MAX_SIZE])
 		rule->max_size = DatumGetInt32(values[COLUMN_MAX_SIZE]);
-	rule->json_object = DatumGetBool(values[COLUMN_JSON_OBJECT]);
+	rule->object_required = DatumGetBool(values[COLUMN_OBJECT_REQUIRED]);
 	return rule;
 }
 

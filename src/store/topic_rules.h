@@ -28,9 +28,9 @@ typedef struct OutboxTopicRule
 	int32 schema_id;
 	pg_uuid_t schema_guid;
 	bool key_required;
-	text *key_pattern; /* a regular expression, or NULL */
-	int32 max_size;    /* bytes; 0 = no limit of its own */
-	bool json_object;  /* the payload must be one */
+	text *key_pattern;    /* a regular expression, or NULL */
+	int32 max_size;       /* bytes; 0 = no limit of its own */
+	bool object_required; /* the payload must be one */
 } OutboxTopicRule;
 
 extern List *outbox_topic_rules_read(Oid table);

@@ -107,7 +107,7 @@ for (
 		'22023', qr/not 252/, "$encoding: counted in UTF-8");
 	fails_with($node, $db, "SELECT outbox_emit('$db', 'k', '{}', type => chr(252))", '22021', $refused, "$encoding: no text")
 	  if $refused;
-	$node->safe_psql($db, "SELECT outbox.set_topic_rule('$db', type => $umlaut, json_object => true, max_size => 48)");
+	$node->safe_psql($db, "SELECT outbox.set_topic_rule('$db', type => $umlaut, object_required => true, max_size => 48)");
 	$node->safe_psql($db, "SELECT outbox_emit('$db', NULL, '{}')");
 	fails_with($node, $db, "SELECT outbox_emit('$db', NULL, '{ }')", '23514', qr/has 49 bytes/, "$encoding: a rule's, too");
 	ok(wait_published($node, $db), 'published');
