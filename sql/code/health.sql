@@ -389,20 +389,13 @@ BEGIN
                                date_trunc('second', clock_timestamp()));
     IF launcher.preloaded THEN
         RETURN QUERY SELECT '' UNION ALL
-            SELECT format('%-24s %-15s %12s %9s %12s %10s %10s %9s %8s', 'relay', 'state', 'since', 'events/s', 'published',
-                          'pending', 'lag', 'parked', 'dead');
-        RETURN QUERY SELECT format('%-24s %-15s %12s %9s %12s %10s %10s %9s %8s', left(r.relay, 24), r.state,
-                                   date_trunc('second', clock_timestamp() - r.state_since), p.rate, r.published,
-                                   r.pending_events, date_trunc('second', make_interval(secs => r.lag_seconds)),
+            SELECT format('%-24s %-15s %12s %9s %9s %12s %10s %10s %9s %8s', 'relay', 'state', 'since', 'events/s',
+                          'p99 ms', 'published', 'pending', 'lag', 'parked', 'dead');
+        RETURN QUERY SELECT format('%-24s %-15s %12s %9s %9s %12s %10s %10s %9s %8s', left(r.relay, 24), r.state,
+                                   date_trunc('second', clock_timestamp() - r.state_since), round(COALESCE(r.rate, 0)),
+                                   round(r.commit_p99::numeric, 1), r.published, r.pending_events, date_trunc('second', make_interval(secs => r.lag_seconds)),
                                    r.retrying + r.waiting, r.dead_letters)
             FROM outbox.stat_relay r
-                 -- how far its position has come in ten seconds: it is written once a second
-                 CROSS JOIN LATERAL (
-                     SELECT round(COALESCE(max(p.position)
-                                - COALESCE(max(p.position) FILTER (WHERE p.written_at <= clock_timestamp() - interval '10 s'),
-                                           min(p.position)), 0) / 10.0) AS rate
-                     FROM (SELECT p.position, p.written_at FROM outbox.position p
-                           WHERE p.relay = r.relay ORDER BY p.position DESC LIMIT 30) p) p
             ORDER BY r.lag_seconds DESC, r.pending_events DESC, r.relay LIMIT 12;
     END IF;
     RETURN QUERY WITH wrong AS MATERIALIZED (

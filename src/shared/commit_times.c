@@ -24,7 +24,7 @@
 
 /* of this relay: the turn to look at next, and up to which id nothing is
  * known */
-static uint64 next_turn = 0;
+static uint64 next_turn = 1;
 static uint64 unknown_upto = 0;
 
 /* Our transaction, whose last event has that id, has committed just now. */
@@ -42,7 +42,8 @@ outbox_commit_times_note(OutboxDatabase *db, uint64 last_id)
 	pg_atomic_write_u64(&place->turn, turn);
 }
 
-/* Reads what that turn has written; false if it is not there (any more). */
+/* Reads what that turn has written; false if it is not there yet, or any
+ * more. */
 static bool
 read_turn(OutboxDatabase *db, uint64 turn, uint64 *last_id, TimestampTz *at)
 {
@@ -77,10 +78,10 @@ outbox_commit_times_of(OutboxDatabase *db, uint64 id)
 	}
 	if (id <= unknown_upto)
 		return 0;
-	for (; next_turn <= commits; next_turn++)
+	/* whoever has not written yet has committed later */
+	for (; next_turn <= commits && read_turn(db, next_turn, &last_id, &at);
+		 next_turn++)
 	{
-		if (next_turn == 0 || !read_turn(db, next_turn, &last_id, &at))
-			continue;
 		if (last_id >= id)
 			return at;
 	}

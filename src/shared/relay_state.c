@@ -11,6 +11,7 @@
 
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "utils/ps_status.h"
 #include "utils/timestamp.h"
 
 #include "guc.h"
@@ -18,6 +19,14 @@
 #include "shared/horizon.h"
 #include "shared/my_relay.h"
 #include "shared/relay_state.h"
+
+/* Tells the state to ps. */
+static void
+show_title(void)
+{
+	set_ps_display(outbox_relay_state_name(&outbox_my_relay.slot->status,
+										   outbox_my_relay.database));
+}
 
 /* Is the relay not wanted just now? It need not even connect then. */
 bool
@@ -163,6 +172,7 @@ outbox_relay_state_set(OutboxRelayState state)
 	status->state = state;
 	status->state_since = GetCurrentTimestamp();
 	LWLockRelease(outbox_shmem->lock);
+	show_title();
 }
 
 /* Shows whether an error is in the way. */
@@ -177,6 +187,7 @@ outbox_relay_state_failing(bool failing)
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
 	status->failing_since = failing ? GetCurrentTimestamp() : 0;
 	LWLockRelease(outbox_shmem->lock);
+	show_title();
 }
 
 /* Copies as many whole characters as there is room for. */
