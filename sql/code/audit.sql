@@ -16,7 +16,7 @@ END
 $$;
 REVOKE ALL ON FUNCTION outbox.write_audit(text, jsonb, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION outbox.write_audit(text, jsonb, bigint) IS
-    'Internal: notes a call in outbox.audit: of which function, with which arguments, and how many events, relays, topics, … it has changed';
+    'Internal: notes a call in outbox.audit: of which function, with which arguments, and how many events, relays, topics and so on it has changed';
 
 CREATE OR REPLACE VIEW outbox.audit AS
     SELECT id, at, called_by, as_role, client_addr, application_name, function, arguments, affected

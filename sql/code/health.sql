@@ -1,5 +1,5 @@
 -- outbox.health() puts together what views and shared memory tell, and judges
--- it by the settings outbox.health_…. Its parts give findings: each with a
+-- it by the settings outbox.health_*. Its parts give findings: each with a
 -- status of its own, or measured and compared with the two settings whose name
 -- is in "threshold"; the worse one counts. It says something in any case, also
 -- while nothing runs, and without the library being preloaded. It is in PL/pgSQL
@@ -374,7 +374,7 @@ $$;
 REVOKE ALL ON FUNCTION outbox.health() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION outbox.health() TO pg_monitor;
 COMMENT ON FUNCTION outbox.health() IS
-    'what is wrong, the worst first: a row for each check, and each relay where it is about one, with the command that helps; from when on it is a warning, or critical, is in the settings outbox.health_…';
+    'what is wrong, the worst first: a row for each check, and each relay where it is about one, with the command that helps; from when on it is a warning, or critical, is in the settings outbox.health_*';
 
 -- One screen: so many lines of each kind, and each on one line.
 CREATE OR REPLACE FUNCTION outbox.top() RETURNS TABLE (top text)
