@@ -29,7 +29,7 @@ ALTER TABLE outbox.capture ENABLE ALWAYS TRIGGER capture;
 -- trigger: another table may have the same oid.
 CREATE OR REPLACE VIEW outbox.published_table AS
     SELECT c.id, c.relation, c.topic, c.key, c.columns, jsonb_object(c.renamed) AS rename, c.operations,
-           CASE WHEN c.format = 'function' THEN c.function::regproc::text ELSE c.format END AS format, c.condition,
+           CASE WHEN c.format = 'function' THEN to_regprocedure(c.function)::regproc::text ELSE c.format END AS format, c.condition,
            c.version, c.tombstones, c.on_truncate, c.type, c.source, c.content_type,
            t.tgenabled <> 'D' AS enabled, c.published_by, c.published_at
     FROM outbox.capture c
@@ -172,7 +172,7 @@ BEGIN
     INSERT INTO outbox.capture (relation, topic, key, columns, renamed, format, function, condition, version,
                                 tombstones, on_truncate, type, source, content_type, operations)
         VALUES (relation, topic, key, columns, renamed, CASE WHEN function IS NULL THEN format ELSE 'function' END,
-                function, condition, CASE version_in WHEN 'header' THEN version END,
+                function::text, condition, CASE version_in WHEN 'header' THEN version END,
                 tombstones, on_truncate, type, source, content_type, operations)
         RETURNING id INTO capture;
     PERFORM outbox.check_capture(capture, relation);

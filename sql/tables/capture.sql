@@ -10,7 +10,8 @@ CREATE TABLE outbox.capture (
     columns text[],
     renamed text[],
     format text NOT NULL CHECK (format IN ('row', 'before_after', 'debezium', 'function')),
-    function regprocedure CHECK ((function IS NULL) = (format <> 'function')),
+    -- with its schema and arguments; as a regprocedure, pg_upgrade would refuse it
+    function text CHECK ((function IS NULL) = (format <> 'function')),
     condition text,
     version text,
     tombstones boolean NOT NULL,

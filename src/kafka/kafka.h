@@ -135,7 +135,8 @@ extern void outbox_kafka_gate_close(OutboxKafkaGate *gate);
 extern void outbox_kafka_gate_open_wide(void);
 
 /* meter.c */
-extern OutboxKafkaMeter *outbox_kafka_meter_create(rd_kafka_conf_t *conf);
+extern OutboxKafkaMeter *outbox_kafka_meter_create(rd_kafka_conf_t *conf,
+												   bool watch);
 extern void outbox_kafka_meter_destroy(OutboxKafkaMeter *meter);
 extern bool outbox_kafka_meter_read(OutboxKafkaMeter *meter,
 									OutboxSinkStatistics *statistics);

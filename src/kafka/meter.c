@@ -121,17 +121,19 @@ throttled(rd_kafka_t *rk pg_attribute_unused(),
 	pthread_mutex_unlock(&meter->mutex);
 }
 
-/* One for a producer that is to be made; NULL if out of memory. */
+/* One for a producer that is to be made; NULL if out of memory. Without watch
+ * it sees no answers. */
 OutboxKafkaMeter *
-outbox_kafka_meter_create(rd_kafka_conf_t *conf)
+outbox_kafka_meter_create(rd_kafka_conf_t *conf, bool watch)
 {
 	OutboxKafkaMeter *meter = calloc(1, sizeof(OutboxKafkaMeter));
 
 	if (meter == NULL)
 		return NULL;
 	pthread_mutex_init(&meter->mutex, NULL);
-	rd_kafka_conf_interceptor_add_on_new(conf, OUTBOX_EXTENSION, watch_answers,
-										 meter);
+	if (watch)
+		rd_kafka_conf_interceptor_add_on_new(conf, OUTBOX_EXTENSION,
+											 watch_answers, meter);
 	rd_kafka_conf_set_throttle_cb(conf, throttled);
 	return meter;
 }

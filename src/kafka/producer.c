@@ -92,7 +92,7 @@ kafka_close(OutboxSink *sink)
 }
 
 static OutboxKafkaRemains *
-make_remains(rd_kafka_conf_t *conf)
+make_remains(rd_kafka_conf_t *conf, bool watch)
 {
 	OutboxKafkaRemains *remains = calloc(1, sizeof(OutboxKafkaRemains));
 
@@ -100,7 +100,7 @@ make_remains(rd_kafka_conf_t *conf)
 	{
 		rd_kafka_conf_set_opaque(conf, remains);
 		remains->gate = outbox_kafka_gate_create(conf);
-		remains->meter = outbox_kafka_meter_create(conf);
+		remains->meter = outbox_kafka_meter_create(conf, watch);
 	}
 	if (remains == NULL ||
 		(conf != NULL && (remains->gate == NULL || remains->meter == NULL)))
@@ -153,6 +153,7 @@ make_memory(OutboxSink *sink)
 static OutboxSink *
 kafka_open(const OutboxSinkConfig *config, char *error)
 {
+	static bool refused = false; /* the last one could not be made */
 	OutboxSink *sink;
 	rd_kafka_conf_t *conf;
 
@@ -164,16 +165,21 @@ kafka_open(const OutboxSinkConfig *config, char *error)
 						   "be looked up. Another process goes on.")));
 	sink = palloc0(sizeof(OutboxSink));
 	conf = outbox_kafka_conf(config, error);
-	sink->remains = make_remains(conf);
+	sink->remains = make_remains(conf, !refused);
 	if (conf != NULL)
 	{
 		sink->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error,
 								OUTBOX_SINK_ERROR_MAX);
 		if (sink->rk == NULL)
 		{
-			rd_kafka_conf_destroy(conf);
+			/* the library has freed what interceptors have added, and would
+			 * again: so one with an interceptor is left, and the next ones
+			 * have none until one can be made */
+			if (refused)
+				rd_kafka_conf_destroy(conf);
 			outbox_kafka_name_refusal(error);
 		}
+		refused = (sink->rk == NULL);
 	}
 	if (sink->rk == NULL)
 	{

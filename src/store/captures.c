@@ -16,6 +16,7 @@
 #include "executor/tuptable.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -48,9 +49,9 @@ static void
 check_columns(Relation rel)
 {
 	static const Oid types[COLUMNS] = {
-		INT4OID,      REGCLASSOID, TEXTOID,         TEXTARRAYOID, TEXTARRAYOID,
-		TEXTARRAYOID, TEXTOID,     REGPROCEDUREOID, TEXTOID,      TEXTOID,
-		BOOLOID,      TEXTOID,     TEXTOID,         TEXTOID,      TEXTOID};
+		INT4OID,      REGCLASSOID, TEXTOID, TEXTARRAYOID, TEXTARRAYOID,
+		TEXTARRAYOID, TEXTOID,     TEXTOID, TEXTOID,      TEXTOID,
+		BOOLOID,      TEXTOID,     TEXTOID, TEXTOID,      TEXTOID};
 	TupleDesc columns = RelationGetDescr(rel);
 
 	for (int i = 0; i < COLUMNS; i++)
@@ -105,7 +106,9 @@ capture_in(TupleTableSlot *slot)
 		capture->renamed = strings_in(values[COLUMN_RENAMED]);
 	capture->format = string_in(slot, COLUMN_FORMAT);
 	if (!nulls[COLUMN_FUNCTION])
-		capture->function = DatumGetObjectId(values[COLUMN_FUNCTION]);
+		capture->function = DatumGetObjectId(DirectFunctionCall1(
+			regprocedurein,
+			CStringGetDatum(string_in(slot, COLUMN_FUNCTION))));
 	capture->condition = string_in(slot, COLUMN_CONDITION);
 	capture->version = string_in(slot, COLUMN_VERSION);
 	capture->tombstones = DatumGetBool(values[COLUMN_TOMBSTONES]);

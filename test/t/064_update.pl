@@ -134,6 +134,8 @@ is(query(<<~END), 'f|t|t|f|t|t|f|t|f', 'privileges');
 		has_function_privilege('watcher', 'outbox.requeue(uuid,text,text,text,timestamptz,timestamptz,boolean,text)', 'EXECUTE'),
 		has_function_privilege('public', 'outbox.requeue(uuid,text,text,text,timestamptz,timestamptz,boolean,text)', 'EXECUTE')
 	END
+# which has come to use more functions
+query('GRANT EXECUTE ON FUNCTION outbox.relay_figures(text), outbox.topic_matches(text, text[], text[]) TO watcher');
 is(query('SET ROLE watcher; SELECT state FROM outbox.stat_relay'),
 	'publishing', 'stat_relay');
 is(query('SELECT count(*) FROM lag'), 1, 'a view on stat_relay');
