@@ -22,6 +22,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
+#include "utils/datum.h"
 #include "utils/rel.h"
 
 #include "compat.h"
@@ -164,14 +165,26 @@ outbox_table_writer_begin(Oid table, TupleDesc columns)
 	return writer;
 }
 
+/* Have two rows the same values? One of them may end before the last columns,
+ * which are null then. */
 static bool
-is_same_row(HeapTuple a, HeapTuple b)
+is_same_row(TupleDesc columns, HeapTuple a, HeapTuple b)
 {
-	Size header = offsetof(HeapTupleHeaderData, t_bits);
+	for (int i = 0; i < columns->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(columns, i);
+		bool a_null;
+		bool b_null;
+		Datum a_value = heap_getattr(a, i + 1, columns, &a_null);
+		Datum b_value = heap_getattr(b, i + 1, columns, &b_null);
 
-	return a->t_len == b->t_len && a->t_data->t_hoff == b->t_data->t_hoff &&
-		   memcmp((char *) a->t_data + header, (char *) b->t_data + header,
-				  a->t_len - header) == 0;
+		if (a_null != b_null)
+			return false;
+		if (!a_null &&
+			!datumIsEqual(a_value, b_value, column->attbyval, column->attlen))
+			return false;
+	}
+	return true;
 }
 
 /* Fires what comes before a row. Raises 27000 if the row does not stay. */
@@ -181,7 +194,8 @@ fire_before_row(OutboxTableWriter *writer, TupleTableSlot *slot)
 	HeapTuple before = ExecCopySlotHeapTuple(slot);
 
 	if (!ExecBRInsertTriggers(writer->estate, writer->rel_info, slot) ||
-		!is_same_row(before, ExecFetchSlotHeapTuple(slot, false, NULL)))
+		!is_same_row(RelationGetDescr(writer->rel), before,
+					 ExecFetchSlotHeapTuple(slot, false, NULL)))
 		ereport(ERROR,
 				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 				 errmsg("a trigger must not change rows of table \"%s.%s\", "

@@ -118,6 +118,13 @@ for (
 }
 is(seen(), '', 'nothing of these');
 
+note 'one that makes each row anew, as it was';
+query('CREATE FUNCTION make_anew() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.key := NEW.key; RETURN NEW; END $$');
+query('CREATE TRIGGER z BEFORE INSERT ON outbox.event_0 FOR EACH ROW EXECUTE FUNCTION make_anew()');
+is(emit(3), '', 'has changed nothing');
+like(seen(), qr/^b_after_row\|3\|3$/m, 'the events are written');
+query('DROP TRIGGER z ON outbox.event_0');
+
 note 'a constraint that is deferred where a trigger writes';
 query(<<~'END');
 	CREATE TABLE allowed (topic text PRIMARY KEY);
