@@ -20,6 +20,7 @@
 #include "emit/xact.h"
 #include "guc.h"
 #include "launcher/launcher.h"
+#include "monitor/reset_figures.h"
 #include "shared/prepared.h"
 #include "shared/shmem.h"
 
@@ -38,6 +39,7 @@ _PG_init(void)
 	outbox_xact_install_hooks();
 	outbox_ddl_install_hooks();
 	outbox_prepared_install_hooks();
+	outbox_reset_figures_install_hooks();
 
 	/* nothing is published while pg_upgrade moves the data */
 	if (!IsBinaryUpgrade)

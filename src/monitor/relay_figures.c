@@ -22,7 +22,6 @@
 PG_FUNCTION_INFO_V1(outbox_relay_figures);
 PG_FUNCTION_INFO_V1(outbox_relay_histogram);
 PG_FUNCTION_INFO_V1(outbox_topic_figures);
-PG_FUNCTION_INFO_V1(outbox_reset_figures);
 
 #define FIGURES_COLUMNS   28
 #define HISTOGRAM_COLUMNS 2
@@ -195,13 +194,4 @@ outbox_topic_figures(PG_FUNCTION_ARGS)
 							 row.nulls);
 	}
 	return (Datum) 0;
-}
-
-/* outbox.reset_figures(relay): false if it has none */
-Datum
-outbox_reset_figures(PG_FUNCTION_ARGS)
-{
-	outbox_shmem_require();
-	PG_RETURN_BOOL(
-		outbox_figures_reset(text_to_cstring(PG_GETARG_TEXT_PP(0))));
 }

@@ -355,16 +355,21 @@ outbox_figures_read(const char *relay, OutboxFigures *figures)
 	return true;
 }
 
-/* Lets a relay's figures begin anew; false if there are none. */
+/* Has a relay figures? */
 bool
+outbox_figures_exist(const char *relay)
+{
+	return slot_of(relay) != NULL;
+}
+
+/* Lets a relay's figures begin anew, if there are any. Cannot fail. */
+void
 outbox_figures_reset(const char *relay)
 {
 	OutboxFiguresSlot *slot = slot_of(relay);
 
-	if (slot == NULL)
-		return false;
-	pg_atomic_fetch_add_u32(&slot->resets, 1);
-	return true;
+	if (slot != NULL)
+		pg_atomic_fetch_add_u32(&slot->resets, 1);
 }
 
 /* Events a second, over the last seconds */

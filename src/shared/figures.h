@@ -27,7 +27,8 @@ extern void outbox_figures_show(bool now);
 
 /* everybody's */
 extern bool outbox_figures_read(const char *relay, OutboxFigures *figures);
-extern bool outbox_figures_reset(const char *relay);
+extern bool outbox_figures_exist(const char *relay);
+extern void outbox_figures_reset(const char *relay);
 extern double outbox_figures_rate(const OutboxFigures *figures,
 								  TimestampTz now);
 

@@ -80,8 +80,15 @@ query(q{SELECT outbox_emit('a', 'k', 'x')});
 becomes(sub { relay('published') }, '104', '... and counts on');
 becomes(sub { topic('a', 'published') }, '101', '... also of topics');
 
+note 'begun anew';
+$before = relay('stats_reset, published');
+query('BEGIN; SELECT outbox.stat_reset(); ROLLBACK');
+query('BEGIN; SAVEPOINT s; SELECT outbox.stat_reset(); ROLLBACK TO s; SAVEPOINT s; RELEASE s; COMMIT');
+is(relay('stats_reset, published'), $before, 'not by what is rolled back, and leaves no row in outbox.audit');
+query('BEGIN; SAVEPOINT s; SELECT outbox.stat_reset(); RELEASE s; COMMIT');
+is(relay('published_bytes'), '0', 'at commit');
+
 note 'how long events have waited';
-query('SELECT outbox.stat_reset()');
 query(q{SELECT outbox.pause('default')});
 wait_state($node, 'paused');
 my $start = time;
