@@ -49,6 +49,7 @@ SELECT outbox_emit('r', 1, '{"a": }');
 SELECT outbox_emit('r', 1, '\x7b22ff223a317d'::bytea);
 SELECT outbox_emit('r', 1, jsonb_build_object('a', repeat('x', 50)));
 SELECT outbox_emit('r', 1, '{}', jsonb_build_object('a', repeat('x', 100)));
+SELECT outbox_emit('r', 1, repeat('x', 1000000));
 SELECT outbox_emit('r', 1, ' {"a": 1}') IS NOT NULL AS ok;
 SELECT outbox_emit('r', 1, '{"a": 1}'::jsonb) IS NOT NULL AS ok;
 SELECT outbox_emit('r', 1, NULL) IS NOT NULL AS tombstone;

@@ -288,21 +288,30 @@ text_bytes(OutboxEventColumn column, const char *what, const Datum *values,
 	return bytes;
 }
 
+/* How many bytes key, payload and event_id have when they are sent */
+static Size
+body_bytes(const Datum *values, const bool *nulls)
+{
+	Size bytes = OUTBOX_RECORD_EVENT_ID_BYTES;
+
+	bytes += text_bytes(OUTBOX_EVENT_KEY, "key", values, nulls);
+	if (!nulls[OUTBOX_EVENT_PAYLOAD])
+		bytes +=
+			VARSIZE_ANY_EXHDR(DatumGetPointer(values[OUTBOX_EVENT_PAYLOAD]));
+	return bytes;
+}
+
 /* How many bytes an event has when it is sent; raises an error for what cannot
  * be, or would be too many. */
 static Size
 check_content(const Datum *values, const bool *nulls)
 {
-	Size bytes = OUTBOX_RECORD_EVENT_ID_BYTES;
+	Size bytes = body_bytes(values, nulls);
 
-	bytes += text_bytes(OUTBOX_EVENT_KEY, "key", values, nulls);
 	bytes += text_bytes(OUTBOX_EVENT_TYPE, "type", values, nulls);
 	bytes += text_bytes(OUTBOX_EVENT_SOURCE, "source", values, nulls);
 	bytes +=
 		text_bytes(OUTBOX_EVENT_CONTENT_TYPE, "content_type", values, nulls);
-	if (!nulls[OUTBOX_EVENT_PAYLOAD])
-		bytes +=
-			VARSIZE_ANY_EXHDR(DatumGetPointer(values[OUTBOX_EVENT_PAYLOAD]));
 	check_size(bytes);
 	if (!nulls[OUTBOX_EVENT_HEADERS])
 		bytes = check_headers(
@@ -325,7 +334,12 @@ outbox_event_check(Datum *values, bool *nulls)
 	Size bytes;
 
 	if (rule != NULL)
+	{
+		/* what is too large anyway is not read: a regular expression takes
+		 * four times the memory of a key */
+		check_size(body_bytes(values, nulls));
 		outbox_topic_rule_apply(rule, values, nulls);
+	}
 	bytes = check_content(values, nulls);
 	if (rule != NULL)
 		outbox_topic_rule_check_size(rule, bytes);
