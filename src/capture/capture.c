@@ -20,6 +20,7 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/xact.h"
+#include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
@@ -81,16 +82,56 @@ emit(const OutboxCapturePlan *plan, text *key, bytea *payload)
 }
 
 /*
+ * Has the current transaction changed or deleted this version of a row again?
+ * Whoever did, in a trigger or a function that the statement has called, has
+ * ended before we are called, and so has told what came of it: if our trigger
+ * is one for what was done.
+ */
+static bool
+is_superseded(const Trigger *trigger, TupleTableSlot *row)
+{
+	HeapTuple tuple;
+	HeapTupleHeader header;
+
+	if (!TTS_IS_BUFFERTUPLE(row))
+		return false;
+	tuple = ((BufferHeapTupleTableSlot *) row)->base.tuple;
+	header = tuple->t_data;
+	if ((header->t_infomask & HEAP_XMAX_INVALID) != 0 ||
+		HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) ||
+		!TransactionIdIsCurrentTransactionId(
+			HeapTupleHeaderGetUpdateXid(header)))
+		return false;
+	/* to another partition: it is deleted here, and inserted there */
+	if (HeapTupleHeaderIndicatesMovedPartitions(header))
+		return TRIGGER_FOR_DELETE(trigger->tgtype) ||
+			   TRIGGER_FOR_INSERT(trigger->tgtype);
+	if (ItemPointerEquals(&header->t_ctid, &tuple->t_self))
+		return TRIGGER_FOR_DELETE(trigger->tgtype);
+	return TRIGGER_FOR_UPDATE(trigger->tgtype);
+}
+
+/*
  * Tells of a change: of a row that is there now, or is not there any more, or
  * of all. old or new are NULL where there is none; an update has both.
  */
 static void
-tell(const OutboxCapturePlan *plan, OutboxCaptureOperation operation,
-	 TupleTableSlot *old, TupleTableSlot *new)
+tell(const OutboxCapturePlan *plan, const Trigger *trigger,
+	 OutboxCaptureOperation operation, TupleTableSlot *old,
+	 TupleTableSlot *new)
 {
 	TupleTableSlot *row = new != NULL ? new : old;
-	text *key = row != NULL ? outbox_capture_key(plan, row) : NULL;
-	bytea *payload = outbox_capture_payload(plan, operation, old, new);
+	text *key;
+	bytea *payload;
+
+	if (new != NULL && is_superseded(trigger, new))
+		return;
+	key = row != NULL ? outbox_capture_key(plan, row) : NULL;
+	payload = outbox_capture_payload(plan, operation, old, new);
+	/* by the function that has made the payload? */
+	if (new != NULL && OidIsValid(plan->function) &&
+		is_superseded(trigger, new))
+		return;
 
 	if (payload != NULL)
 		emit(plan, key, payload);
@@ -122,26 +163,6 @@ are_equal(const OutboxCaptureColumn *columns, int count, TupleTableSlot *one,
 }
 
 /*
- * Has the current transaction changed or deleted this version of a row again?
- * Whoever did, in a trigger or a function that the statement has called, has
- * ended before we are called, and so has told what came of it.
- */
-static bool
-is_superseded(TupleTableSlot *row)
-{
-	HeapTupleHeader header;
-
-	if (!TTS_IS_BUFFERTUPLE(row))
-		return false;
-	header = ((BufferHeapTupleTableSlot *) row)->base.tuple->t_data;
-	if ((header->t_infomask & HEAP_XMAX_INVALID) != 0 ||
-		HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask))
-		return false;
-	return TransactionIdIsCurrentTransactionId(
-		HeapTupleHeaderGetUpdateXid(header));
-}
-
-/*
  * Has the current transaction made this version of a row? Then its own event
  * may be still to come, and be left out for that of the next version: see
  * above.
@@ -155,24 +176,26 @@ is_ours(TupleTableSlot *row)
 }
 
 static void
-inserted(const OutboxCapturePlan *plan, TupleTableSlot *new)
+inserted(const OutboxCapturePlan *plan, const Trigger *trigger,
+		 TupleTableSlot *new)
 {
-	if (outbox_capture_is_wanted(plan, new) && !is_superseded(new))
-		tell(plan, OUTBOX_CAPTURE_INSERT, NULL, new);
+	if (outbox_capture_is_wanted(plan, new))
+		tell(plan, trigger, OUTBOX_CAPTURE_INSERT, NULL, new);
 }
 
 static void
-deleted(const OutboxCapturePlan *plan, TupleTableSlot *old)
+deleted(const OutboxCapturePlan *plan, const Trigger *trigger,
+		TupleTableSlot *old)
 {
 	if (outbox_capture_is_wanted(plan, old))
-		tell(plan, OUTBOX_CAPTURE_DELETE, old, NULL);
+		tell(plan, trigger, OUTBOX_CAPTURE_DELETE, old, NULL);
 }
 
 /* A row that is wanted from now on is new to who reads, and one that is not
  * wanted any more is gone; so is one that has another key. */
 static void
-updated(const OutboxCapturePlan *plan, TupleTableSlot *old,
-		TupleTableSlot *new)
+updated(const OutboxCapturePlan *plan, const Trigger *trigger,
+		TupleTableSlot *old, TupleTableSlot *new)
 {
 	bool was_wanted = outbox_capture_is_wanted(plan, old);
 	bool is_wanted = outbox_capture_is_wanted(plan, new);
@@ -181,18 +204,16 @@ updated(const OutboxCapturePlan *plan, TupleTableSlot *old,
 	if (!was_wanted || !is_wanted || !same_key)
 	{
 		if (was_wanted)
-			tell(plan, OUTBOX_CAPTURE_DELETE, old, NULL);
-		if (is_wanted && !is_superseded(new))
-			tell(plan, OUTBOX_CAPTURE_INSERT, NULL, new);
+			tell(plan, trigger, OUTBOX_CAPTURE_DELETE, old, NULL);
+		if (is_wanted)
+			tell(plan, trigger, OUTBOX_CAPTURE_INSERT, NULL, new);
 	}
-	else if (!is_superseded(new) &&
-			 (is_ours(old) ||
-			  !are_equal(plan->column, plan->columns, old, new)))
-		tell(plan, OUTBOX_CAPTURE_UPDATE, old, new);
+	else if (is_ours(old) || !are_equal(plan->column, plan->columns, old, new))
+		tell(plan, trigger, OUTBOX_CAPTURE_UPDATE, old, new);
 }
 
 static void
-truncated(const OutboxCapturePlan *plan)
+truncated(const OutboxCapturePlan *plan, const Trigger *trigger)
 {
 	if (plan->refuses_truncate)
 		ereport(ERROR,
@@ -202,7 +223,7 @@ truncated(const OutboxCapturePlan *plan)
 						text_to_cstring(plan->topic)),
 				 errhint("Use DELETE, which tells of each row, or see "
 						 "on_truncate of outbox.publish_table().")));
-	tell(plan, OUTBOX_CAPTURE_TRUNCATE, NULL, NULL);
+	tell(plan, trigger, OUTBOX_CAPTURE_TRUNCATE, NULL, NULL);
 }
 
 /*
@@ -228,13 +249,13 @@ outbox_capture(PG_FUNCTION_ARGS)
 	plan = outbox_capture_plan(pg_strtoint32(data->tg_trigger->tgargs[0]),
 							   data->tg_relation);
 	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
-		inserted(plan, data->tg_trigslot);
+		inserted(plan, data->tg_trigger, data->tg_trigslot);
 	else if (TRIGGER_FIRED_BY_DELETE(data->tg_event))
-		deleted(plan, data->tg_trigslot);
+		deleted(plan, data->tg_trigger, data->tg_trigslot);
 	else if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
-		updated(plan, data->tg_trigslot, data->tg_newslot);
+		updated(plan, data->tg_trigger, data->tg_trigslot, data->tg_newslot);
 	else
-		truncated(plan);
+		truncated(plan, data->tg_trigger);
 	return PointerGetDatum(NULL);
 }
 

@@ -104,6 +104,28 @@ folds('again', 'INSERT INTO again VALUES (1, 1), (2, 2)', 'a trigger that change
 folds('again', 'INSERT INTO again VALUES (1, 1); UPDATE again SET id = 9; DELETE FROM again; INSERT INTO again VALUES (9, 1)',
 	'one after another');
 
+note 'operations that are not published hide nothing';
+query(<<~'END');
+	CREATE TABLE few (id integer PRIMARY KEY, n integer);
+	CREATE FUNCTION few() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		UPDATE few SET n = n + 10 WHERE id = NEW.id + 1;
+		DELETE FROM few WHERE id = NEW.id + 2;
+		RETURN NULL;
+	END $$;
+	CREATE TRIGGER "a" AFTER INSERT ON few FOR EACH ROW EXECUTE FUNCTION few();
+	END
+for (
+	[ 'insert', '1 {"id":1,"n":1}', '2 {"id":2,"n":2}', '3 {"id":3,"n":3}' ],
+	[ 'insert,update', '1 {"id":1,"n":1}', '2 {"id":2,"n":12}', '3 {"id":3,"n":3}' ],
+	[ 'insert,delete', '1 {"id":1,"n":1}', '3 gone', '2 {"id":2,"n":2}' ])
+{
+	my ($operations, @events) = @$_;
+
+	publish("'few', 'x', operations => '{$operations}'");
+	is(emitted('INSERT INTO few VALUES (1, 1), (2, 2), (3, 3)'), join("\n", @events), $operations);
+}
+
 note 'the table changes';
 query('CREATE TABLE shape (gone integer, id integer PRIMARY KEY, a text)');
 publish("'shape', 'x'");

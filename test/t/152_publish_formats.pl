@@ -186,6 +186,13 @@ query("CREATE OR REPLACE FUNCTION nested_payload(operation text, before jsonb, a
 is(emitted('INSERT INTO nested VALUES (1, 3)'), qq(4 {"n": 0, "id": 4}\n3 {"n": 1, "id": 3}\n2 {"n": 2, "id": 2}\n1 {"n": 3, "id": 1}),
 	'and outbox.capture: plans are old while they are in use');
 is(emitted('INSERT INTO log (id, n) VALUES (10, 3)', 'count(*)'), 4, 'in a condition that lies');
+query(<<~'END');
+	CREATE TABLE counted (id integer PRIMARY KEY, n integer);
+	CREATE FUNCTION counted(operation text, before jsonb, after jsonb) RETURNS jsonb LANGUAGE plpgsql AS
+		$$ BEGIN UPDATE counted SET n = n + 1 WHERE id = (after ->> 'id')::integer AND n < 3; RETURN after; END $$;
+	SELECT outbox.publish_table('counted', 'x', format => 'public.counted');
+	END
+is(emitted('INSERT INTO counted VALUES (1, 1)'), '1 {"n": 3, "id": 1}', 'and the row itself: the last one counts');
 
 note 'refused';
 for (
