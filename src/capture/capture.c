@@ -165,13 +165,13 @@ are_equal(const OutboxCaptureColumn *columns, int count, TupleTableSlot *one,
 /*
  * Has the current transaction made this version of a row? Then its own event
  * may be still to come, and be left out for that of the next version: see
- * above.
+ * above. COPY FREEZE makes versions that are frozen at once.
  */
 static bool
 is_ours(TupleTableSlot *row)
 {
 	return TTS_IS_BUFFERTUPLE(row) &&
-		   TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(
+		   TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetRawXmin(
 			   ((BufferHeapTupleTableSlot *) row)->base.tuple->t_data));
 }
 

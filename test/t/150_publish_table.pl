@@ -126,6 +126,17 @@ for (
 	is(emitted('INSERT INTO few VALUES (1, 1), (2, 2), (3, 3)'), join("\n", @events), $operations);
 }
 
+note 'rows that are frozen at once';
+query(<<~'END');
+	CREATE TABLE frozen (id integer PRIMARY KEY, untold integer);
+	CREATE FUNCTION frozen() RETURNS trigger LANGUAGE plpgsql AS
+		$$ BEGIN UPDATE frozen SET untold = 1 WHERE id = NEW.id + 1; RETURN NULL; END $$;
+	CREATE TRIGGER "a" AFTER INSERT ON frozen FOR EACH ROW EXECUTE FUNCTION frozen();
+	END
+publish("'frozen', 'x', columns => '{id}', on_truncate => 'ignore'");
+is(emitted("TRUNCATE frozen; COPY frozen FROM PROGRAM 'echo 1,0; echo 2,0' (FORMAT csv, FREEZE)"),
+	qq(1 {"id":1}\n2 {"id":2}), 'COPY FREEZE, and a trigger that changes what is not published');
+
 note 'the table changes';
 query('CREATE TABLE shape (gone integer, id integer PRIMARY KEY, a text)');
 publish("'shape', 'x'");
