@@ -14,6 +14,7 @@
 #include "outbox.h"
 
 #include "catalog/namespace.h"
+#include "catalog/partition.h"
 #include "commands/trigger.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -100,6 +101,27 @@ prepare(void)
 	CacheRegisterSyscacheCallback(PROCOID, catalog_changed, (Datum) 0);
 }
 
+/*
+ * Is the table the one that was published, or a partition of it, or of one that
+ * is being detached? If not, the trigger came with a dump of the table alone,
+ * and its number is that of another one here.
+ */
+static bool
+is_published(const OutboxCapture *capture, Relation rel)
+{
+	Oid table = RelationGetRelid(rel);
+	List *ancestors;
+
+	if (table == capture->relation)
+		return true;
+	if (!rel->rd_rel->relispartition)
+		return false;
+	ancestors = get_partition_ancestors(table);
+	return list_member_oid(ancestors, capture->relation) ||
+		   get_rel_relispartition(ancestors == NIL ? table
+												   : llast_oid(ancestors));
+}
+
 static OutboxCapture *
 read_capture(int32 id, Relation rel)
 {
@@ -110,7 +132,7 @@ read_capture(int32 id, Relation rel)
 	if (!OidIsValid(capture_table))
 		outbox_table_writer_refuse(OUTBOX_CAPTURE_TABLE);
 	capture = outbox_captures_read(capture_table, id);
-	if (capture == NULL)
+	if (capture == NULL || !is_published(capture, rel))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("a trigger publishes changes of table \"%s\", but "

@@ -243,6 +243,16 @@ query("CREATE TRIGGER wrong BEFORE INSERT ON bare FOR EACH ROW EXECUTE FUNCTION 
 fails_with($node, 'postgres', 'INSERT INTO bare VALUES (1)', '39P01', qr/must be called as a trigger of outbox.publish_table/, 'one that we have not made');
 query("DROP TRIGGER wrong ON bare; CREATE TRIGGER wrong AFTER INSERT ON bare FOR EACH ROW EXECUTE FUNCTION outbox.capture(999)");
 fails_with($node, 'postgres', 'INSERT INTO bare VALUES (1)', '55000', qr/does not know where to/, 'one that is left');
+query(<<~'END');
+	CREATE TABLE alone (id bigint PRIMARY KEY, a text);
+	DO $$ DECLARE id integer := (SELECT id FROM outbox.published_table WHERE relation = 't'::regclass AND topic = 'x');
+	BEGIN
+		EXECUTE format('CREATE TRIGGER %I AFTER INSERT ON alone FOR EACH ROW EXECUTE FUNCTION outbox.capture(%s)', '00_outbox_' || id, id);
+	END $$
+	END
+fails_with($node, 'postgres', 'INSERT INTO alone VALUES (1)', '55000', qr/does not know where to/,
+	'one from a dump of a table alone, whose number is that of another table');
+query('DROP TABLE alone');
 fails_with($node, 'postgres', q{BEGIN READ ONLY; SELECT outbox.publish_table('t', 'x')}, '25006', qr/read-only/, 'read-only');
 fails_with($node, 'postgres', 'DROP EXTENSION outbox', '2BP01', qr/trigger 00_outbox_\d+ on table t depends on/,
 	'who drops the extension is told of tables that are published');
