@@ -119,26 +119,30 @@ outbox_capture_condition(Relation rel, const char *text)
 	return condition;
 }
 
-/* Makes what is needed in this transaction. */
+/* Makes what is needed in this transaction. If that fails, it ends with the
+ * subtransaction. */
 static void
 begin(OutboxCaptureCondition *condition)
 {
-	MemoryContext old_context = MemoryContextSwitchTo(TopTransactionContext);
+	MemoryContext old_context = MemoryContextSwitchTo(CurTransactionContext);
+	EState *executor = CreateExecutorState();
+	ExprState *state = ExecPrepareExpr(condition->expr, executor);
 
+	MemoryContextSwitchTo(old_context);
 	if (lives % 2 == 0)
 	{
-		MemoryContextCallback *callback =
-			palloc0(sizeof(MemoryContextCallback));
+		MemoryContextCallback *callback = MemoryContextAllocZero(
+			TopTransactionContext, sizeof(MemoryContextCallback));
 
 		callback->func = end_life;
 		MemoryContextRegisterResetCallback(TopTransactionContext, callback);
 		lives++;
 	}
-	condition->executor = CreateExecutorState();
-	condition->state = ExecPrepareExpr(condition->expr, condition->executor);
+	MemoryContextSetParent(executor->es_query_cxt, TopTransactionContext);
+	condition->executor = executor;
+	condition->state = state;
 	condition->life = lives;
 	condition->busy = false;
-	MemoryContextSwitchTo(old_context);
 }
 
 /* Is the row one of those that are published? */
@@ -146,20 +150,35 @@ bool
 outbox_capture_is_wanted(const OutboxCapturePlan *plan, TupleTableSlot *row)
 {
 	OutboxCaptureCondition *condition = plan->condition;
+	EState *executor;
 	ExprContext *context;
 	Datum wanted;
 	bool is_null;
 
 	if (condition == NULL)
 		return true;
-	/* busy: a function in it has changed the table; or has failed, which does
-	 * no harm */
+	/* busy: a function in it has changed the table */
 	if (condition->life != lives || lives % 2 == 0 || condition->busy)
 		begin(condition);
 	condition->busy = true;
-	context = GetPerTupleExprContext(condition->executor);
+	executor = condition->executor;
+	context = GetPerTupleExprContext(executor);
 	context->ecxt_scantuple = row;
-	wanted = ExecEvalExprSwitchContext(condition->state, context, &is_null);
+	PG_TRY();
+	{
+		wanted =
+			ExecEvalExprSwitchContext(condition->state, context, &is_null);
+	}
+	PG_CATCH();
+	{
+		/* left as it is, it is not used again, and ends with the
+		 * subtransaction */
+		MemoryContextSetParent(executor->es_query_cxt, CurTransactionContext);
+		if (condition->executor == executor)
+			condition->life = 0;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	ResetExprContext(context);
 	condition->busy = false;
 	return !is_null && DatumGetBool(wanted);

@@ -126,6 +126,14 @@ is(emitted("SET LOCAL search_path = trap, public, pg_catalog; UPDATE orders SET 
 # an error in the middle leaves it as it was
 is(emitted("SAVEPOINT a; DO \$\$ BEGIN UPDATE orders SET n = 99; EXCEPTION WHEN division_by_zero THEN NULL; END \$\$; UPDATE orders SET n = n + 4"),
 	'1 {"id":1,"status":"new","n":5}', 'after an error in it');
+is( query(<<~'END'), 't', '... and takes no memory that it keeps');
+	BEGIN;
+	DO $$ BEGIN FOR i IN 1..1000 LOOP
+		BEGIN UPDATE orders SET n = 99 WHERE id = 1; EXCEPTION WHEN division_by_zero THEN NULL; END;
+	END LOOP; END $$;
+	SELECT count(*) < 100 FROM pg_backend_memory_contexts WHERE name = 'ExecutorState';
+	ROLLBACK
+	END
 is(emitted("UPDATE orders SET n = n + 4; COMMIT; BEGIN; UPDATE orders SET n = n - 4; UPDATE orders SET n = 13 WHERE id = 1"),
 	qq(1 {"id":1,"status":"new","n":1}\n1 {"id":1,"status":"new","n":13}), 'in the next transaction');
 
