@@ -66,8 +66,9 @@ SELECT pg_extension_config_dump('outbox.replay_job', '');
 SELECT pg_extension_config_dump('outbox.replay_id_seq', '');
 SELECT pg_extension_config_dump('outbox.audit_entry', '');
 SELECT pg_extension_config_dump('outbox.audit_id_seq', '');
--- tables by their names; what dropped ones have left has none
-SELECT pg_extension_config_dump('outbox.capture', 'WHERE relation::oid IN (SELECT oid FROM pg_catalog.pg_class)');
+-- tables by their names, which temporary ones have in their session alone; what
+-- dropped ones have left has none
+SELECT pg_extension_config_dump('outbox.capture', 'WHERE relation::oid IN (SELECT oid FROM pg_catalog.pg_class WHERE relpersistence <> ''t'')');
 SELECT pg_extension_config_dump('outbox.capture_id_seq', '');
 SELECT pg_extension_config_dump('outbox.topic_rule_entry', '');
 -- roles by their names; what dropped ones have left has none

@@ -264,8 +264,12 @@ query('DROP TABLE fleeting');
 is(query("SELECT count(*) FROM outbox.published_table WHERE relation::text !~ '^[a-z_.]+\$'"), 0, 'it is not told any more');
 query('DROP TABLE bare; CREATE DATABASE restored');
 my $file = PostgreSQL::Test::Utils::tempdir() . '/dump';
+my $session = $node->background_psql('postgres');
+$session->query_safe("CREATE TEMP TABLE mine (id integer PRIMARY KEY); SELECT outbox.publish_table('mine', 'x')");
 $node->command_ok([ 'pg_dump', '-Fc', '-f', $file, $node->connstr('postgres') ], 'dumped');
-$node->command_ok([ 'pg_restore', '-d', $node->connstr('restored'), $file ], '... and restored');
+$node->command_ok([ 'pg_restore', '-d', $node->connstr('restored'), $file ], '... and restored, without the temporary table of a session');
+$session->query_safe('DROP TABLE mine');
+$session->quit;
 is( $node->safe_psql('restored', "BEGIN; DELETE FROM t WHERE id = 2; DELETE FROM part; SELECT topic, key FROM outbox.emitted(); ROLLBACK"),
 	"x|2\nx|1", 'it is published there, too');
 is( $node->safe_psql('restored', 'SELECT count(*) FROM outbox.published_table'),
