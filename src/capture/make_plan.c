@@ -133,6 +133,7 @@ primary_key(Relation rel)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("table \"%s\" has no primary key",
 						RelationGetRelationName(rel)),
+				 errdetail("One that is DEFERRABLE does not count."),
 				 errhint("Name the columns that are the key of its events: "
 						 "outbox.publish_table(..., key => '{...}').")));
 	index_rel = index_open(index, AccessShareLock);

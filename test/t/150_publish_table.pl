@@ -212,13 +212,14 @@ fails_with($node, 'postgres', "SET ROLE writer; CREATE TEMP TABLE mine (id int);
 	'42501', qr/permission denied/, 'nor have a trigger of ours');
 
 note 'refused';
-query('CREATE TABLE bare (id integer, a text); CREATE VIEW v AS SELECT 1 AS id');
+query('CREATE TABLE late (id integer PRIMARY KEY DEFERRABLE); CREATE TABLE bare (id integer, a text); CREATE VIEW v AS SELECT 1 AS id');
 for (
 	[ "NULL, 'x'", '42P01', qr/does not exist/ ],
 	[ "'v', 'x'", '42809', qr/public.v cannot be published/ ],
 	[ "'outbox.relay', 'x'", '42809', qr/cannot be published/ ],
 	[ "'pg_class', 'x'", '42809', qr/cannot be published/ ],
 	[ "'bare', 'x'", '42704', qr/table "bare" has no primary key/ ],
+	[ "'late', 'x'", '42704', qr/table "late" has no primary key.*One that is DEFERRABLE does not count/s ],
 	[ "'t', NULL", '22023', qr/topic must not be null/ ],
 	[ "'t', 'a b'", '22023', qr/cannot be the name of a topic/ ],
 	[ "'t', 'x', key => '{nix}'", '42703', qr/column "nix" of "t" does not exist/ ],
