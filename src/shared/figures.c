@@ -177,7 +177,10 @@ outbox_figures_topic(const char *name)
 		return &mine.topic[0];
 	if (!found)
 	{
+		/* the place may have been another's in our last life: only those that
+		 * are in use have been written since */
 		entry->figures = &mine.topic[++mine.topics];
+		memset(entry->figures, 0, sizeof(*entry->figures));
 		strlcpy(entry->figures->name, name, sizeof(entry->figures->name));
 	}
 	last_topic = entry;

@@ -102,6 +102,11 @@ cmp_ok($p50, '>=', $wait * 1000, 'as long as they were kept back');
 cmp_ok($p50, '<', ($wait + 60) * 1000 * 1.25, '... and not longer');
 cmp_ok($sent, '<', $p50, 'they were not sent before');
 
+note 'topics that another process counts first';
+replace_relay($node);
+query(q{SELECT outbox_emit('missing', 'k', 'x')});
+becomes(sub { topic('missing', 'published, failures') }, '1|0', '... begin with nothing since stat_reset()');
+
 note 'while they are written';
 my $load = pgbench($node, q{SELECT outbox_emit('a', 'k', 'x'), outbox_emit('b', 'k', 'yy');}, clients => 2, duration => 3,
 	background => 1);
