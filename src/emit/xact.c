@@ -60,9 +60,10 @@ typedef struct OutboxTransaction
 	OutboxDatabase *db;
 	Oid sequence;
 	TimestampTz due_min; /* the first of its delayed events; 0 = none */
-	uint64 last_id;      /* of its events, once they are written */
-	int64 delayed;       /* how many these are, and ... */
-	int64 bytes;         /* ... how large all are, once they are written */
+	uint64 first_id;     /* of its events, once they are written */
+	uint64 last_id;
+	int64 delayed; /* how many these are, and ... */
+	int64 bytes;   /* ... how large all are, once they are written */
 } OutboxTransaction;
 
 static OutboxTransaction current;
@@ -280,6 +281,8 @@ write_events(void)
 	{
 		CHECK_FOR_INTERRUPTS();
 		last_id = take_id(tuple, first_id);
+		if (current.first_id == 0)
+			current.first_id = last_id;
 		if (HeapTupleHeaderGetNatts(tuple->t_data) == OUTBOX_DELAYED_COLUMNS)
 		{
 			outbox_table_writer_add(delayed, tuple);
@@ -329,7 +332,8 @@ end_transaction(bool committed)
 	if (committed && current.inflight)
 		outbox_pending_committed(current.db, current.bytes, current.delayed);
 	if (committed && current.last_id != 0)
-		outbox_commit_times_note(current.db, current.last_id);
+		outbox_commit_times_note(current.db, current.first_id,
+								 current.last_id);
 	if (current.inflight)
 		outbox_horizon_leave(current.db, committed ? XactLastCommitEnd
 												   : InvalidXLogRecPtr);

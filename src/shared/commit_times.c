@@ -12,7 +12,8 @@
  * here.
  *
  * Who commits writes it before he leaves (horizon.c), so a relay that sees an
- * event finds it. One that is so late that it has been overwritten does not.
+ * event finds it. One that is so late that it has been overwritten does not,
+ * nor does one that was committed before the server started.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,13 +28,16 @@
 static uint64 next_turn = 1;
 static uint64 unknown_upto = 0;
 
-/* Our transaction, whose last event has that id, has committed just now. */
+/* Our transaction, whose events have ids from first_id to last_id, has
+ * committed just now. */
 void
-outbox_commit_times_note(OutboxDatabase *db, uint64 last_id)
+outbox_commit_times_note(OutboxDatabase *db, uint64 first_id, uint64 last_id)
 {
 	uint64 turn = pg_atomic_fetch_add_u64(&db->commits, 1) + 1;
 	OutboxCommitTime *place = &db->commit_time[turn % OUTBOX_COMMIT_TIMES];
 
+	if (turn == 1)
+		pg_atomic_write_u64(&db->commits_from, first_id);
 	pg_atomic_write_u64(&place->turn, 0);
 	pg_write_barrier();
 	pg_atomic_write_u64(&place->last_id, last_id);
@@ -76,7 +80,7 @@ outbox_commit_times_of(OutboxDatabase *db, uint64 id)
 		if (read_turn(db, next_turn, &last_id, &at))
 			unknown_upto = last_id;
 	}
-	if (id <= unknown_upto)
+	if (id <= unknown_upto || id < pg_atomic_read_u64(&db->commits_from))
 		return 0;
 	/* whoever has not written yet has committed later */
 	for (; next_turn <= commits && read_turn(db, next_turn, &last_id, &at);

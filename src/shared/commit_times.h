@@ -10,7 +10,8 @@
 
 #include "shared/shmem.h"
 
-extern void outbox_commit_times_note(OutboxDatabase *db, uint64 last_id);
+extern void outbox_commit_times_note(OutboxDatabase *db, uint64 first_id,
+									 uint64 last_id);
 extern TimestampTz outbox_commit_times_of(OutboxDatabase *db, uint64 id);
 
 #endif /* OUTBOX_COMMIT_TIMES_H */

@@ -120,6 +120,7 @@ init_database(OutboxDatabase *db)
 	pg_atomic_init_u64(&db->next_mark_id, PG_UINT64_MAX);
 	pg_atomic_init_u64(&db->marked_bytes, 0);
 	pg_atomic_init_u64(&db->commits, 0);
+	pg_atomic_init_u64(&db->commits_from, 0);
 	for (int i = 0; i < OUTBOX_COMMIT_TIMES; i++)
 	{
 		pg_atomic_init_u64(&db->commit_time[i].turn, 0);

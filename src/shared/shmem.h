@@ -199,8 +199,10 @@ typedef struct OutboxDatabase
 	int marks;
 	OutboxPendingMark mark[OUTBOX_PENDING_MARKS];
 
-	/* how many there have been, and a ring of the last ones: commit_times.c */
+	/* how many there have been, the first id of the first one, and a ring of
+	 * the last ones: commit_times.c */
 	pg_atomic_uint64 commits;
+	pg_atomic_uint64 commits_from;
 	OutboxCommitTime commit_time[OUTBOX_COMMIT_TIMES];
 
 	ConditionVariable position_moved; /* of any of the relays */

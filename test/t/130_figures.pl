@@ -102,7 +102,20 @@ cmp_ok($p50, '>=', $wait * 1000, 'as long as they were kept back');
 cmp_ok($p50, '<', ($wait + 60) * 1000 * 1.25, '... and not longer');
 cmp_ok($sent, '<', $p50, 'they were not sent before');
 
+note 'how long those have waited that were committed before the server started';
+query(q{SELECT outbox.pause('default')});
+query(q{SELECT count(outbox_emit('a', 'k', 'x')) FROM generate_series(1, 10)});
+$start = time;
+$node->restart;
+wait_until(undef, sub { time > $start + $wait }, 'a while');
+query(q{SELECT outbox_emit('a', 'k', 'x')});
+query(q{SELECT outbox.resume('default')});
+ok(wait_published($node), 'published');
+becomes(\&counted, '11', 'since the server started');
+cmp_ok(relay('commit_p50'), '>=', $wait * 1000, 'as long as they were kept back');
+
 note 'topics that another process counts first';
+query('SELECT outbox.stat_reset()');
 replace_relay($node);
 query(q{SELECT outbox_emit('missing', 'k', 'x')});
 becomes(sub { topic('missing', 'published, failures') }, '1|0', '... begin with nothing since stat_reset()');
