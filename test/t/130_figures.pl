@@ -134,11 +134,12 @@ while (!defined $load->wait(0.01))
 is($torn, 0, "not one of $looks looks is torn");
 
 note 'many topics';
+my $named = query('SELECT count(*) FROM outbox.stat_topic WHERE topic IS NOT NULL');
 query("SELECT outbox_emit('t' || i, 'k', 'x') FROM generate_series(1, $many) i");
 ok(wait_published($node), 'published');
 becomes(sub { query('SELECT sum(published) FROM outbox.stat_topic') - counted() }, '0', 'all are counted');
 is(query('SELECT count(*) FROM outbox.stat_topic WHERE topic IS NOT NULL'), '100', 'a hundred of them apart');
-is(topic(undef, 'published'), $many - 98, 'the others together');
+is(topic(undef, 'published'), $many + $named - 100, 'the others together');
 
 note 'another relay of the same name';
 query(q{SELECT outbox.create_relay('other', topics => '{other}')});
