@@ -3,25 +3,17 @@
  * captures.c
  *	  outbox.capture: which tables are published, and how.
  *
- * It is read in a transaction of the application, with nobody's privileges but
- * the library's own: so not by SQL.
- *
  *-------------------------------------------------------------------------
  */
 #include "outbox.h"
 
-#include "access/table.h"
-#include "access/tableam.h"
 #include "catalog/pg_type.h"
-#include "executor/tuptable.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/rel.h"
-#include "utils/snapmgr.h"
 
 #include "store/captures.h"
-#include "store/table_writer.h"
+#include "store/table_reader.h"
 
 /* columns that are read, in their order in the table */
 enum
@@ -43,24 +35,6 @@ enum
 	COLUMN_CONTENT_TYPE,
 	COLUMNS
 };
-
-/* Raises 55000 if the table has other columns than those that are read. */
-static void
-check_columns(Relation rel)
-{
-	static const Oid types[COLUMNS] = {
-		INT4OID,      REGCLASSOID, TEXTOID, TEXTARRAYOID, TEXTARRAYOID,
-		TEXTARRAYOID, TEXTOID,     TEXTOID, TEXTOID,      TEXTOID,
-		BOOLOID,      TEXTOID,     TEXTOID, TEXTOID,      TEXTOID};
-	TupleDesc columns = RelationGetDescr(rel);
-
-	for (int i = 0; i < COLUMNS; i++)
-	{
-		if (i >= columns->natts ||
-			TupleDescAttr(columns, i)->atttypid != types[i])
-			outbox_table_writer_refuse(RelationGetRelationName(rel));
-	}
-}
 
 /* The strings of an array, in the current context */
 static List *
@@ -119,31 +93,36 @@ capture_in(TupleTableSlot *slot)
 	return capture;
 }
 
-/*
- * The row of that id, as it is now, and as the current transaction has changed
- * it, in the current context; NULL if there is none.
- */
+/* The row that is looked for */
+typedef struct Search
+{
+	int32 id;
+	OutboxCapture *found; /* NULL = not yet */
+} Search;
+
+static bool
+look_at(TupleTableSlot *row, void *arg)
+{
+	Search *search = arg;
+
+	if (DatumGetInt32(row->tts_values[COLUMN_ID]) == search->id)
+		search->found = capture_in(row);
+	return search->found == NULL;
+}
+
+/* The row of that id, as outbox_table_read() reads it, in the current context;
+ * NULL if there is none */
 OutboxCapture *
 outbox_captures_read(Oid table, int32 id)
 {
-	Relation rel = table_open(table, AccessShareLock);
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	TableScanDesc scan;
-	OutboxCapture *capture = NULL;
+	static const Oid types[COLUMNS] = {
+		INT4OID,      REGCLASSOID, TEXTOID, TEXTARRAYOID, TEXTARRAYOID,
+		TEXTARRAYOID, TEXTOID,     TEXTOID, TEXTOID,      TEXTOID,
+		BOOLOID,      TEXTOID,     TEXTOID, TEXTOID,      TEXTOID};
+	static const OutboxTableShape shape = {
+		.types = types, .columns = COLUMNS, .has_more = true};
+	Search search = {.id = id};
 
-	check_columns(rel);
-	scan = table_beginscan(rel, snapshot, 0, NULL);
-	while (capture == NULL &&
-		   table_scan_getnextslot(scan, ForwardScanDirection, slot))
-	{
-		slot_getallattrs(slot);
-		if (DatumGetInt32(slot->tts_values[COLUMN_ID]) == id)
-			capture = capture_in(slot);
-	}
-	table_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
-	UnregisterSnapshot(snapshot);
-	table_close(rel, AccessShareLock);
-	return capture;
+	outbox_table_read(table, &shape, look_at, &search);
+	return search.found;
 }

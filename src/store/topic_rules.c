@@ -3,22 +3,14 @@
  * topic_rules.c
  *	  outbox.topic_rule_entry: what is asked of events by their topic.
  *
- * It is read in a transaction of the application, with nobody's privileges but
- * the library's own: so not by SQL.
- *
  *-------------------------------------------------------------------------
  */
 #include "outbox.h"
 
-#include "access/table.h"
-#include "access/tableam.h"
 #include "catalog/pg_type.h"
-#include "executor/tuptable.h"
 #include "utils/builtins.h"
-#include "utils/rel.h"
-#include "utils/snapmgr.h"
 
-#include "store/table_writer.h"
+#include "store/table_reader.h"
 #include "store/topic_rules.h"
 
 /* columns that are read, in their order in the table */
@@ -37,23 +29,6 @@ enum
 	COLUMN_OBJECT_REQUIRED,
 	COLUMNS
 };
-
-/* Raises 55000 if the table has other columns than those that are read. */
-static void
-check_columns(Relation rel)
-{
-	static const Oid types[COLUMNS] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-									   INT4OID, UUIDOID, TEXTOID, BOOLOID,
-									   TEXTOID, INT4OID, BOOLOID};
-	TupleDesc columns = RelationGetDescr(rel);
-
-	for (int i = 0; i < COLUMNS; i++)
-	{
-		if (i >= columns->natts ||
-			TupleDescAttr(columns, i)->atttypid != types[i])
-			outbox_table_writer_refuse(RelationGetRelationName(rel));
-	}
-}
 
 /* A column of text, or NULL. The row is in a buffer that is not ours for
  * long. */
@@ -96,29 +71,27 @@ rule_in(TupleTableSlot *slot)
 	return rule;
 }
 
-/*
- * All rules, as they are now, and as the current transaction has changed them:
- * OutboxTopicRule, in the current context. The lock on the table is not kept.
- */
+static bool
+add_rule(TupleTableSlot *row, void *arg)
+{
+	List **rules = arg;
+
+	*rules = lappend(*rules, rule_in(row));
+	return true;
+}
+
+/* All rules, as outbox_table_read() reads them: OutboxTopicRule, in the current
+ * context */
 List *
 outbox_topic_rules_read(Oid table)
 {
-	Relation rel = table_open(table, AccessShareLock);
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	TableScanDesc scan;
+	static const Oid types[COLUMNS] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+									   INT4OID, UUIDOID, TEXTOID, BOOLOID,
+									   TEXTOID, INT4OID, BOOLOID};
+	static const OutboxTableShape shape = {
+		.types = types, .columns = COLUMNS, .has_more = true};
 	List *rules = NIL;
 
-	check_columns(rel);
-	scan = table_beginscan(rel, snapshot, 0, NULL);
-	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
-	{
-		slot_getallattrs(slot);
-		rules = lappend(rules, rule_in(slot));
-	}
-	table_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
-	UnregisterSnapshot(snapshot);
-	table_close(rel, AccessShareLock);
+	outbox_table_read(table, &shape, add_rule, &rules);
 	return rules;
 }
