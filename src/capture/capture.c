@@ -36,7 +36,6 @@
 #include "emit/trace.h"
 #include "emit/uuid7.h"
 #include "emit/xact.h"
-#include "emit/xact_buffer.h"
 
 PG_FUNCTION_INFO_V1(outbox_capture);
 PG_FUNCTION_INFO_V1(outbox_capture_check);
@@ -49,10 +48,8 @@ emit(const OutboxCapturePlan *plan, text *key, bytea *payload)
 	bool nulls[OUTBOX_EVENT_COLUMNS];
 	Jsonb *headers = outbox_trace_headers(plan->headers);
 	pg_uuid_t event_id;
-	HeapTuple tuple;
 
 	memset(nulls, true, sizeof(nulls));
-	/* the id is filled in at commit */
 	nulls[OUTBOX_EVENT_ID] = false;
 	nulls[OUTBOX_EVENT_EMITTED_AT] = false;
 	nulls[OUTBOX_EVENT_EVENT_ID] = false;
@@ -74,11 +71,7 @@ emit(const OutboxCapturePlan *plan, text *key, bytea *payload)
 	values[OUTBOX_EVENT_SOURCE] = PointerGetDatum(plan->origin);
 	values[OUTBOX_EVENT_CONTENT_TYPE] = PointerGetDatum(plan->content_type);
 	outbox_event_check(values, nulls);
-
-	tuple = outbox_event_form(values, nulls, false);
-	outbox_xact_check_pending(tuple->t_len);
-	outbox_xact_buffer_append(tuple);
-	heap_freetuple(tuple);
+	outbox_xact_add(values, nulls, false);
 }
 
 /*

@@ -178,7 +178,6 @@ outbox_emit(PG_FUNCTION_ARGS)
 	text *key = NULL;
 	bytea *payload = NULL;
 	Jsonb *headers = NULL;
-	HeapTuple tuple;
 	bool delayed;
 
 	outbox_xact_join(false);
@@ -203,17 +202,12 @@ outbox_emit(PG_FUNCTION_ARGS)
 	set_attributes(fcinfo, values, nulls);
 	outbox_event_check(values, nulls);
 
-	/* the id is filled in at commit */
-	values[OUTBOX_EVENT_ID] = Int64GetDatum(0);
 	event_id = set_event_id(fcinfo, values);
 	delayed =
 		set_times(fcinfo, DatumGetTimestampTz(values[OUTBOX_EVENT_EMITTED_AT]),
 				  values, nulls);
 
-	tuple = outbox_event_form(values, nulls, delayed);
-	outbox_xact_check_pending(tuple->t_len);
-	outbox_xact_buffer_append(tuple);
-	heap_freetuple(tuple);
+	outbox_xact_add(values, nulls, delayed);
 	PG_RETURN_UUID_P(event_id);
 }
 

@@ -175,14 +175,21 @@ outbox_xact_join(bool by_relay)
 }
 
 /*
- * May an event of so many bytes be added to the current transaction, which has
- * joined? Raises 53400 if too much is waiting.
+ * Adds an event, which has been checked, to the current transaction, which has
+ * joined those that emit; it gets its id at commit. Raises 53400 if too much is
+ * waiting.
  */
 void
-outbox_xact_check_pending(Size bytes)
+outbox_xact_add(Datum *values, bool *nulls, bool delayed)
 {
+	HeapTuple tuple;
+
+	values[OUTBOX_EVENT_ID] = Int64GetDatum(0);
+	tuple = outbox_event_form(values, nulls, delayed);
 	outbox_pending_check(current.db, outbox_xact_buffer_events() + 1,
-						 outbox_xact_buffer_bytes() + (int64) bytes);
+						 outbox_xact_buffer_bytes() + (int64) tuple->t_len);
+	outbox_xact_buffer_append(tuple);
+	heap_freetuple(tuple);
 }
 
 /* A delayed event of the current transaction will be due at that time. */
