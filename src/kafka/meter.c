@@ -16,55 +16,23 @@
 
 #include <pthread.h>
 
-#include "port/pg_bitutils.h"
+#include "shared/histogram.h"
 
 /* the library's name for requests that carry records */
 #define API_PRODUCE       0
 
-/* Four buckets of round trips for each power of two of microseconds. What
- * takes more than an hour counts as an hour. */
+/* what takes more than an hour counts as an hour */
 #define ROUND_TRIP_MAX_US INT64CONST(3600000000)
-#define BUCKETS           128
 
 struct OutboxKafkaMeter
 {
 	pthread_mutex_t mutex; /* guards what follows */
 	/* since it was read last */
-	int64 answers;
-	int64 sum_us;
+	OutboxHistogram round_trips;
 	int64 throttles;
 	int64 throttle_sum_ms;
 	int64 throttle_max_ms;
-	uint32 buckets[BUCKETS];
 };
-
-/* Those below 4 us are in the first one. */
-static int
-bucket_of(int64 us)
-{
-	int power = pg_leftmost_one_pos64((uint64) Max(us, 4));
-
-	return (power - 2) * 4 + (int) (Max(us, 4) >> (power - 2) & 3);
-}
-
-/* What all round trips in it are below */
-static int64
-bucket_end(int bucket)
-{
-	return (int64) (bucket % 4 + 5) << bucket / 4;
-}
-
-/* How long so many percent of them have taken at most */
-static int64
-percentile(const OutboxKafkaMeter *meter, int percent)
-{
-	int64 above = meter->answers * (100 - percent) / 100;
-	int bucket = BUCKETS - 1;
-
-	while (bucket > 0 && above >= meter->buckets[bucket])
-		above -= meter->buckets[bucket--];
-	return bucket_end(bucket);
-}
 
 /* A broker has answered a request; in a thread of the library. */
 static rd_kafka_resp_err_t
@@ -82,11 +50,9 @@ answered(rd_kafka_t *rk pg_attribute_unused(),
 	if (api != API_PRODUCE || code != RD_KAFKA_RESP_ERR_NO_ERROR ||
 		round_trip_us < 0)
 		return RD_KAFKA_RESP_ERR_NO_ERROR;
-	round_trip_us = Min(round_trip_us, ROUND_TRIP_MAX_US);
 	pthread_mutex_lock(&meter->mutex);
-	meter->answers++;
-	meter->sum_us += round_trip_us;
-	meter->buckets[bucket_of(round_trip_us)]++;
+	outbox_histogram_add(&meter->round_trips,
+						 Min(round_trip_us, ROUND_TRIP_MAX_US));
 	pthread_mutex_unlock(&meter->mutex);
 	return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
@@ -155,19 +121,20 @@ outbox_kafka_meter_read(OutboxKafkaMeter *meter,
 	int64 answers;
 
 	pthread_mutex_lock(&meter->mutex);
-	answers = meter->answers;
+	answers = (int64) meter->round_trips.count;
 	if (answers > 0)
 	{
-		statistics->round_trip_us = meter->sum_us / answers;
-		statistics->round_trip_p99_us = percentile(meter, 99);
+		statistics->round_trip_us =
+			(int64) meter->round_trips.sum_us / answers;
+		statistics->round_trip_p99_us = (int64) rint(
+			outbox_histogram_quantile(&meter->round_trips, 0.99) * 1e6);
 		/* some of them are told in answers to other requests */
 		statistics->throttle_ms =
 			meter->throttle_sum_ms / Max(answers, meter->throttles);
 		statistics->throttle_max_ms = meter->throttle_max_ms;
-		meter->answers = meter->sum_us = 0;
 		meter->throttles = 0;
 		meter->throttle_sum_ms = meter->throttle_max_ms = 0;
-		memset(meter->buckets, 0, sizeof(meter->buckets));
+		memset(&meter->round_trips, 0, sizeof(meter->round_trips));
 	}
 	pthread_mutex_unlock(&meter->mutex);
 	return answers > 0;
