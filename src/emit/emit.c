@@ -55,57 +55,33 @@ has_argument(FunctionCallInfo fcinfo, int argument)
 	return PG_NARGS() > argument && !PG_ARGISNULL(argument);
 }
 
-/*
- * When the event is due, by deliver_at or deliver_after; 0 = at once. One
- * that would be due already is not delayed.
- */
-static TimestampTz
-due_time(FunctionCallInfo fcinfo, TimestampTz emitted_at)
-{
-	TimestampTz due = emitted_at;
-
-	if (has_argument(fcinfo, ARG_DELIVER_AT))
-		due = PG_GETARG_TIMESTAMPTZ(ARG_DELIVER_AT);
-	if (has_argument(fcinfo, ARG_DELIVER_AFTER))
-	{
-		if (has_argument(fcinfo, ARG_DELIVER_AT))
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-							errmsg("deliver_at and deliver_after exclude "
-								   "each other"),
-							errhint("Use one of them.")));
-		due = DatumGetTimestampTz(DirectFunctionCall2(
-			timestamptz_pl_interval, TimestampTzGetDatum(emitted_at),
-			PG_GETARG_DATUM(ARG_DELIVER_AFTER)));
-	}
-	if (due == DT_NOEND)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("an event cannot be due at infinity"),
-				 errhint("Give a time at which it is to be published.")));
-	return due <= emitted_at ? 0 : due;
-}
-
 /* Fills in when the event expires and is due; true if it is delayed. */
 static bool
-set_times(FunctionCallInfo fcinfo, TimestampTz emitted_at, Datum *values,
-		  bool *nulls)
+set_times(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 {
-	TimestampTz due = due_time(fcinfo, emitted_at);
-	bool expires = has_argument(fcinfo, ARG_EXPIRES_AT);
+	bool by_time = has_argument(fcinfo, ARG_DELIVER_AT);
+	TimestampTz due;
 
-	nulls[OUTBOX_EVENT_EXPIRES_AT] = !expires;
-	if (expires)
-	{
+	nulls[OUTBOX_EVENT_EXPIRES_AT] = !has_argument(fcinfo, ARG_EXPIRES_AT);
+	if (!nulls[OUTBOX_EVENT_EXPIRES_AT])
 		values[OUTBOX_EVENT_EXPIRES_AT] = PG_GETARG_DATUM(ARG_EXPIRES_AT);
-		if (due != 0 && PG_GETARG_TIMESTAMPTZ(ARG_EXPIRES_AT) <= due)
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-							errmsg("the event would expire before it is due"),
-							errhint("Let expires_at be later than the time "
-									"of delivery.")));
+	if (!has_argument(fcinfo, ARG_DELIVER_AFTER))
+	{
+		if (!by_time)
+			return false;
+		due = PG_GETARG_TIMESTAMPTZ(ARG_DELIVER_AT);
 	}
-	if (due == 0)
+	else if (by_time)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("deliver_at and deliver_after exclude each "
+							   "other"),
+						errhint("Use one of them.")));
+	else
+		due = DatumGetTimestampTz(DirectFunctionCall2(
+			timestamptz_pl_interval, values[OUTBOX_EVENT_EMITTED_AT],
+			PG_GETARG_DATUM(ARG_DELIVER_AFTER)));
+	if (!outbox_event_set_due(due, values, nulls))
 		return false;
-	values[OUTBOX_DELAYED_DELIVER_AT] = TimestampTzGetDatum(due);
 	outbox_xact_note_due(due);
 	return true;
 }
@@ -141,7 +117,6 @@ set_attributes(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 static pg_uuid_t *
 set_event_id(FunctionCallInfo fcinfo, Datum *values)
 {
-	static const pg_uuid_t nil = {{0}};
 	pg_uuid_t *event_id = palloc(sizeof(pg_uuid_t));
 
 	values[OUTBOX_EVENT_EMITTED_AT] =
@@ -149,11 +124,7 @@ set_event_id(FunctionCallInfo fcinfo, Datum *values)
 	if (has_argument(fcinfo, ARG_EVENT_ID))
 	{
 		*event_id = *PG_GETARG_UUID_P(ARG_EVENT_ID);
-		if (memcmp(event_id, &nil, sizeof(nil)) == 0)
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-							errmsg("event_id must not be the nil UUID"),
-							errhint("Give each event an id of its own, or "
-									"leave event_id out.")));
+		outbox_event_check_id(event_id);
 	}
 	values[OUTBOX_EVENT_EVENT_ID] = UUIDPGetDatum(event_id);
 	return event_id;
@@ -203,9 +174,7 @@ outbox_emit(PG_FUNCTION_ARGS)
 	outbox_event_check(values, nulls);
 
 	event_id = set_event_id(fcinfo, values);
-	delayed =
-		set_times(fcinfo, DatumGetTimestampTz(values[OUTBOX_EVENT_EMITTED_AT]),
-				  values, nulls);
+	delayed = set_times(fcinfo, values, nulls);
 
 	outbox_xact_add(values, nulls, delayed);
 	PG_RETURN_UUID_P(event_id);

@@ -189,6 +189,45 @@ outbox_check_attribute(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* Raises 22023 for an event_id that cannot be one. */
+void
+outbox_event_check_id(const pg_uuid_t *event_id)
+{
+	static const pg_uuid_t nil = {{0}};
+
+	if (memcmp(event_id, &nil, sizeof(nil)) == 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("event_id must not be the nil UUID"),
+						errhint("Give each event an id of its own, or leave "
+								"event_id out.")));
+}
+
+/*
+ * Fills in that an event, whose emitted_at and expires_at are there, is to be
+ * delivered at that time; true if it is delayed, for one that would be due
+ * already is not. Raises 22023 for a time that makes no sense.
+ */
+bool
+outbox_event_set_due(TimestampTz deliver_at, Datum *values, bool *nulls)
+{
+	if (deliver_at == DT_NOEND)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("an event cannot be due at infinity"),
+				 errhint("Give a time at which it is to be published.")));
+	if (deliver_at <= DatumGetTimestampTz(values[OUTBOX_EVENT_EMITTED_AT]))
+		return false;
+	if (!nulls[OUTBOX_EVENT_EXPIRES_AT] &&
+		DatumGetTimestampTz(values[OUTBOX_EVENT_EXPIRES_AT]) <= deliver_at)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("the event would expire before it is due"),
+						errhint("Let expires_at be later than the time of "
+								"delivery.")));
+	values[OUTBOX_DELAYED_DELIVER_AT] = TimestampTzGetDatum(deliver_at);
+	nulls[OUTBOX_DELAYED_DELIVER_AT] = false;
+	return true;
+}
+
 static void
 refuse_headers(const char *detail)
 {
@@ -216,8 +255,9 @@ check_name(const OutboxHeader *header)
 				 errhint("Use another name.")));
 }
 
-static void
-check_size(Size bytes)
+/* Raises 54000 for what is too large an event. */
+void
+outbox_event_check_size(Size bytes)
 {
 	if (bytes > (Size) outbox_max_event_size_bytes)
 		ereport(ERROR,
@@ -265,7 +305,7 @@ check_headers(Jsonb *headers, Size bytes)
 			if (wrong != NULL)
 				refuse_headers(wrong);
 			bytes += header.name_bytes + header.value_bytes;
-			check_size(bytes);
+			outbox_event_check_size(bytes);
 		}
 	}
 	return bytes;
@@ -312,7 +352,7 @@ check_content(const Datum *values, const bool *nulls)
 	bytes += text_bytes(OUTBOX_EVENT_SOURCE, "source", values, nulls);
 	bytes +=
 		text_bytes(OUTBOX_EVENT_CONTENT_TYPE, "content_type", values, nulls);
-	check_size(bytes);
+	outbox_event_check_size(bytes);
 	if (!nulls[OUTBOX_EVENT_HEADERS])
 		bytes = check_headers(
 			(Jsonb *) DatumGetPointer(values[OUTBOX_EVENT_HEADERS]), bytes);
@@ -337,7 +377,7 @@ outbox_event_check(Datum *values, bool *nulls)
 	{
 		/* what is too large anyway is not read: a regular expression takes
 		 * four times the memory of a key */
-		check_size(body_bytes(values, nulls));
+		outbox_event_check_size(body_bytes(values, nulls));
 		outbox_topic_rule_apply(rule, values, nulls);
 	}
 	bytes = check_content(values, nulls);
@@ -376,6 +416,6 @@ outbox_event_emit_again(const OutboxEvent *event)
 	nulls[OUTBOX_EVENT_CONTENT_TYPE] = (event->content_type == NULL);
 
 	tuple = outbox_event_form(values, nulls, false);
-	outbox_xact_buffer_append(tuple);
+	outbox_xact_buffer_append(tuple, 0);
 	heap_freetuple(tuple);
 }

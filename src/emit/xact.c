@@ -35,9 +35,10 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-#include "emit/event_args.h"
+#include "emit/deleted_rows.h"
 #include "emit/xact.h"
 #include "emit/xact_buffer.h"
+#include "event.h"
 #include "guc.h"
 #include "shared/addressed.h"
 #include "shared/chores.h"
@@ -176,11 +177,11 @@ outbox_xact_join(bool by_relay)
 
 /*
  * Adds an event, which has been checked, to the current transaction, which has
- * joined those that emit; it gets its id at commit. Raises 53400 if too much is
- * waiting.
+ * joined those that emit; it gets its id at commit. origin: which view it came
+ * by, xact_buffer.c; 0 = none. Raises 53400 if too much is waiting.
  */
 void
-outbox_xact_add(Datum *values, bool *nulls, bool delayed)
+outbox_xact_add_from(uint32 origin, Datum *values, bool *nulls, bool delayed)
 {
 	HeapTuple tuple;
 
@@ -188,8 +189,15 @@ outbox_xact_add(Datum *values, bool *nulls, bool delayed)
 	tuple = outbox_event_form(values, nulls, delayed);
 	outbox_pending_check(current.db, outbox_xact_buffer_events() + 1,
 						 outbox_xact_buffer_bytes() + (int64) tuple->t_len);
-	outbox_xact_buffer_append(tuple);
+	outbox_xact_buffer_append(tuple, origin);
 	heap_freetuple(tuple);
+}
+
+/* Likewise, of an event that came by no view */
+void
+outbox_xact_add(Datum *values, bool *nulls, bool delayed)
+{
+	outbox_xact_add_from(0, values, nulls, delayed);
 }
 
 /* A delayed event of the current transaction will be due at that time. */
@@ -345,6 +353,7 @@ end_transaction(bool committed)
 		outbox_horizon_leave(current.db, committed ? XactLastCommitEnd
 												   : InvalidXLogRecPtr);
 	outbox_xact_buffer_forget();
+	outbox_deleted_rows_forget();
 	memset(&current, 0, sizeof(current));
 }
 
@@ -389,10 +398,14 @@ subxact_callback(SubXactEvent event, SubTransactionId my_subid,
 	(void) arg;
 
 	if (event == SUBXACT_EVENT_COMMIT_SUB)
+	{
 		outbox_xact_buffer_commit_sub(GetCurrentTransactionNestLevel());
+		outbox_deleted_rows_commit_sub(GetCurrentTransactionNestLevel());
+	}
 	else if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
 		outbox_xact_buffer_abort_sub(GetCurrentTransactionNestLevel());
+		outbox_deleted_rows_abort_sub(GetCurrentTransactionNestLevel());
 		/* the lock on the gate may have been this subtransaction's */
 		current.joined = false;
 	}

@@ -14,6 +14,8 @@
 
 extern void outbox_xact_install_hooks(void);
 extern void outbox_xact_join(bool by_relay);
+extern void outbox_xact_add_from(uint32 origin, Datum *values, bool *nulls,
+								 bool delayed);
 extern void outbox_xact_add(Datum *values, bool *nulls, bool delayed);
 extern void outbox_xact_note_addressed(void);
 extern void outbox_xact_note_due(TimestampTz due);

@@ -5,8 +5,8 @@
  *	  order of the calls, until it commits.
  *
  * The buffer is one stream of bytes: its beginning in a temporary file, once
- * work_mem is full, and its end in memory. A record is the length of a tuple
- * and the tuple, aligned. A subtransaction that emits leaves a mark where it
+ * work_mem is full, and its end in memory. A record is a header and a tuple,
+ * aligned. A subtransaction that emits leaves a mark where it
  * began; to roll it back is to cut the stream there, which costs the same for
  * one event and for a million.
  *
@@ -33,7 +33,14 @@
 
 #include "emit/xact_buffer.h"
 
-#define RECORD_HEADER MAXALIGN(sizeof(uint32))
+/* What is before each tuple */
+typedef struct RecordHeader
+{
+	uint32 bytes;  /* of the tuple */
+	uint32 origin; /* see outbox_xact_buffer_append() */
+} RecordHeader;
+
+#define RECORD_HEADER MAXALIGN(sizeof(RecordHeader))
 
 /* memory used in any case, so that a few events need one allocation */
 #define MEMORY_MIN    8192
@@ -192,12 +199,14 @@ reserve(Size bytes)
 }
 
 /*
- * Adds an event to the current (sub)transaction. Raises an error if it must
- * go to disk and cannot; and 25000 if that has happened before.
+ * Adds an event to the current (sub)transaction, with a number that readers
+ * get with it; 0 = it came by no view. Raises an error if it must go to disk
+ * and cannot; and 25000 if that has happened before.
  */
 void
-outbox_xact_buffer_append(HeapTuple tuple)
+outbox_xact_buffer_append(HeapTuple tuple, uint32 origin)
 {
+	RecordHeader header = {.bytes = tuple->t_len, .origin = origin};
 	Size bytes = RECORD_HEADER + MAXALIGN(tuple->t_len);
 	char *record;
 
@@ -206,8 +215,9 @@ outbox_xact_buffer_append(HeapTuple tuple)
 	mark_subtransaction();
 
 	record = memory + memory_bytes;
-	memset(record, 0, RECORD_HEADER);
-	*(uint32 *) record = tuple->t_len;
+	StaticAssertStmt(sizeof(RecordHeader) == RECORD_HEADER,
+					 "a record's header has no padding");
+	memcpy(record, &header, RECORD_HEADER);
 	memcpy(record + RECORD_HEADER, tuple->t_data, tuple->t_len);
 	/* nothing of what was there before gets into the file */
 	memset(record + RECORD_HEADER + tuple->t_len, 0,
@@ -322,7 +332,7 @@ HeapTuple
 outbox_xact_buffer_next(OutboxBufferReader *reader)
 {
 	char *record;
-	char header[RECORD_HEADER];
+	RecordHeader header;
 
 	if (reader->offset >= file_bytes + (int64) memory_bytes)
 		return NULL;
@@ -330,27 +340,28 @@ outbox_xact_buffer_next(OutboxBufferReader *reader)
 	if (reader->offset >= file_bytes)
 	{
 		record = memory + (reader->offset - file_bytes);
-		reader->tuple.t_len = *(uint32 *) record;
+		memcpy(&header, record, RECORD_HEADER);
 		reader->tuple.t_data = (HeapTupleHeader) (record + RECORD_HEADER);
 	}
 	else
 	{
 		if (reader->offset == 0)
 			seek_file(0);
-		read_file(header, RECORD_HEADER);
-		memcpy(&reader->tuple.t_len, header, sizeof(uint32));
-		if (MAXALIGN(reader->tuple.t_len) > reader->scratch_size)
+		read_file(&header, RECORD_HEADER);
+		if (MAXALIGN(header.bytes) > reader->scratch_size)
 		{
 			if (reader->scratch)
 				pfree(reader->scratch);
-			reader->scratch_size = MAXALIGN(reader->tuple.t_len) + 1024;
+			reader->scratch_size = MAXALIGN(header.bytes) + 1024;
 			reader->scratch = palloc(reader->scratch_size);
 		}
-		read_file(reader->scratch, MAXALIGN(reader->tuple.t_len));
+		read_file(reader->scratch, MAXALIGN(header.bytes));
 		reader->tuple.t_data = (HeapTupleHeader) reader->scratch;
 	}
 
-	reader->offset += RECORD_HEADER + MAXALIGN(reader->tuple.t_len);
+	reader->offset += RECORD_HEADER + MAXALIGN(header.bytes);
+	reader->origin = header.origin;
+	reader->tuple.t_len = header.bytes;
 	reader->tuple.t_tableOid = InvalidOid;
 	ItemPointerSetInvalid(&reader->tuple.t_self);
 	return &reader->tuple;

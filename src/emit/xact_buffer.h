@@ -14,13 +14,14 @@
 
 typedef struct OutboxBufferReader
 {
-	int64 offset;
+	int64 offset;        /* behind what was read last */
+	uint32 origin;       /* of that, outbox_xact_buffer_append() */
 	HeapTupleData tuple; /* what outbox_xact_buffer_next() returns */
 	char *scratch;       /* holds it, when it came from disk */
 	Size scratch_size;
 } OutboxBufferReader;
 
-extern void outbox_xact_buffer_append(HeapTuple tuple);
+extern void outbox_xact_buffer_append(HeapTuple tuple, uint32 origin);
 extern bool outbox_xact_buffer_is_empty(void);
 extern int64 outbox_xact_buffer_events(void);
 extern int64 outbox_xact_buffer_bytes(void);

@@ -15,7 +15,7 @@ use Test::More;
 
 my $top = "$FindBin::RealBin/../..";
 my $readme = slurp_file("$top/README.md");
-my $mock = OutboxTest::Mock->new(topics => { map { $_ => 1 } qw(payments orders orders-repair customers) });
+my $mock = OutboxTest::Mock->new(topics => { map { $_ => 1 } qw(payments orders orders-repair customers outbox.event.order) });
 my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
 my $node = outbox_node('main', bootstrap => $mock->bootstrap);
 
@@ -73,7 +73,7 @@ for my $sql ((grep { /CREATE EXTENSION/ } @blocks), grep { !/CREATE EXTENSION/ }
 ok(wait_published($node), 'what they emit is published');
 $consumer->drain or die 'not read';
 is(join(' ', sort map { "$_->{topic} $_->{key}" } grep { $_->{topic} ne 'orders-repair' } $consumer->records),
-	'customers 7 orders 4711 orders 4711 payments 42 payments 42', 'and nothing that rolls back');
+	'customers 7 orders 4711 orders 4711 outbox.event.order 4711 payments 42 payments 42', 'and nothing that rolls back');
 
 note 'functions';
 my %described;

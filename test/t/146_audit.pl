@@ -53,6 +53,8 @@ for my $line (split /\n/, query(<<~END))
 		next;
 	}
 	next if $changes eq 'f' && $writes eq 'f';
+	# makes objects of the caller's own, and changes nothing of ours
+	next if $name eq 'create_view';
 	push @administrative, $name;
 	is($writes, 't', "$name($arguments) calls outbox.write_audit('$name', ...)");
 	is($missing, '', '... with all arguments');

@@ -1,0 +1,396 @@
+/*-------------------------------------------------------------------------
+ *
+ * view.c
+ *	  Views of outbox.create_view(): each row that is inserted into one is
+ *	  an event, for applications whose ORM writes into a table. Such a view
+ *	  shows what the current transaction has inserted into it.
+ *
+ * Events in the transaction's buffer are marked with the label of the view that
+ * they came by, a hash of it, so that its query, outbox.event_view_rows(label),
+ * finds them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "emit/deleted_rows.h"
+#include "emit/event_args.h"
+#include "emit/rights.h"
+#include "emit/trace.h"
+#include "emit/uuid7.h"
+#include "emit/view_columns.h"
+#include "emit/xact.h"
+#include "emit/xact_buffer.h"
+#include "event.h"
+
+PG_FUNCTION_INFO_V1(outbox_event_view);
+PG_FUNCTION_INFO_V1(outbox_event_view_rows);
+
+/* an event's origin in the buffer: the label's hash, and by how many bytes the
+ * topic's rule has made the payload longer */
+#define GROWN_MASK        7u
+#define LABEL_HASH(value) ((value) & ~GROWN_MASK)
+
+static uint32
+hash_of(const char *label, int bytes)
+{
+	/* 0 is what has come by no view */
+	return LABEL_HASH(hash_bytes((const unsigned char *) label, bytes) |
+					  (GROWN_MASK + 1));
+}
+
+static uint32
+hash_of_view(const OutboxView *view)
+{
+	return hash_of(view->label, (int) strlen(view->label));
+}
+
+/* The topic, from what the view's column has; NULL, which is refused, if it is
+ * null. */
+static text *
+topic_of(const OutboxView *view, const text *value)
+{
+	Size prefix = strlen(view->prefix);
+	text *topic;
+
+	/* one that is refused, or complete */
+	if (value == NULL || VARSIZE_ANY_EXHDR(value) == 0 || prefix == 0)
+		return outbox_event_topic(unconstify(text *, value));
+	topic = palloc(VARHDRSZ + prefix + VARSIZE_ANY_EXHDR(value));
+	SET_VARSIZE(topic, VARHDRSZ + prefix + VARSIZE_ANY_EXHDR(value));
+	memcpy(VARDATA(topic), view->prefix, prefix);
+	memcpy(VARDATA(topic) + prefix, VARDATA_ANY(value),
+		   VARSIZE_ANY_EXHDR(value));
+	return outbox_event_topic(topic);
+}
+
+static void
+push_string(JsonbParseState **state, JsonbIteratorToken token,
+			const char *string, Size bytes)
+{
+	JsonbValue value;
+
+	/* jsonb itself checks only what it parses */
+	if (bytes > JENTRY_OFFLENMASK)
+		outbox_event_check_size(bytes);
+	value.type = jbvString;
+	value.val.string.val = unconstify(char *, string);
+	value.val.string.len = (int) bytes;
+	pushJsonbValue(state, token, &value);
+}
+
+/* The headers of an event: those in columns of their own, over those in the
+ * one for headers; NULL if there are none. */
+static Jsonb *
+headers_of(const OutboxView *view, const Datum *row, const bool *nulls)
+{
+	Jsonb *headers = NULL;
+	JsonbParseState *state = NULL;
+	Jsonb *own;
+
+	for (int i = 0; i < view->columns; i++)
+	{
+		const OutboxViewColumn *column = &view->column[i];
+		text *value;
+
+		if (nulls[i])
+			continue;
+		if (column->what == OUTBOX_EVENT_HEADERS)
+			headers = DatumGetJsonbP(row[i]);
+		if (column->what != OUTBOX_VIEW_HEADER)
+			continue;
+		if (state == NULL)
+			pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+		value = DatumGetTextPP(row[i]);
+		push_string(&state, WJB_KEY, column->header, strlen(column->header));
+		push_string(&state, WJB_VALUE, VARDATA_ANY(value),
+					VARSIZE_ANY_EXHDR(value));
+	}
+	if (state == NULL)
+		return headers;
+	own = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	/* one that is no object is for outbox_event_check() to refuse */
+	if (headers == NULL || !JB_ROOT_IS_OBJECT(headers))
+		return headers == NULL ? own : headers;
+	return DatumGetJsonbP(DirectFunctionCall2(
+		jsonb_concat, JsonbPGetDatum(headers), JsonbPGetDatum(own)));
+}
+
+/* Fills in an event, but for its id, time and topic, from the row. */
+static void
+fill(const OutboxView *view, const Datum *row, const bool *row_nulls,
+	 Datum *values, bool *nulls)
+{
+	Jsonb *headers = outbox_trace_headers(headers_of(view, row, row_nulls));
+
+	values[OUTBOX_EVENT_HEADERS] = PointerGetDatum(headers);
+	nulls[OUTBOX_EVENT_HEADERS] = (headers == NULL);
+	for (int i = 0; i < view->columns; i++)
+	{
+		const OutboxViewColumn *column = &view->column[i];
+		int what = column->what;
+		Datum value = row[i];
+
+		if (row_nulls[i])
+			continue;
+		switch (what)
+		{
+			case OUTBOX_EVENT_KEY:
+				value = PointerGetDatum(outbox_event_key(value, column->type));
+				break;
+			case OUTBOX_EVENT_PAYLOAD:
+				value =
+					PointerGetDatum(outbox_event_payload(value, column->type));
+				break;
+			case OUTBOX_EVENT_TYPE:
+				value = PointerGetDatum(
+					outbox_event_attribute("type", DatumGetTextPP(value)));
+				break;
+			case OUTBOX_EVENT_SOURCE:
+				value = PointerGetDatum(
+					outbox_event_attribute("source", DatumGetTextPP(value)));
+				break;
+			case OUTBOX_EVENT_CONTENT_TYPE:
+				value = PointerGetDatum(outbox_event_attribute(
+					"content_type", DatumGetTextPP(value)));
+				break;
+			case OUTBOX_EVENT_EXPIRES_AT:
+			case OUTBOX_DELAYED_DELIVER_AT:
+				break;
+			default:
+				continue;
+		}
+		values[what] = value;
+		nulls[what] = false;
+	}
+}
+
+/* Checks an event, and adds it to the transaction. */
+static void
+emit(const OutboxView *view, Datum *values, bool *nulls)
+{
+	Size bytes = 0;
+	uint32 grown = 0;
+	bool delayed = false;
+
+	if (!nulls[OUTBOX_EVENT_PAYLOAD])
+		bytes =
+			VARSIZE_ANY_EXHDR(DatumGetPointer(values[OUTBOX_EVENT_PAYLOAD]));
+	outbox_event_check(values, nulls);
+	if (!nulls[OUTBOX_EVENT_PAYLOAD])
+		grown =
+			VARSIZE_ANY_EXHDR(DatumGetPointer(values[OUTBOX_EVENT_PAYLOAD])) -
+			bytes;
+	Assert(grown <= GROWN_MASK);
+
+	if (!nulls[OUTBOX_DELAYED_DELIVER_AT])
+	{
+		TimestampTz due =
+			DatumGetTimestampTz(values[OUTBOX_DELAYED_DELIVER_AT]);
+
+		delayed = outbox_event_set_due(due, values, nulls);
+		nulls[OUTBOX_DELAYED_DELIVER_AT] = !delayed;
+		if (delayed)
+			outbox_xact_note_due(due);
+	}
+	outbox_xact_add_from(hash_of_view(view) | grown, values, nulls, delayed);
+}
+
+/* A row is inserted: it is an event, and becomes what the view shows of it. */
+static HeapTuple
+inserted(const OutboxView *view, const TriggerData *data, Oid function)
+{
+	TupleDesc desc = RelationGetDescr(data->tg_relation);
+	Datum *row = palloc(desc->natts * sizeof(Datum));
+	bool *row_nulls = palloc(desc->natts * sizeof(bool));
+	Datum values[OUTBOX_DELAYED_COLUMNS] = {0};
+	bool nulls[OUTBOX_DELAYED_COLUMNS];
+	text *topic = NULL;
+	pg_uuid_t event_id;
+
+	heap_deform_tuple(data->tg_trigtuple, desc, row, row_nulls);
+	if (!row_nulls[view->topic_column])
+		topic = DatumGetTextPP(row[view->topic_column]);
+	memset(nulls, true, sizeof(nulls));
+	outbox_xact_join(false);
+	topic = topic_of(view, topic);
+	outbox_rights_check(topic, function);
+	values[OUTBOX_EVENT_TOPIC] = PointerGetDatum(topic);
+	values[OUTBOX_EVENT_EMITTED_AT] =
+		TimestampTzGetDatum(outbox_uuid7_generate(&event_id));
+	if (!row_nulls[view->id_column])
+	{
+		event_id = *DatumGetUUIDP(row[view->id_column]);
+		outbox_event_check_id(&event_id);
+	}
+	values[OUTBOX_EVENT_EVENT_ID] = UUIDPGetDatum(&event_id);
+	nulls[OUTBOX_EVENT_ID] = false;
+	nulls[OUTBOX_EVENT_TOPIC] = false;
+	nulls[OUTBOX_EVENT_EMITTED_AT] = false;
+	nulls[OUTBOX_EVENT_EVENT_ID] = false;
+	fill(view, row, row_nulls, values, nulls);
+	emit(view, values, nulls);
+
+	for (int i = 0; i < view->columns; i++)
+	{
+		int what = view->column[i].what;
+
+		/* the others are as they were given */
+		if (what >= OUTBOX_DELAYED_COLUMNS || what == OUTBOX_EVENT_TOPIC ||
+			what == OUTBOX_EVENT_KEY || what == OUTBOX_EVENT_PAYLOAD)
+			continue;
+		row[i] = values[what];
+		row_nulls[i] = nulls[what];
+	}
+	return heap_form_tuple(desc, row, row_nulls);
+}
+
+/*
+ * A row is updated. ORMs do so with all columns of an object that they save
+ * again, so values that are as they were are fine. When it was emitted, and in
+ * which trace, is not as the application has written it, and not compared.
+ */
+static HeapTuple
+updated(const OutboxView *view, const TriggerData *data)
+{
+	TupleDesc desc = RelationGetDescr(data->tg_relation);
+
+	for (int i = 0; i < view->columns; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+		int what = view->column[i].what;
+		bool old_null;
+		bool new_null;
+		Datum old;
+		Datum new;
+
+		if (what == OUTBOX_EVENT_EMITTED_AT || what == OUTBOX_VIEW_TRACING)
+			continue;
+		old = heap_getattr(data->tg_trigtuple, i + 1, desc, &old_null);
+		new = heap_getattr(data->tg_newtuple, i + 1, desc, &new_null);
+		if (old_null == new_null &&
+			(old_null ||
+			 datum_image_eq(old, new, attribute->attbyval, attribute->attlen)))
+			continue;
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("cannot change column \"%s\" of an event that has been "
+					"emitted",
+					NameStr(attribute->attname)),
+			 errhint("Insert another event.")));
+	}
+	return data->tg_newtuple;
+}
+
+/* A row is deleted: the view does not show it any more. Its event stays, as
+ * Debezium has published what was inserted and deleted. */
+static HeapTuple
+deleted(const OutboxView *view, const TriggerData *data)
+{
+	bool is_null;
+	Datum event_id =
+		heap_getattr(data->tg_trigtuple, view->id_column + 1,
+					 RelationGetDescr(data->tg_relation), &is_null);
+
+	if (!is_null)
+		outbox_deleted_rows_add(hash_of_view(view), DatumGetUUIDP(event_id),
+								outbox_xact_buffer_bytes());
+	return data->tg_trigtuple;
+}
+
+/*
+ * outbox.event_view(label, prefix, column, ...): the trigger of a view of
+ * outbox.create_view(). A column is what of the event it is: a column of
+ * outbox.event, "tracing", or "header NAME".
+ */
+Datum
+outbox_event_view(PG_FUNCTION_ARGS)
+{
+	const TriggerData *data = (TriggerData *) fcinfo->context;
+	const OutboxView *view;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_INSTEAD(data->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(data->tg_event))
+		outbox_view_refuse_trigger();
+	view = outbox_view_of(data, fcinfo->flinfo);
+	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
+		return PointerGetDatum(inserted(view, data, fcinfo->flinfo->fn_oid));
+	if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
+		return PointerGetDatum(updated(view, data));
+	return PointerGetDatum(deleted(view, data));
+}
+
+/* The payload as it was before the topic's rule, which has put that many bytes
+ * in front of it */
+static bytea *
+original_payload(Datum payload, uint32 grown)
+{
+	bytea *stored = DatumGetByteaPP(payload);
+
+	return (bytea *) cstring_to_text_with_len(
+		VARDATA_ANY(stored) + grown,
+		(int) (VARSIZE_ANY_EXHDR(stored) - grown));
+}
+
+/*
+ * outbox.event_view_rows(label text): what the current transaction has inserted
+ * into the view with that label, and neither rolled back nor deleted from it;
+ * columns as in outbox.emitted().
+ */
+Datum
+outbox_event_view_rows(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	text *label = PG_GETARG_TEXT_PP(0);
+	uint32 hash = hash_of(VARDATA_ANY(label), VARSIZE_ANY_EXHDR(label));
+	OutboxBufferReader reader;
+	HeapTuple tuple;
+	Datum values[OUTBOX_DELAYED_COLUMNS];
+	bool nulls[OUTBOX_DELAYED_COLUMNS];
+
+	InitMaterializedSRF(fcinfo, 0);
+	outbox_xact_buffer_rewind(&reader);
+	while ((tuple = outbox_xact_buffer_next(&reader)) != NULL)
+	{
+		int columns = HeapTupleHeaderGetNatts(tuple->t_data);
+		uint32 grown = reader.origin & GROWN_MASK;
+		bytea *payload = NULL;
+
+		CHECK_FOR_INTERRUPTS();
+		if (LABEL_HASH(reader.origin) != hash)
+			continue;
+		memset(nulls, true, sizeof(nulls));
+		heap_deform_tuple(tuple, outbox_event_tupdesc(columns), values, nulls);
+		if (outbox_deleted_rows_has(
+				hash, DatumGetUUIDP(values[OUTBOX_EVENT_EVENT_ID]),
+				reader.offset))
+			continue;
+		if (grown > 0)
+		{
+			payload = original_payload(values[OUTBOX_EVENT_PAYLOAD], grown);
+			values[OUTBOX_EVENT_PAYLOAD] = PointerGetDatum(payload);
+		}
+		tuplestore_putvalues(result->setResult, result->setDesc,
+							 &values[OUTBOX_EVENT_EVENT_ID],
+							 &nulls[OUTBOX_EVENT_EVENT_ID]);
+		if (payload != NULL)
+			pfree(payload);
+	}
+	return (Datum) 0;
+}
