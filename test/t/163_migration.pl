@@ -16,9 +16,9 @@ use PostgreSQL::Test::Utils qw(slurp_file);
 use Test::More;
 
 my $guide = slurp_file("$FindBin::RealBin/../../doc/migration.md");
-my $mock = OutboxTest::Mock->new(topics => { orders => 3, messages => 3 });
+my $mock = OutboxTest::Mock->new(topics => { orders => 3, messages => 3, 'outbox.event.order' => 3 });
 my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
-my $node = outbox_node('main', bootstrap => $mock->bootstrap, extension => 1);
+my $node = outbox_node('main', bootstrap => $mock->bootstrap, extension => 1, conf => "wal_level = logical\n");
 
 # Clients change a counter for their key first, so that its events have an
 # order, and some roll back.
@@ -186,6 +186,62 @@ note 'triggers with NOTIFY';
 	is((by_relay('orders'))[-1]->{payload}, query('SELECT row_to_json(orders) FROM orders WHERE id = 1'),
 		'... has the bytes that it had notified');
 	$listener->quit;
+}
+
+note "Debezium's outbox table";
+{
+	my ($table, $prepare, $change, $check) = scripts("From Debezium's outbox table");
+	my $number = qr/"n": (\d+)/;
+
+	# What a connector does: all that is inserted, also if it is gone again; not
+	# more than some changes at a time.
+	my $connect = sub {
+		my @messages = split /\n/, query(<<~'END');
+			SELECT encode(data, 'hex') FROM pg_logical_slot_get_binary_changes('debezium', NULL, 30,
+				'proto_version', '1', 'publication_names', 'dbz_publication')
+			END
+		my $sent = 0;
+
+		for my $insert (grep { /^I/ } map { pack 'H*', $_ } @messages)
+		{
+			my @fields = unpack 'x6 n/(x N/a)', $insert;
+
+			kcat($mock->bootstrap, "$fields[2]:$fields[4]\n", qw(-P -X partitioner=murmur2_random -K : -t),
+				"outbox.event.$fields[1]", '-H', "id=$fields[0]", '-H', "eventType=$fields[3]");
+			$sent++;
+		}
+		return $sent;
+	};
+
+	query(<<~END);
+		$table
+		GRANT INSERT, DELETE, SELECT ON outboxevent TO app;
+		CREATE PUBLICATION dbz_publication FOR TABLE outboxevent;
+		SELECT FROM pg_create_logical_replication_slot('debezium', 'pgoutput');
+		END
+	my $load = writers(<<~'END');
+		INSERT INTO outboxevent VALUES (gen_random_uuid(), 'order', :key::int, 'It''s "new" id[uuid]:''x''', jsonb_build_object('n', :n::int)) RETURNING id \gset
+		\if :fate > 5
+		DELETE FROM outboxevent WHERE id = :id;
+		\endif
+		END
+	my $sent = 0;
+	wait_until(undef, sub { ($sent += $connect->()) > 30 }, 'something is captured');
+	s/\bmy_application\b/app/g for $prepare, $change;
+	query($prepare);
+	wait_until(undef, sub { query('SELECT sum(n) FROM counter') > $sent + 50 }, 'something is left');
+	my ($taken_over) = query($change) =~ /^(\d+)$/m;
+	cmp_ok($taken_over, '>', 50, 'what is not published is taken over');
+	my $topic = 'outbox.event.order';
+	my $records = sub { return scalar grep { $_->{topic} eq $topic } $consumer->records; };
+	wait_until(undef, sub { $records->() > $sent + $taken_over + 100 }, 'new rows are published');
+	stop_load($node, $load);
+	all_once($topic, $number, 'captured');
+	my %headers = map { join(' ', map { $_->[0] =~ /^id$/ ? $_->[0] : "@$_" } @{ $_->{headers} }) => 1 }
+	  grep { $_->{topic} eq $topic } $consumer->records;
+	is_deeply([ keys %headers ], [q(id eventType It's "new" id[uuid]:'x')], 'the headers are as they were');
+	like(query($check), qr/^t$/m, 'and nothing is left of the connector');
+	is(query('SELECT count(*) FROM pg_replication_slots'), 0, 'no slot keeps WAL');
 }
 
 $node->stop;
