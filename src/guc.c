@@ -44,6 +44,7 @@ int outbox_retry_max_attempts = 20;
 char *outbox_dead_letter_topic = NULL;
 int outbox_dead_letter_retention_s = 30 * 86400;
 int outbox_audit_retention_s = 90 * 86400;
+bool outbox_log_events = false;
 int outbox_event_headers = OUTBOX_EVENT_HEADERS_PLAIN;
 char *outbox_event_source = NULL;
 char *outbox_bootstrap_servers = NULL;
@@ -335,6 +336,17 @@ define_failure_settings(void)
 }
 
 static void
+define_log_settings(void)
+{
+	DefineCustomBoolVariable("outbox.log_events",
+							 "Writes a line to the server's log for each "
+							 "event that is acknowledged, or fails.",
+							 "It is for looking at few events.",
+							 &outbox_log_events, false, PGC_SIGHUP, 0, NULL,
+							 NULL, NULL);
+}
+
+static void
 define_envelope_settings(void)
 {
 	DefineCustomEnumVariable("outbox.event_headers",
@@ -403,6 +415,7 @@ outbox_guc_define(void)
 	define_limits();
 	define_storage_settings();
 	define_failure_settings();
+	define_log_settings();
 	define_envelope_settings();
 	define_kafka_settings();
 	outbox_guc_health_define();

@@ -23,7 +23,7 @@
 const OutboxTroubleWords outbox_kafka_words[OUTBOX_TROUBLES] = {
 	[OUTBOX_TROUBLE_AWAY] = {"Kafka is unavailable", NULL},
 	[OUTBOX_TROUBLE_UNTRUSTED] =
-		{"we do not trust Kafka's certificate",
+		{"We do not trust Kafka's certificate",
 		 "Let ssl.ca.location name the certificate of the authority that has "
 		 "signed it, and reload."},
 	[OUTBOX_TROUBLE_HOST] =
@@ -60,7 +60,7 @@ const OutboxTroubleWords outbox_kafka_words[OUTBOX_TROUBLES] = {
 		 "Let security.protocol be plaintext or ssl, or "
 		 "outbox.bootstrap_servers name a port for logins, and reload."},
 	[OUTBOX_TROUBLE_TOKEN] =
-		{"there is no token to log in with",
+		{"There is no token to log in with",
 		 "Look after the server at sasl.oauthbearer.token.endpoint.url, and "
 		 "compare the client's properties with what it knows. It is asked "
 		 "again every 10 seconds."},

@@ -322,6 +322,23 @@ report_disabled(void)
 				 errdetail("Events are kept, and no space is freed.")));
 }
 
+/* Tells pg_stat_activity what the launcher is at. */
+static void
+show_activity(void)
+{
+	const char *activity = "outbox: looking after relays";
+
+	if (!outbox_enabled)
+		activity = "outbox: waiting for outbox.enabled to be turned on";
+	else if (outbox_late_start_wait_ms() > 0)
+		activity = "outbox: starting relays late, after crashes of the server";
+	else if (outbox_shmem->shortage == OUTBOX_SHORTAGE_WORKERS)
+		activity = "outbox: waiting for a free background worker";
+	else if (outbox_shmem->shortage == OUTBOX_SHORTAGE_RELAYS)
+		activity = "outbox: waiting for less than outbox.max_relays relays";
+	pgstat_report_activity(STATE_IDLE, activity);
+}
+
 void
 outbox_launcher_main(Datum main_arg)
 {
@@ -346,6 +363,7 @@ outbox_launcher_main(Datum main_arg)
 	for (;;)
 	{
 		uint32 count = pg_atomic_read_u32(&outbox_shmem->ddl_count);
+		long timeout_ms;
 
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
@@ -361,7 +379,9 @@ outbox_launcher_main(Datum main_arg)
 			listed_ddl_count = count;
 			listed_at = GetCurrentTimestamp();
 		}
-		outbox_wait(start_relays(), OUTBOX_WAIT_LAUNCHER_MAIN);
+		timeout_ms = start_relays();
+		show_activity();
+		outbox_wait(timeout_ms, OUTBOX_WAIT_LAUNCHER_MAIN);
 	}
 }
 

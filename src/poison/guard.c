@@ -48,14 +48,37 @@
 static OutboxTask *current = NULL; /* whose turn it is */
 static int failing_tasks = 0;
 
+/* The task has gone well. */
 static void
-set_failing(OutboxTaskErrors *errors, bool failing)
+set_well(OutboxTaskErrors *errors)
 {
-	if (errors->failing == failing)
+	if (!errors->failing)
 		return;
-	errors->failing = failing;
-	failing_tasks += failing ? 1 : -1;
-	outbox_relay_state_failing(failing_tasks > 0);
+	errors->failing = false;
+	if (--failing_tasks == 0)
+		outbox_relay_state_failing(false, NULL, NULL);
+}
+
+/* The task has failed, and is tried again after that delay: tells it, as a
+ * change of the relay's state if it is one. */
+static void
+set_failing(OutboxTask *task, long delay_ms)
+{
+	char *what = psprintf("%s has failed, and is tried again in %ld ms",
+						  task->name, delay_ms);
+	char *why;
+
+	if (!task->errors.failing)
+		failing_tasks++;
+	task->errors.failing = true;
+	why = psprintf("%s%s%s", what, task->detail ? ". " : "",
+				   task->detail ? task->detail : "");
+	why[0] = (char) pg_toupper((unsigned char) why[0]);
+	if (!outbox_relay_state_failing(true, why, NULL))
+		ereport(LOG, (errmsg("%s: %s", outbox_my_relay.label, what),
+					  task->detail ? errdetail("%s", task->detail) : 0));
+	pfree(why);
+	pfree(what);
 }
 
 /* How often an event must raise such an error, alone, to be its cause; 0 if it
@@ -121,7 +144,6 @@ rest(OutboxTaskErrors *state)
 	delay_ms = DELAY_MIN_MS << Min(state->failures, 16);
 	delay_ms = Min(delay_ms, DELAY_MAX_MS);
 	state->failures++;
-	set_failing(state, true);
 	state->failed_at = now;
 	state->not_before = TimestampTzPlusMilliseconds(now, delay_ms);
 	return delay_ms;
@@ -136,7 +158,6 @@ handle_error(OutboxTask *task)
 {
 	ErrorData *error;
 	char *message;
-	long delay_ms;
 
 	HOLD_INTERRUPTS();
 	MemoryContextSwitchTo(TopMemoryContext);
@@ -147,14 +168,11 @@ handle_error(OutboxTask *task)
 	ConditionVariableCancelSleep();
 	AbortOutOfAnyTransaction();
 	MemoryContextSwitchTo(TopMemoryContext);
-	pgstat_report_activity(STATE_IDLE, NULL);
+	pgstat_report_activity(STATE_IDLE, outbox_relay_state_activity());
 	RESUME_INTERRUPTS();
 
 	suspect(&task->errors, error);
-	delay_ms = rest(&task->errors);
-	ereport(LOG, (errmsg("%s: %s has failed, and is tried again in %ld ms",
-						 outbox_my_relay.label, task->name, delay_ms),
-				  task->detail ? errdetail("%s", task->detail) : 0));
+	set_failing(task, rest(&task->errors));
 	message = psprintf("%s: %s", task->name, error->message);
 	outbox_relay_state_error(message);
 	pfree(message);
@@ -206,7 +224,7 @@ outbox_guard_run(OutboxTask *task, const OutboxRound *round)
 			task->undo(round);
 		return OUTBOX_TASK_IDLE;
 	}
-	set_failing(errors, false);
+	set_well(errors);
 	if (result == OUTBOX_TASK_BUSY)
 		errors->busy_until = TimestampTzPlusMilliseconds(
 			GetCurrentTimestamp(), OUTBOX_TABLES_RETRY_MS);

@@ -11,10 +11,12 @@
 
 #include "utils/timestamp.h"
 
+#include "guc.h"
 #include "publish/answers.h"
 #include "publish/outage.h"
 #include "publish/recovery.h"
 #include "publish/stuck.h"
+#include "shared/event_log.h"
 #include "shared/figures.h"
 #include "shared/my_relay.h"
 #include "shared/wait.h"
@@ -24,16 +26,22 @@ static void
 count_delivered(const OutboxWindow *window, uint64 tag, TimestampTz now)
 {
 	OutboxTopic *topic = outbox_window_topic(window, tag);
+	const char *note;
 	int64 sent_us;
+	int64 waited_us;
 	OutboxTopicFigures *figures;
 
 	if (topic == NULL)
 		return;
 	sent_us = now - outbox_window_sent_at(window, tag);
+	waited_us = outbox_window_waited_us(window, tag);
 	figures = outbox_figures_topic(topic->name);
 	figures->published_at = now;
 	outbox_figures_published(figures, outbox_window_size(window, tag), sent_us,
-							 sent_us + outbox_window_waited_us(window, tag));
+							 sent_us + waited_us);
+	note = outbox_window_note_of(window, tag);
+	if (unlikely(note != NULL) && outbox_log_events)
+		outbox_event_log_acknowledged(note, waited_us, sent_us);
 }
 
 static void

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * outage.c
- *	  Tells an outage: in the relay's state, and with one line in the log when
- *	  it begins and one when it is over.
+ *	  Tells an outage, as a state of the relay, when it begins, when its
+ *	  reason changes, and when it is over.
  *
  * The sink goes on trying by itself. It may tell of a lost connection once
  * only, perhaps while there was nothing to send, and it tells nothing while
@@ -21,7 +21,6 @@
 #include "utils/timestamp.h"
 
 #include "publish/outage.h"
-#include "shared/my_relay.h"
 #include "shared/relay_state.h"
 #include "sink/client_log.h"
 #include "sink/module.h"
@@ -60,16 +59,16 @@ begin(OutboxStream *stream, const char *reason)
 {
 	const OutboxTroubleWords *words =
 		&stream->sender.api->words[stream->outage.trouble];
+	char *why = psprintf("%s: %s", words->what, reason);
 
 	if (stream->outage.since == 0)
 		stream->outage.since = GetCurrentTimestamp();
 	stream->outage.complaint_untold = false;
 	outbox_relay_state_error(reason);
-	outbox_relay_state_set(states[stream->outage.trouble]);
-	ereport(LOG,
-			(errmsg("%s: %s: %s", outbox_my_relay.label, words->what, reason),
-			 errdetail("Events are kept, and published when it is back."),
-			 words->hint ? errhint("%s", words->hint) : 0));
+	if (!outbox_relay_state_set(states[stream->outage.trouble], why,
+								words->hint))
+		outbox_relay_state_still(why, words->hint);
+	pfree(why);
 }
 
 static void
@@ -187,6 +186,7 @@ outbox_outage_over(OutboxStream *stream)
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz since =
 		Max(stream->outage.since, stream->outage.unreachable_since);
+	char why[NAMEDATALEN + 64];
 
 	stream->outage.last_result_at = now;
 	/* it may be an answer from before, that was still under way */
@@ -203,10 +203,9 @@ outbox_outage_over(OutboxStream *stream)
 	stream->outage.unreachable_since = 0;
 	if (stream->outage.since == 0)
 		return;
-	outbox_relay_state_set(OUTBOX_RELAY_PUBLISHING);
-	ereport(LOG,
-			(errmsg("%s: %s is available again after %ld s",
-					outbox_my_relay.label, outbox_module_kind()->name,
-					(long) ((now - stream->outage.since) / USECS_PER_SEC))));
+	snprintf(why, sizeof(why), "%s is available again after %ld s",
+			 outbox_module_kind()->name,
+			 (long) ((now - stream->outage.since) / USECS_PER_SEC));
+	outbox_relay_state_set(OUTBOX_RELAY_PUBLISHING, why, NULL);
 	stream->outage.since = 0;
 }

@@ -17,9 +17,9 @@
 #include "publish/park.h"
 #include "retry/blocked_keys.h"
 #include "retry/to_dead_letter.h"
+#include "shared/event_log.h"
 #include "shared/my_relay.h"
 #include "shared/relay_state.h"
-#include "sink/client_log.h"
 
 /* how many are parked before the relay does something else */
 #define PARK_EVENTS 500
@@ -84,6 +84,24 @@ find_candidates(OutboxStream *stream, bool faults, Candidate *candidates,
 	return count;
 }
 
+/* What becomes of an event that is parked, for the log */
+static const char *
+what_becomes(const OutboxEvent *event, const OutboxParkReason *reason)
+{
+	if (reason->dead)
+		return OUTBOX_EVENT_LOG_DEAD;
+	switch (outbox_failure_scope(reason, event->key != NULL))
+	{
+		case OUTBOX_BLOCK_TOPIC:
+			return "is parked, and blocks its topic";
+		case OUTBOX_BLOCK_KEY:
+			return "is parked, and blocks its key";
+		case OUTBOX_BLOCK_EVENT:
+			break;
+	}
+	return "is parked";
+}
+
 /* Parks one that is at fault, or the first one of a topic that is, in the
  * transaction that reads it. */
 void
@@ -95,7 +113,7 @@ outbox_park_failed(OutboxParkedWriter *parked, const OutboxEvent *event,
 	outbox_failure_reason(attempt, &reason);
 	outbox_parked_writer_failed(parked, event, &reason);
 	outbox_relay_state_error(reason.error);
-	outbox_client_log_event(event->id, reason.dead, reason.error);
+	outbox_event_log(event, what_becomes(event, &reason), reason.error);
 }
 
 static void

@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 
 #include "format/record.h"
+#include "guc.h"
 #include "poison/condemned.h"
 #include "publish/pace.h"
 #include "publish/park.h"
@@ -28,6 +29,7 @@
 #include "retry/to_dead_letter.h"
 #include "shared/addressed.h"
 #include "shared/commit_times.h"
+#include "shared/event_log.h"
 #include "shared/horizon.h"
 #include "shared/my_relay.h"
 #include "shared/policy.h"
@@ -171,6 +173,8 @@ add_to_window(PageState *page, const OutboxEvent *event,
 		committed_at = event->emitted_at;
 	outbox_window_measure(stream->window, outbox_record_size(record),
 						  page->now - committed_at);
+	if (unlikely(outbox_log_events))
+		outbox_window_note(stream->window, outbox_event_log_name(event));
 	taken(page, event->id);
 }
 
@@ -271,9 +275,14 @@ can_read(OutboxStream *stream)
 		!outbox_blocked_keys_is_loaded())
 		return false;
 	if (halted)
-		outbox_relay_state_set(OUTBOX_RELAY_HALTED);
+		outbox_relay_state_set(
+			OUTBOX_RELAY_HALTED,
+			"An event has failed, and outbox.on_failure is halt",
+			"outbox.blocked tells which. It is tried again and again; "
+			"outbox.discard() gives it up.");
 	else if (outbox_relay_state() == OUTBOX_RELAY_HALTED)
-		outbox_relay_state_set(OUTBOX_RELAY_PUBLISHING);
+		outbox_relay_state_set(OUTBOX_RELAY_PUBLISHING,
+							   "No event that has failed is in the way", NULL);
 	return !halted;
 }
 

@@ -21,7 +21,6 @@
 
 #include "publish/stream.h"
 #include "shared/my_relay.h"
-#include "shared/relay_state.h"
 #include "store/pending.h"
 
 /* The one place where the state changes */
@@ -90,7 +89,6 @@ forget_complaints(OutboxStream *stream)
 		return;
 	outage->trouble = OUTBOX_TROUBLE_AWAY;
 	outage->unreachable_since = 0;
-	outbox_relay_state_set(OUTBOX_RELAY_PUBLISHING);
 }
 
 /*

@@ -10,7 +10,9 @@
  * taken for a later event's.
  *
  * What the sink has said of an event, and of its topic (topic.c), is of this
- * sink only, and ends with the window.
+ * sink only, and ends with the window. So does the note that may be kept of an
+ * event, of what is told when it is acknowledged; the first one makes room for
+ * those of all.
  *
  *-------------------------------------------------------------------------
  */
@@ -40,6 +42,8 @@ struct OutboxWindow
 {
 	MemoryContext faults;
 	const OutboxFault *last_fault;
+	MemoryContext notes_context;
+	char **notes; /* one for each entry, or NULL; NULL = there are none */
 	uint64 first; /* tag of the oldest that is not done */
 	uint64 next;  /* tag of the one that comes next */
 	int64 bytes;
@@ -59,6 +63,8 @@ outbox_window_create(int max_events, int64 max_bytes)
 
 	window->faults = AllocSetContextCreate(
 		CurrentMemoryContext, "outbox faults", ALLOCSET_SMALL_SIZES);
+	window->notes_context = AllocSetContextCreate(
+		CurrentMemoryContext, "outbox notes", ALLOCSET_DEFAULT_SIZES);
 	window->max_events = max_events;
 	window->max_bytes = max_bytes;
 	return window;
@@ -69,6 +75,7 @@ outbox_window_free(OutboxWindow *window)
 {
 	outbox_topic_forget_window();
 	MemoryContextDelete(window->faults);
+	MemoryContextDelete(window->notes_context);
 	pfree(window);
 }
 
@@ -144,6 +151,41 @@ outbox_window_measure(OutboxWindow *window, uint32 size, int64 waited_us)
 
 	entry->size = size;
 	entry->waited_us = (uint32) Min(Max(waited_us, 0), PG_UINT32_MAX);
+}
+
+/* Keeps a note of the event that has just been added, until it is done. */
+void
+outbox_window_note(OutboxWindow *window, const char *note)
+{
+	uint64 index = (window->next - 1) % window->max_events;
+
+	if (window->notes == NULL)
+		window->notes = MemoryContextAllocExtended(
+			window->notes_context, window->max_events * sizeof(char *),
+			MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	window->notes[index] = MemoryContextStrdup(window->notes_context, note);
+	window->bytes += (int64) GetMemoryChunkSpace(window->notes[index]);
+}
+
+/* The note of an event that is in the window and not done; NULL = none */
+const char *
+outbox_window_note_of(const OutboxWindow *window, uint64 tag)
+{
+	return likely(window->notes == NULL)
+			   ? NULL
+			   : window->notes[tag % window->max_events];
+}
+
+static void
+forget_note(OutboxWindow *window, uint64 tag)
+{
+	char **note = &window->notes[tag % window->max_events];
+
+	if (*note == NULL)
+		return;
+	window->bytes -= (int64) GetMemoryChunkSpace(*note);
+	pfree(*note);
+	*note = NULL;
 }
 
 /* The entry of a tag, if it is in the window and not done; else NULL */
@@ -252,6 +294,8 @@ outbox_window_done(OutboxWindow *window, uint64 tag)
 		entry->topic->in_window--;
 	window->bytes -= entry->bytes;
 	entry->bytes = 0;
+	if (unlikely(window->notes != NULL))
+		forget_note(window, tag);
 	while (window->first < window->next &&
 		   entry_of(window, window->first)->bytes == 0)
 		window->first++;

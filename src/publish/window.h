@@ -30,6 +30,9 @@ extern void outbox_window_add(OutboxWindow *window, uint64 id, int64 bytes,
 							  OutboxTopic *topic, TimestampTz now);
 extern void outbox_window_measure(OutboxWindow *window, uint32 size,
 								  int64 waited_us);
+extern void outbox_window_note(OutboxWindow *window, const char *note);
+extern const char *outbox_window_note_of(const OutboxWindow *window,
+										 uint64 tag);
 extern int64 outbox_window_memory(const OutboxWindow *window);
 extern uint32 outbox_window_size(const OutboxWindow *window, uint64 tag);
 extern int64 outbox_window_waited_us(const OutboxWindow *window, uint64 tag);

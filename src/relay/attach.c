@@ -27,20 +27,17 @@
 static void
 report_incompatible(const char *version)
 {
-	/* nobody else writes it while we are the relay */
-	if (outbox_relay_state() == OUTBOX_RELAY_INCOMPATIBLE)
-		return;
-	outbox_relay_state_set(OUTBOX_RELAY_INCOMPATIBLE);
-	outbox_relay_state_error(psprintf("the library is of version %s, the "
-									  "extension of version %s",
-									  OUTBOX_VERSION, version));
-	ereport(WARNING,
-			(errmsg("%s waits: the library is "
-					"of version %s, the extension of version %s",
-					outbox_my_relay.label, OUTBOX_VERSION, version),
-			 errhint("Run ALTER EXTENSION %s UPDATE there, or restart the "
-					 "server with the library of the extension's version.",
-					 OUTBOX_EXTENSION)));
+	char reason[NAMEDATALEN + 64];
+
+	snprintf(reason, sizeof(reason),
+			 "The library is of version %s, the extension of version %s",
+			 OUTBOX_VERSION, version);
+	if (outbox_relay_state_set(
+			OUTBOX_RELAY_INCOMPATIBLE, reason,
+			"Run ALTER EXTENSION " OUTBOX_EXTENSION " UPDATE there, or "
+			"restart the server with the library of the extension's "
+			"version."))
+		outbox_relay_state_error(reason);
 }
 
 /* Tries once; state: see outbox_roster_look(). */
@@ -94,7 +91,7 @@ outbox_attach(OutboxStream *stream)
 		if (status != OUTBOX_STORE_BUSY)
 			break;
 		CHECK_FOR_INTERRUPTS();
-		outbox_wait(retry_ms, OUTBOX_WAIT_RELAY_IDLE);
+		outbox_wait(retry_ms, OUTBOX_WAIT_RELAY_START);
 	}
 	if (status == OUTBOX_STORE_ABSENT)
 		return OUTBOX_LAUNCH_ABSENT;

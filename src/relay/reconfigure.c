@@ -39,6 +39,8 @@ outbox_reconfigure_running(void)
 static void
 refuse(const char *error, const char *hint)
 {
+	char set_others[256];
+
 	if (refused != NULL && strcmp(refused, error) == 0)
 		return;
 	if (refused != NULL)
@@ -46,12 +48,16 @@ refuse(const char *error, const char *hint)
 	refused = MemoryContextStrdup(TopMemoryContext, error);
 	outbox_relay_state_error(error);
 	outbox_relay_state_refused(error);
-	ereport(LOG, (errmsg("%s %s: %s", outbox_my_relay.label,
-						 running ? "keeps its settings" : "waits for settings",
-						 error),
-				  hint ? errhint("%s", hint)
-					   : errhint("Set %s, and reload.",
-								 outbox_module_kind()->settings)));
+	snprintf(set_others, sizeof(set_others), "Set %s, and reload.",
+			 outbox_module_kind()->settings);
+	if (hint == NULL)
+		hint = set_others;
+	if (running != NULL)
+		ereport(LOG, (errmsg("%s keeps its settings: %s",
+							 outbox_my_relay.label, error),
+					  errhint("%s", hint)));
+	else if (!outbox_relay_state_set(OUTBOX_RELAY_UNCONFIGURED, error, hint))
+		outbox_relay_state_still(error, hint);
 }
 
 /* The settings are fine; the next refusal is news. */
@@ -84,26 +90,35 @@ leave(OutboxStream *stream)
 	return true;
 }
 
+/* Closes the sinks, if there are any. False if the process is to end. */
+static bool
+stop(OutboxStream *stream)
+{
+	if (running == NULL)
+		return true;
+	if (!leave(stream))
+		return false;
+	outbox_sink_config_free(running);
+	running = NULL;
+	accept();
+	return true;
+}
+
 /* There are no brokers to publish to: stops until there are. */
 static void
 rest(OutboxStream *stream, const char *why, const char *hint)
 {
-	if (running == NULL)
-	{
+	if (stop(stream))
 		refuse(why, hint);
-		return;
-	}
-	if (!leave(stream))
-		return;
-	outbox_sink_config_free(running);
-	running = NULL;
-	accept();
-	outbox_relay_state_set(OUTBOX_RELAY_UNCONFIGURED);
-	outbox_relay_state_error(why);
-	ereport(LOG, (errmsg("%s stops publishing: %s any more",
-						 outbox_my_relay.label, why),
-				  errdetail("Events are kept, and published when it is "
-							"there again.")));
+}
+
+static void
+show_paused(void)
+{
+	outbox_relay_state_set(
+		OUTBOX_RELAY_PAUSED,
+		"Events are kept, and published when it is resumed",
+		"outbox.paused tells by whom, and why; outbox.resume() resumes it.");
 }
 
 /*
@@ -113,26 +128,28 @@ rest(OutboxStream *stream, const char *why, const char *hint)
 static void
 pause(OutboxStream *stream)
 {
-	bool is_new = (outbox_relay_state() != OUTBOX_RELAY_PAUSED);
-
-	outbox_relay_state_set(OUTBOX_RELAY_PAUSED);
+	show_paused();
 	if (running != NULL)
-	{
 		outbox_stream_end(stream);
-		if (!leave(stream))
-			return;
-		outbox_sink_config_free(running);
-		running = NULL;
-		/* the last answers may have told otherwise */
-		outbox_relay_state_set(OUTBOX_RELAY_PAUSED);
-	}
+	if (!stop(stream))
+		return;
 	accept();
-	if (is_new)
-		ereport(
-			LOG,
-			(errmsg("%s is paused", outbox_my_relay.label),
-			 errdetail("Events are kept, and published when it is resumed."),
-			 errhint("outbox.paused tells by whom, and why.")));
+	/* the last answers may have told otherwise */
+	show_paused();
+}
+
+/* Tells where it publishes to, which is new. */
+static void
+show_servers(const OutboxSinkConfig *config)
+{
+	char *where = psprintf(
+		"It publishes to %s%s%s%s", config->servers,
+		config->topic_prefix[0] ? ", with \"" : "", config->topic_prefix,
+		config->topic_prefix[0] ? "\" before names of topics" : "");
+
+	if (!outbox_relay_state_set(OUTBOX_RELAY_PUBLISHING, where, NULL))
+		outbox_relay_state_still(where, NULL);
+	pfree(where);
 }
 
 /*
@@ -155,8 +172,6 @@ outbox_reconfigure(OutboxStream *stream)
 		pause(stream);
 		return;
 	}
-	if (outbox_relay_state() == OUTBOX_RELAY_PAUSED)
-		outbox_relay_state_set(OUTBOX_RELAY_UNCONFIGURED);
 	if (outbox_sink_config_is_missing(error, &hint))
 	{
 		rest(stream, error, hint);
@@ -195,10 +210,5 @@ outbox_reconfigure(OutboxStream *stream)
 		outbox_sink_config_free(running);
 	running = config;
 	accept();
-	ereport(LOG, (errmsg("%s publishes to %s", outbox_my_relay.label,
-						 config->sink.servers),
-				  config->sink.topic_prefix[0] != '\0'
-					  ? errdetail("Names of topics begin with \"%s\" there.",
-								  config->sink.topic_prefix)
-					  : 0));
+	show_servers(&config->sink);
 }

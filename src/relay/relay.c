@@ -51,21 +51,25 @@
 #include "shared/policy.h"
 #include "shared/relay_state.h"
 #include "shared/shutdown.h"
+#include "shared/state_log.h"
 #include "shared/times.h"
 #include "shared/wait.h"
-#include "sink/client_log.h"
 #include "sink/module.h"
 #include "store/extension.h"
 #include "store/position.h"
 
+/* how soon it is tried again to tell the log of a state */
+#define LATE_LINE_MS 1000
+
 static OutboxStream stream;
 static uint32 extension_changes; /* of the database, that we have looked at */
 
-/* Ends the process in good order. */
+/* Ends the process in good order. reason: for the log */
 static void
-finish(OutboxLaunchState state)
+finish(OutboxLaunchState state, const char *reason)
 {
 	outbox_relay_state_launch(state);
+	outbox_relay_state_ends(reason);
 	proc_exit(0);
 }
 
@@ -75,9 +79,7 @@ end_if_absent(OutboxTaskResult result)
 {
 	if (result != OUTBOX_TASK_ABSENT)
 		return;
-	ereport(LOG, (errmsg("%s ends: the extension has been dropped",
-						 outbox_my_relay.label)));
-	finish(OUTBOX_LAUNCH_ABSENT);
+	finish(OUTBOX_LAUNCH_ABSENT, "The extension has been dropped.");
 }
 
 /*
@@ -97,13 +99,9 @@ check_row(void)
 	end_if_absent(outbox_store_task_result(status, false));
 	if (status != OUTBOX_STORE_OK)
 		return false;
+	/* nothing of ours is written any more */
 	if (state != OUTBOX_LAUNCH_STARTED)
-	{
-		/* nothing of ours is written any more */
-		ereport(LOG, (errmsg("%s ends: it has been dropped",
-							 outbox_my_relay.label)));
-		finish(state);
-	}
+		finish(state, "It has been dropped.");
 	outbox_tasks_reload();
 	return true;
 }
@@ -117,16 +115,18 @@ wind_up(void)
 	end_if_absent(outbox_tasks_wind_up());
 }
 
-/* Ends the process, as SIGTERM has asked for, with core's message. */
+/* Ends the process, as SIGTERM has asked for, as core does; but for what it
+ * says. */
 static void
 end_as_asked(void)
 {
+	const char *why = outbox_shmem_why_held_off(outbox_my_relay.args.dbid);
+
 	QueryCancelPending = false;
 	wind_up();
-	ereport(FATAL, (errcode(ERRCODE_ADMIN_SHUTDOWN),
-					errmsg("terminating background worker \"%s\" due to "
-						   "administrator command",
-						   MyBgworkerEntry->bgw_type)));
+	outbox_relay_state_ends(why ? why
+								: "An administrator has asked it to end.");
+	proc_exit(1);
 }
 
 /* SIGTERM or an error has met a transaction: undoes it. What it was to write
@@ -161,10 +161,8 @@ check_extension(void)
 	if (strcmp(version, OUTBOX_VERSION) == 0)
 		return;
 	wind_up();
-	ereport(LOG, (errmsg("%s ends: the extension has become one of "
-						 "version %s",
-						 outbox_my_relay.label, version)));
-	finish(OUTBOX_LAUNCH_FINISHED);
+	finish(OUTBOX_LAUNCH_FINISHED,
+		   psprintf("The extension has become one of version %s.", version));
 }
 
 static void
@@ -182,11 +180,13 @@ handle_interrupts(void)
 			!outbox_guc_database_allowed(outbox_my_relay.database, NULL))
 		{
 			wind_up();
-			ereport(WARNING,
-					(errmsg("%s ends: publishing is turned off",
-							outbox_my_relay.label),
-					 errdetail("Events are kept, and no space is freed.")));
-			finish(OUTBOX_LAUNCH_FINISHED);
+			finish(
+				OUTBOX_LAUNCH_FINISHED,
+				outbox_enabled
+					? "outbox.databases does not name its database: events "
+					  "are kept, and no space is freed."
+					: "outbox.enabled is off: events are kept, and no space "
+					  "is freed.");
 		}
 		outbox_policy_resolve();
 		outbox_tasks_reload();
@@ -201,7 +201,29 @@ timeout_ms(long due_ms)
 	long wait_ms = outbox_tasks_timeout_ms(due_ms);
 	long idle_ms = outbox_idle_wait_ms(due_ms);
 
+	if (outbox_state_log_is_late())
+		wait_ms = Min(wait_ms, LATE_LINE_MS);
 	return idle_ms >= 0 ? Min(wait_ms, idle_ms) : wait_ms;
+}
+
+/* What is waited for, when there is nothing to do */
+static OutboxWaitEvent
+what_for(void)
+{
+	switch (outbox_relay_state())
+	{
+		case OUTBOX_RELAY_UNCONFIGURED:
+		case OUTBOX_RELAY_HALTED:
+		case OUTBOX_RELAY_PAUSED:
+			return OUTBOX_WAIT_RELAY_HELD;
+		case OUTBOX_RELAY_UNAVAILABLE:
+		case OUTBOX_RELAY_UNTRUSTED:
+		case OUTBOX_RELAY_UNAUTHENTICATED:
+			return OUTBOX_WAIT_RELAY_OUTAGE;
+		default:
+			return outbox_stream_is_pending(&stream) ? OUTBOX_WAIT_RELAY_ACK
+													 : OUTBOX_WAIT_RELAY_IDLE;
+	}
 }
 
 static void
@@ -229,13 +251,13 @@ run(void)
 			due_ms = due_ms < 0 ? OUTBOX_TABLES_RETRY_MS
 								: Min(due_ms, OUTBOX_TABLES_RETRY_MS);
 		if (outbox_idle_round(&stream, result, due_ms))
-			finish(OUTBOX_LAUNCH_FINISHED);
+			finish(OUTBOX_LAUNCH_FINISHED,
+				   "It has had nothing to do for outbox.idle_timeout.");
+		outbox_relay_state_tell_late();
 		/* the latch tells of SIGTERM, unless a wait in the round has reset it
 		 * and the cancelled transaction was one that may fail */
 		if (result != OUTBOX_TASK_WORKED && !outbox_shutdown_is_requested())
-			outbox_wait(timeout_ms(due_ms), outbox_stream_is_pending(&stream)
-												? OUTBOX_WAIT_RELAY_ACK
-												: OUTBOX_WAIT_RELAY_IDLE);
+			outbox_wait(timeout_ms(due_ms), what_for());
 	}
 }
 
@@ -246,8 +268,7 @@ attach(void)
 	OutboxLaunchState state = outbox_attach(&stream);
 
 	if (state != OUTBOX_LAUNCH_STARTED)
-		finish(state);
-	outbox_client_log_init(outbox_my_relay.label);
+		finish(state, NULL);
 	/* the first round looks: it may have changed since then */
 	extension_changes =
 		pg_atomic_read_u32(&outbox_my_relay.db->extension_changes) - 1;
@@ -298,6 +319,7 @@ fail(void)
 	undo_transaction();
 	outbox_relay_state_launch(OUTBOX_LAUNCH_FAILED);
 	outbox_relay_state_error(error->message);
+	outbox_relay_state_ends("An error has ended its process.");
 	PG_TRY();
 	{
 		if (stream.sender.api != NULL)
@@ -326,7 +348,7 @@ connect_database(void)
 	StartTransactionCommand();
 	outbox_my_relay_name_database(get_database_name(MyDatabaseId));
 	CommitTransactionCommand();
-	pgstat_report_activity(STATE_IDLE, NULL);
+	pgstat_report_activity(STATE_IDLE, outbox_relay_state_activity());
 	MemoryContextSwitchTo(TopMemoryContext);
 	outbox_relay_state_launch(OUTBOX_LAUNCH_RUNNING);
 }
@@ -348,7 +370,7 @@ outbox_relay_main(Datum main_arg)
 	on_proc_exit(on_exit_leave, (Datum) 0);
 	BackgroundWorkerUnblockSignals();
 	if (outbox_relay_state_is_held_off())
-		finish(OUTBOX_LAUNCH_FINISHED);
+		finish(OUTBOX_LAUNCH_FINISHED, NULL);
 	connect_database();
 
 	PG_TRY();
@@ -360,7 +382,6 @@ outbox_relay_main(Datum main_arg)
 		outbox_tasks_init(&stream);
 		/* before that there is nothing to be written */
 		outbox_shutdown_install();
-		outbox_relay_state_set(OUTBOX_RELAY_UNCONFIGURED);
 
 		/* a SIGHUP may have come before there was a handler */
 		ConfigReloadPending = true;

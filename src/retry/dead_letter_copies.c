@@ -14,6 +14,7 @@
  */
 #include "outbox.h"
 
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -23,6 +24,7 @@
 #include "retry/backoff.h"
 #include "retry/blocked_keys.h"
 #include "retry/dead_letter_copies.h"
+#include "shared/event_log.h"
 #include "shared/my_relay.h"
 #include "shared/policy.h"
 #include "shared/times.h"
@@ -94,8 +96,9 @@ report_failure(const char *error)
 	if (told != NULL)
 		pfree(told);
 	told = MemoryContextStrdup(TopMemoryContext, error);
-	ereport(LOG, (errmsg("outbox: could not publish dead letters to topic "
+	ereport(LOG, (errmsg("%s: could not publish dead letters to topic "
 						 "\"%s\": %s",
+						 outbox_my_relay.label,
 						 outbox_policy.dead_letter_topic, error),
 				  errdetail("They are kept in outbox.dead_letter, and it is "
 							"tried again.")));
@@ -118,6 +121,22 @@ add(const OutboxEvent *event, bool is_done)
 	count++;
 }
 
+/* The log is told of a dead letter, not of its copy, which has another topic.
+ */
+static void
+tell_too_large(const OutboxEvent *copy, const char *error)
+{
+	static const char header[] = "dead_letter_topic";
+	OutboxEvent event = *copy;
+	JsonbValue topic;
+
+	if (getKeyJsonValueFromContainer(&copy->headers->root, header,
+									 sizeof(header) - 1, &topic) != NULL)
+		event.topic = cstring_to_text_with_len(topic.val.string.val,
+											   topic.val.string.len);
+	outbox_event_log(&event, "is too large for a copy", error);
+}
+
 /* Hands one copy to the sink. */
 static bool
 send(const OutboxEvent *event, void *arg)
@@ -137,10 +156,7 @@ send(const OutboxEvent *event, void *arg)
 								  error))
 	{
 		/* nor will it ever be possible */
-		ereport(LOG, (errmsg("outbox: event %llu is too large for a copy in "
-							 "outbox.dead_letter_topic",
-							 (unsigned long long) event->id),
-					  errdetail_internal("%s", error)));
+		tell_too_large(event, error);
 		add(event, true);
 		return true;
 	}
@@ -222,22 +238,6 @@ end_batch(void)
 	return OUTBOX_STORE_OK;
 }
 
-/* The first dead letter of which a copy is to be published raises errors: it
- * gets none. */
-static OutboxStoreStatus
-skip_copy(const char *error)
-{
-	uint64 id;
-	OutboxStoreStatus status =
-		outbox_dead_letters_skip_copy(outbox_my_relay.name, &id);
-
-	if (status == OUTBOX_STORE_OK && id != 0)
-		ereport(LOG,
-				(errmsg("outbox: no copy of dead letter %lld is published: %s",
-						(long long) id, error)));
-	return status;
-}
-
 static OutboxStoreStatus
 begin_batch(const OutboxSinkConfig *config)
 {
@@ -251,7 +251,8 @@ begin_batch(const OutboxSinkConfig *config)
 	outbox_sender_begin_batch(&sender, &alone);
 	if (outbox_guard_condemned(&raised) != 0)
 	{
-		status = skip_copy(raised);
+		/* it is the first, and gets none */
+		status = outbox_dead_letters_skip_copy(outbox_my_relay.name, raised);
 		if (status != OUTBOX_STORE_OK)
 			return status;
 		outbox_guard_acquit();

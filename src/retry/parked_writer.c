@@ -29,6 +29,7 @@
 #include "retry/failure.h"
 #include "retry/parked_writer.h"
 #include "retry/topic.h"
+#include "shared/event_log.h"
 #include "shared/figures.h"
 #include "shared/my_relay.h"
 #include "store/dead_letters.h"
@@ -239,6 +240,7 @@ outbox_parked_writer_expired(OutboxParkedWriter *parked,
 	nulls[PARKED_NEXT_ATTEMPT_AT] = true;
 	add_event(parked, event, "dead", values, nulls);
 	count(event, NULL);
+	outbox_event_log(event, OUTBOX_EVENT_LOG_DEAD, OUTBOX_EXPIRED_ERROR);
 	parked->dead++;
 }
 

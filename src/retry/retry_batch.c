@@ -22,6 +22,7 @@
 #include "poison/crash_note.h"
 #include "retry/expiry.h"
 #include "retry/retry_batch.h"
+#include "shared/event_log.h"
 #include "shared/policy.h"
 #include "store/parked_held.h"
 
@@ -110,6 +111,10 @@ send(OutboxAttempt *attempt, OutboxRecord *record, const OutboxEvent *event,
 										 &outbox_policy.envelope, error);
 
 	attempt->topic = MemoryContextStrdup(round_context, record->topic);
+	attempt->name =
+		MemoryContextStrdup(round_context, outbox_event_log_name(event));
+	attempt->emitted_at = event->emitted_at;
+	attempt->sent_at = GetCurrentTimestamp();
 	if (!fine)
 	{
 		attempt->failure = OUTBOX_FAILURE_INVALID;
@@ -181,6 +186,7 @@ take_answer(const OutboxSinkEvent *event)
 	OutboxAttempt *attempt = &attempts_made[event->tag - sender->first_tag];
 
 	last_result_at = GetCurrentTimestamp();
+	attempt->sent_us = last_result_at - attempt->sent_at;
 	if (event->type == OUTBOX_SINK_DELIVERED)
 		attempt->state = OUTBOX_ATTEMPT_DELIVERED;
 	else if (event->type == OUTBOX_SINK_PURGED)

@@ -10,15 +10,16 @@
 
 #include "utils/memutils.h"
 
+#include "guc.h"
 #include "retry/backoff.h"
 #include "retry/dead_letter_copies.h"
 #include "retry/failure.h"
 #include "retry/retry_outcome.h"
 #include "retry/topic.h"
+#include "shared/event_log.h"
 #include "shared/figures.h"
 #include "shared/my_relay.h"
 #include "shared/relay_state.h"
-#include "sink/client_log.h"
 #include "store/dead_letters.h"
 #include "store/parked_held.h"
 
@@ -53,9 +54,14 @@ note_failure(OutboxAttempt *attempt)
 		case OUTBOX_FATE_DEAD:
 			outbox_figures_dead(attempt->topic, 1, false);
 			outbox_dead_letter_copies_added();
-			outbox_client_log_event(attempt->id, true, attempt->error);
+			outbox_event_log_named(attempt->name, OUTBOX_EVENT_LOG_DEAD,
+								   attempt->error);
 			break;
 		case OUTBOX_FATE_TOPIC_DEAD:
+			outbox_event_log_named(
+				attempt->name,
+				"is a dead letter, with all that is parked of its topic",
+				attempt->error);
 			outbox_dead_letter_copies_added();
 			return outbox_dead_letters_from_topic(
 				outbox_my_relay.name, attempt->topic, attempt->error);
@@ -264,6 +270,10 @@ outbox_retry_outcome_note_deliveries(OutboxAttempt *attempts, int count,
 		if (attempts[i].state != OUTBOX_ATTEMPT_DELIVERED)
 			continue;
 		outbox_figures_retried(attempts[i].topic, attempts[i].size);
+		if (outbox_log_events)
+			outbox_event_log_acknowledged(
+				attempts[i].name, attempts[i].sent_at - attempts[i].emitted_at,
+				attempts[i].sent_us);
 		if (entry->block.scope == OUTBOX_BLOCK_KEY)
 		{
 			entry->open = true;

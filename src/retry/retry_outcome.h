@@ -29,7 +29,12 @@ typedef struct OutboxAttempt
 	bool uncounted; /* the failure may last, and is no attempt */
 	char *error;    /* of the failure; NULL = none */
 	char *topic;
+	char *name;  /* for the log */
 	uint32 size; /* of what consumers see */
+	/* when it was emitted and handed over, and how long brokers have taken */
+	TimestampTz emitted_at;
+	TimestampTz sent_at;
+	int64 sent_us;
 } OutboxAttempt;
 
 extern OutboxStoreStatus

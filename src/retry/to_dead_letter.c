@@ -15,18 +15,16 @@
 #include "shared/figures.h"
 #include "shared/my_relay.h"
 #include "shared/relays.h"
-#include "sink/client_log.h"
 #include "store/dead_letters.h"
 
-/* Tells that it has been made, if so. */
+/* Notes that it has been made, if so. */
 static OutboxStoreStatus
-report(OutboxStoreStatus status, uint64 id, const char *error)
+note(OutboxStoreStatus status)
 {
 	if (status != OUTBOX_STORE_OK)
 		return status;
 	outbox_figures_dead(NULL, 1, false);
 	outbox_dead_letter_copies_added();
-	outbox_client_log_event(id, true, error);
 	return OUTBOX_STORE_OK;
 }
 
@@ -49,7 +47,7 @@ outbox_to_dead_letter(const char *relay, const char *table, uint64 id,
 		pg_atomic_fetch_add_u32(&outbox_my_relay.db->dead_for_all, 1);
 		outbox_relays_wake(outbox_my_relay.db);
 	}
-	return report(status, id, error);
+	return note(status);
 }
 
 /* The same for one that is parked; its row stays as it is. */
@@ -57,6 +55,5 @@ OutboxStoreStatus
 outbox_to_dead_letter_parked(const char *relay, uint64 id, const char *error,
 							 bool no_copy)
 {
-	return report(outbox_dead_letters_from_parked(relay, id, error, no_copy),
-				  id, error);
+	return note(outbox_dead_letters_from_parked(relay, id, error, no_copy));
 }

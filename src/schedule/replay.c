@@ -27,6 +27,7 @@
 #include "poison/guard.h"
 #include "schedule/replay.h"
 #include "shared/chores.h"
+#include "shared/event_log.h"
 #include "shared/my_relay.h"
 #include "shared/relay_state.h"
 #include "shared/times.h"
@@ -124,8 +125,9 @@ narrow(const OutboxReplayJob *job)
 	}
 	if (outbox_guard_condemned(&error) == 0)
 		return false;
-	ereport(WARNING, (errmsg("outbox: event %lld is not replayed: %s",
-							 (long long) job->next_id, error)));
+	outbox_event_log_named(
+		outbox_event_log_name_of((uint64) job->next_id, NULL, NULL),
+		"is not replayed", error);
 	return true;
 }
 

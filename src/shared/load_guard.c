@@ -151,22 +151,18 @@ static void
 keep_relay_away(bool loads_ids)
 {
 	static bool registered = false;
-	static bool told = false;
 	OutboxDatabase *db = outbox_shmem_my_database();
 	OutboxKeptAway *kept = &outbox_shmem->kept_away[outbox_shmem_my_proc()];
-	bool ended;
 
 	if (!registered)
 		before_shmem_exit(session_ends, (Datum) 0);
 	registered = true;
 	outbox_prepared_refuse("loaded rows into the outbox");
 
-	told = told && is_restoring;
 	is_restoring = true;
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
 	kept->for_restore = MyDatabaseId;
-	ended = outbox_relays_end(db) && !told;
-	told = told || ended;
+	(void) outbox_relays_end(db);
 	forget_outbox(db);
 	if (loads_ids && !kept->loads_ids)
 	{
@@ -174,11 +170,6 @@ keep_relay_away(bool loads_ids)
 		pg_atomic_fetch_add_u32(&db->loaders, 1);
 	}
 	LWLockRelease(outbox_shmem->lock);
-	if (ended)
-		ereport(LOG, (errmsg("outbox relay ends: this session loads rows "
-							 "into the outbox"),
-					  errdetail("It starts again when the session has "
-								"ended.")));
 }
 
 /* outbox.keep_relay_away(): the trigger */

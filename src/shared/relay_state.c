@@ -3,7 +3,8 @@
  * relay_state.c
  *	  What a relay tells others through shared memory: that it is there, what
  *	  it is doing, its last error, and why it ends. All of it is written
- *	  under outbox_shmem->lock.
+ *	  under outbox_shmem->lock. Changes of the state are told to ps, to
+ *	  pg_stat_activity and to the log, too.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,6 +12,8 @@
 
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/memutils.h"
 #include "utils/ps_status.h"
 #include "utils/timestamp.h"
 
@@ -19,13 +22,87 @@
 #include "shared/horizon.h"
 #include "shared/my_relay.h"
 #include "shared/relay_state.h"
+#include "shared/state_log.h"
 
-/* Tells the state to ps. */
-static void
-show_title(void)
+/* Why the state is what it is, and what helps; each may be NULL */
+typedef struct Why
 {
-	set_ps_display(outbox_relay_state_name(&outbox_my_relay.slot->status,
-										   outbox_my_relay.database));
+	char *reason;
+	char *hint;
+} Why;
+
+static Why of_state;
+static Why of_failing;
+static const char *shown = ""; /* the state, as it is called */
+static char activity[OUTBOX_ERROR_MAX] = "outbox: starting";
+
+static char *
+keep(char *old, const char *text)
+{
+	char *copy = text ? MemoryContextStrdup(TopMemoryContext, text) : NULL;
+
+	if (old != NULL)
+		pfree(old);
+	return copy;
+}
+
+static void
+set_why(Why *why, const char *reason, const char *hint)
+{
+	why->reason = keep(why->reason, reason);
+	why->hint = keep(why->hint, hint);
+}
+
+/* Copies as many whole characters as there is room for. */
+static void
+copy_clipped(char *to, const char *message, int size)
+{
+	int len = pg_mbcliplen(message, (int) strlen(message), size - 1);
+
+	memcpy(to, message, len);
+	to[len] = '\0';
+}
+
+/* Why it is what it is just now */
+static const Why *
+current_why(void)
+{
+	return outbox_my_relay.slot->status.failing_since != 0 ? &of_failing
+														   : &of_state;
+}
+
+static void
+show_activity(const char *reason)
+{
+	char *text = psprintf("outbox: %s%s%s", shown, reason ? ": " : "",
+						  reason ? reason : "");
+
+	copy_clipped(activity, text, sizeof(activity));
+	pfree(text);
+	pgstat_report_activity(STATE_IDLE, activity);
+}
+
+/* The state may have changed: tells it to everybody. */
+static void
+show(void)
+{
+	const char *name = outbox_relay_state_name(&outbox_my_relay.slot->status,
+											   outbox_my_relay.database);
+	const Why *why = current_why();
+
+	if (strcmp(name, shown) == 0)
+		return;
+	shown = name;
+	set_ps_display(name);
+	show_activity(why->reason);
+	outbox_state_log(name, true, why->reason, why->hint);
+}
+
+/* What pg_stat_activity shows as the query of a relay that is idle */
+const char *
+outbox_relay_state_activity(void)
+{
+	return activity;
 }
 
 /* Is the relay not wanted just now? It need not even connect then. */
@@ -100,6 +177,8 @@ outbox_relay_state_detach(void)
 		outbox_horizon_gone(outbox_my_relay.db, slot);
 	LWLockRelease(outbox_shmem->lock);
 	outbox_shmem_wake_launcher();
+	/* last: an error must not keep the slot */
+	show();
 }
 
 /* Tells the launcher how far this process is, or why it ends. */
@@ -159,45 +238,73 @@ outbox_relay_state_name(const OutboxRelayStatus *status, const char *database)
 	return "unknown";
 }
 
-/* Shows what the relay does; cheap if that has not changed. */
-void
-outbox_relay_state_set(OutboxRelayState state)
+/*
+ * Shows what the relay does; cheap if that has not changed. For the log: why,
+ * and what helps; each may be NULL. False if it has been so before.
+ */
+bool
+outbox_relay_state_set(OutboxRelayState state, const char *reason,
+					   const char *hint)
 {
 	OutboxRelayStatus *status = &outbox_my_relay.slot->status;
 
 	if (status->state == state)
-		return;
+		return false;
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
 	status->state = state;
 	status->state_since = GetCurrentTimestamp();
 	LWLockRelease(outbox_shmem->lock);
-	show_title();
+	set_why(&of_state, reason, hint);
+	show();
+	return true;
 }
 
-/* Shows whether an error is in the way. */
+/* The state is the same, for another reason. */
 void
-outbox_relay_state_failing(bool failing)
+outbox_relay_state_still(const char *reason, const char *hint)
+{
+	set_why(&of_state, reason, hint);
+	if (outbox_my_relay.slot->status.failing_since != 0)
+		return;
+	show_activity(reason);
+	outbox_state_log_still(shown, reason, hint);
+}
+
+/* Shows whether an error is in the way; the rest as above. */
+bool
+outbox_relay_state_failing(bool failing, const char *reason, const char *hint)
 {
 	OutboxRelayStatus *status = &outbox_my_relay.slot->status;
 
 	if ((status->failing_since != 0) == failing)
-		return;
+		return false;
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
 	status->failing_since = failing ? GetCurrentTimestamp() : 0;
 	LWLockRelease(outbox_shmem->lock);
-	show_title();
+	set_why(&of_failing, reason, hint);
+	show();
+	return true;
 }
 
-/* Copies as many whole characters as there is room for. */
-static void
-copy_clipped(char *to, const char *message, int size)
+/* The process is about to end: why, for the log. */
+void
+outbox_relay_state_ends(const char *reason)
 {
-	int len = pg_mbcliplen(message, (int) strlen(message), size - 1);
+	set_why(&of_state, reason, NULL);
+}
 
-	memcpy(to, message, len);
-	to[len] = '\0';
+/* In each round: what could not be told to the log when it happened */
+void
+outbox_relay_state_tell_late(void)
+{
+	const Why *why;
+
+	if (likely(!outbox_state_log_is_late()))
+		return;
+	why = current_why();
+	outbox_state_log(shown, false, why->reason, why->hint);
 }
 
 /* Shows an error; not before we have become the relay. */

@@ -16,8 +16,14 @@ extern bool outbox_relay_state_attach(int number, const char *name);
 extern void outbox_relay_state_detach(void);
 extern void outbox_relay_state_launch(OutboxLaunchState state);
 extern OutboxRelayState outbox_relay_state(void);
-extern void outbox_relay_state_set(OutboxRelayState state);
-extern void outbox_relay_state_failing(bool failing);
+extern bool outbox_relay_state_set(OutboxRelayState state, const char *reason,
+								   const char *hint);
+extern void outbox_relay_state_still(const char *reason, const char *hint);
+extern bool outbox_relay_state_failing(bool failing, const char *reason,
+									   const char *hint);
+extern void outbox_relay_state_ends(const char *reason);
+extern void outbox_relay_state_tell_late(void);
+extern const char *outbox_relay_state_activity(void);
 extern void outbox_relay_state_error(const char *message);
 extern void outbox_relay_state_refused(const char *why);
 

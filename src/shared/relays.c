@@ -221,6 +221,9 @@ assign_slot(OutboxRelaySlot *slot, const OutboxRelayRow *row)
 	slot->status.state_since = 0;
 	slot->status.refused_at = 0;
 	slot->status.early_ends = 0;
+	/* the process of the one before tells that it ends */
+	if (slot->status.pid == 0)
+		memset(&slot->log, 0, sizeof(slot->log));
 	strlcpy(slot->name, row ? row->name : "", sizeof(slot->name));
 	slot->created_at = row ? row->created_at : 0;
 }

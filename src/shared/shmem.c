@@ -270,12 +270,10 @@ outbox_shmem_forget(OutboxDatabase *db)
 	db->dbid = InvalidOid;
 }
 
-/*
- * Is something under way, for which the database must have no relay? Also for
- * databases without an entry. The caller holds the lock, in any mode.
- */
-bool
-outbox_shmem_is_held_off(Oid dbid)
+/* The process that keeps relays of a database away, by its number; -1 = none
+ * does */
+static int
+find_holder(Oid dbid)
 {
 	Assert(LWLockHeldByMe(outbox_shmem->lock));
 
@@ -283,9 +281,44 @@ outbox_shmem_is_held_off(Oid dbid)
 	{
 		if (outbox_shmem->kept_away[i].for_ddl == dbid ||
 			outbox_shmem->kept_away[i].for_restore == dbid)
-			return true;
+			return i;
 	}
-	return false;
+	return -1;
+}
+
+/*
+ * Is something under way, for which the database must have no relay? Also for
+ * databases without an entry. The caller holds the lock, in any mode.
+ */
+bool
+outbox_shmem_is_held_off(Oid dbid)
+{
+	return find_holder(dbid) >= 0;
+}
+
+/* What that is, palloc'd; NULL = nothing. Takes the lock. */
+char *
+outbox_shmem_why_held_off(Oid dbid)
+{
+	int holder;
+	int pid = 0;
+	bool loads = false;
+
+	LWLockAcquire(outbox_shmem->lock, LW_SHARED);
+	holder = find_holder(dbid);
+	if (holder >= 0)
+	{
+		pid = ProcGlobal->allProcs[holder].pid;
+		loads = (outbox_shmem->kept_away[holder].for_ddl != dbid);
+	}
+	LWLockRelease(outbox_shmem->lock);
+	if (holder < 0)
+		return NULL;
+	return psprintf(loads ? "Process %d loads rows into the outbox. It starts "
+							"again when that session has ended."
+						  : "Process %d runs a command for which it must not "
+							"run. It starts again when that is over.",
+					pid);
 }
 
 /* This process' number, under which others can set its latch. */

@@ -38,6 +38,7 @@
 #include "storage/lwlock.h"
 
 #include "shared/figures_slot.h"
+#include "sink/line_limit.h"
 
 #define OUTBOX_ERROR_MAX   512
 #define OUTBOX_REFUSED_MAX 256
@@ -80,6 +81,15 @@ typedef struct OutboxRelayStatus
 	TimestampTz early_since;
 } OutboxRelayStatus;
 
+/* What the log has been told of a relay's state: state_log.c. Its process is
+ * the only one to use it. */
+typedef struct OutboxStateLog
+{
+	char told[16]; /* "" = nothing yet: it was stopped */
+	int untold;    /* changes that there was no line of, since then */
+	OutboxLineLimit limit;
+} OutboxStateLog;
+
 /* One relay of a database, running or not */
 typedef struct OutboxRelaySlot
 {
@@ -88,6 +98,7 @@ typedef struct OutboxRelaySlot
 	TimestampTz created_at; /* another one of that name is another relay */
 
 	OutboxRelayStatus status;
+	OutboxStateLog log;
 
 	/* whose latch to set, or OUTBOX_NO_PROC. Set before the relay first says
 	 * that it sleeps; one that is stale costs a spurious wake-up */
@@ -286,6 +297,7 @@ extern void outbox_shmem_require(void);
 extern OutboxDatabase *outbox_shmem_find(Oid dbid);
 extern OutboxDatabase *outbox_shmem_my_database(void);
 extern bool outbox_shmem_is_held_off(Oid dbid);
+extern char *outbox_shmem_why_held_off(Oid dbid);
 extern void outbox_shmem_forget(OutboxDatabase *db);
 extern OutboxInflight *outbox_shmem_my_inflight(void);
 extern uint32 outbox_shmem_my_proc(void);

@@ -31,8 +31,11 @@ outbox_wait_event(OutboxWaitEvent event)
 {
 	static const char *const names[OUTBOX_WAIT_EVENTS] = {
 		[OUTBOX_WAIT_LAUNCHER_MAIN] = "OutboxLauncherMain",
+		[OUTBOX_WAIT_RELAY_START] = "OutboxRelayStart",
 		[OUTBOX_WAIT_RELAY_IDLE] = "OutboxRelayIdle",
+		[OUTBOX_WAIT_RELAY_HELD] = "OutboxRelayHeld",
 		[OUTBOX_WAIT_RELAY_ACK] = "OutboxRelayAck",
+		[OUTBOX_WAIT_RELAY_OUTAGE] = "OutboxRelayOutage",
 		[OUTBOX_WAIT_RELAY_DRAIN] = "OutboxRelayDrain",
 		[OUTBOX_WAIT_PUBLISHED] = "OutboxWaitPublished",
 	};

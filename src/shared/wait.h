@@ -15,10 +15,13 @@
 typedef enum OutboxWaitEvent
 {
 	OUTBOX_WAIT_LAUNCHER_MAIN,
-	OUTBOX_WAIT_RELAY_IDLE,  /* for an event to publish */
-	OUTBOX_WAIT_RELAY_ACK,   /* for the broker */
-	OUTBOX_WAIT_RELAY_DRAIN, /* for the broker, before settings change */
-	OUTBOX_WAIT_PUBLISHED,   /* a session, for the relay */
+	OUTBOX_WAIT_RELAY_START,  /* for its tables, or those of its version */
+	OUTBOX_WAIT_RELAY_IDLE,   /* for an event to publish */
+	OUTBOX_WAIT_RELAY_HELD,   /* until it may: paused, halted, unconfigured */
+	OUTBOX_WAIT_RELAY_ACK,    /* for the broker */
+	OUTBOX_WAIT_RELAY_OUTAGE, /* for a broker that can be reached */
+	OUTBOX_WAIT_RELAY_DRAIN,  /* for the broker, before settings change */
+	OUTBOX_WAIT_PUBLISHED,    /* a session, for the relay */
 	OUTBOX_WAIT_EVENTS
 } OutboxWaitEvent;
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * client_log.h
- *	  Log lines of which there may be many.
+ *	  Log lines of the client library.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,7 +11,5 @@
 #include "outbox.h"
 
 extern void outbox_client_log(int syslog_level, const char *message);
-extern void outbox_client_log_init(const char *relay_label);
-extern void outbox_client_log_event(uint64 id, bool dead, const char *error);
 
 #endif /* OUTBOX_CLIENT_LOG_H */

@@ -38,6 +38,7 @@
 #include "utils/timestamp.h"
 
 #include "sink/client_log.h"
+#include "sink/message.h"
 #include "sink/module.h"
 #include "sink/sender.h"
 
@@ -72,28 +73,6 @@ outbox_sender_init(OutboxSender *sender, const OutboxSinkApi *api,
 	sender->label = label;
 }
 
-/* What stands for a secret, and for all behind it */
-static const char hidden[] = "[...]";
-
-/*
- * The client library or a broker may repeat what it was given: no message goes
- * beyond here with a secret in it. It is cut off there.
- */
-static const char *
-without_secrets(OutboxSender *sender, const char *message)
-{
-	const char *secret =
-		outbox_properties_find_secret(sender->properties, message);
-
-	if (secret == NULL)
-		return message;
-	snprintf(
-		sender->message, sizeof(sender->message), "%.*s%s",
-		(int) Min(secret - message, sizeof(sender->message) - sizeof(hidden)),
-		message, hidden);
-	return sender->message;
-}
-
 /*
  * Opens a sink, when there is none. The configuration stays as long as it is
  * open. Returns false, and a message in error (of OUTBOX_SINK_ERROR_MAX bytes),
@@ -120,7 +99,8 @@ outbox_sender_try_open(OutboxSender *sender, const OutboxSinkConfig *config,
 	sender->sink = outbox_module_open(sender->api, config, error);
 	if (sender->sink == NULL)
 	{
-		const char *message = without_secrets(sender, error);
+		const char *message = outbox_message_harmless(sender->properties,
+													  error, sender->message);
 
 		if (message != error)
 			strlcpy(error, message, OUTBOX_SINK_ERROR_MAX);
@@ -262,6 +242,8 @@ outbox_sender_hand_over(OutboxSender *sender, const OutboxRecord *record,
 		return answer;
 	*tag_byte(sender, record->tag) &= ~tag_bit(record->tag);
 	sender->in_flight--;
+	if (answer == OUTBOX_SINK_REFUSED)
+		outbox_message_make_readable(error);
 	if (answer == OUTBOX_SINK_ENDED)
 		outbox_sender_end(sender);
 	return answer;
@@ -333,7 +315,8 @@ outbox_sender_poll(OutboxSender *sender, OutboxSinkEvent *event)
 	sender->calling = true;
 	any = outbox_module_poll(sender->api, sender->sink, event);
 	if (any && event->message != NULL)
-		event->message = without_secrets(sender, event->message);
+		event->message = outbox_message_harmless(
+			sender->properties, event->message, sender->message);
 	if (any)
 	{
 		take_prefix_off(sender, event);

@@ -18,6 +18,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "shared/event_log.h"
 #include "shared/segment.h"
 #include "store/dead_letters.h"
 #include "store/event_receiver.h"
@@ -31,6 +32,23 @@
 
 /* announced_at of a dead letter, of which no copy must be published if $4 */
 #define NO_COPY_IF "CASE WHEN $4 THEN 'infinity'::timestamptz END"
+
+/* of which a statement tells so much that the log can name them: of columns
+ * that are never toasted, since others may not be readable */
+#define NAMES      "id, event_id, topic"
+#define NAMED_MAX  10
+
+/* The result of a statement is dead letters: tells the log of the first. */
+static void
+tell(uint64 rows, void *error)
+{
+	for (uint64 i = 0; i < Min(rows, NAMED_MAX); i++)
+		outbox_event_log_named(
+			outbox_event_log_name_of((uint64) outbox_store_result(i, 1),
+									 outbox_store_string(i, 2),
+									 outbox_store_string(i, 3)),
+			OUTBOX_EVENT_LOG_DEAD, error);
+}
 
 /* How much of a row is taken over, from all on */
 typedef enum Extent
@@ -70,7 +88,7 @@ copy_statement(bool delayed, Extent extent)
 					 " SELECT r.name, id, event_id, emitted_at, topic,"
 					 "  expires_at, 'dead', false, 'invalid', 0, now(), now(),"
 					 "  %s FROM outbox.relay r, outbox.%s WHERE id = $2 AND %s"
-					 " ON CONFLICT DO NOTHING",
+					 " ON CONFLICT DO NOTHING RETURNING " NAMES,
 					 columns[extent],
 					 delayed ? OUTBOX_DELAYED_TABLE : OUTBOX_EVENT_TABLE,
 					 delayed ? "outbox.topic_matches("
@@ -89,24 +107,28 @@ typedef struct Copy
 {
 	OutboxStatement *statement;
 	Datum *values;
+	char *error;
 } Copy;
 
 static void
 copy(void *arg)
 {
 	Copy *this = arg;
+	uint64 rows = outbox_store_execute(this->statement, this->values, NULL);
 
-	outbox_store_execute(this->statement, this->values, NULL);
+	/* of a delayed one, other relays may have one, too */
+	tell(Min(rows, 1), this->error);
 }
 
 /* Copies a row, if it can be read so far; false if not. Other errors are
  * raised. */
 static bool
-copy_or_undo(bool delayed, Extent extent, Datum *values,
+copy_or_undo(bool delayed, Extent extent, Datum *values, const char *text,
 			 OutboxErrorOfRow is_of_row)
 {
 	Copy this = {.statement = copy_statement(delayed, extent),
-				 .values = values};
+				 .values = values,
+				 .error = unconstify(char *, text)};
 	ErrorData *error = outbox_store_subtransaction(copy, &this);
 
 	if (error != NULL && !is_of_row(error->sqlerrcode))
@@ -144,11 +166,12 @@ outbox_dead_letters_from_event(const char *relay, const char *table, uint64 id,
 	if (status == OUTBOX_STORE_OK)
 	{
 		while (extent < EXTENT_NAME &&
-			   !copy_or_undo(delayed, extent, values, is_of_row))
+			   !copy_or_undo(delayed, extent, values, error, is_of_row))
 			extent++;
 		if (extent == EXTENT_NAME)
-			outbox_store_execute(copy_statement(delayed, extent), values,
-								 NULL);
+			tell(outbox_store_execute(copy_statement(delayed, extent), values,
+									  NULL),
+				 unconstify(char *, error));
 		if (delayed)
 			outbox_store_execute(&remove, &values[1], NULL);
 	}
@@ -165,14 +188,15 @@ outbox_dead_letters_from_parked(const char *relay, uint64 id,
 		.sql = MAKE_DEAD
 		", class = 'invalid', error = $3, attempts = attempts + 1,"
 		" announced_at = " NO_COPY_IF OUTBOX_WHERE_FREE
-		"id = $2" OUTBOX_SKIP_LOCKED,
+		"id = $2" OUTBOX_SKIP_LOCKED " RETURNING " NAMES,
 		.nargs = 4,
 		.types = {TEXTOID, INT8OID, TEXTOID, BOOLOID}};
 	Datum values[] = {outbox_store_text(relay), Int64GetDatum((int64) id),
 					  outbox_store_text(error), BoolGetDatum(no_copy)};
 
-	return outbox_store_call("outbox: making a dead letter of an event",
-							 &statement, values, NULL);
+	return outbox_store_query("outbox: making a dead letter of an event",
+							  &statement, values, tell,
+							  unconstify(char *, error));
 }
 
 /* Makes dead letters of all that is parked of a topic. */
@@ -205,12 +229,13 @@ outbox_dead_letters_from_expired(const char *relay, TimestampTz upto,
 								 uint64 *made, TimestampTz *next)
 {
 	static OutboxStatement make = {
-		.sql = MAKE_DEAD ", class = '" OUTBOX_EXPIRED_CLASS "',"
-						 " error = '" OUTBOX_EXPIRED_ERROR "',"
-						 " blocking = false" OUTBOX_WHERE_FREE
-						 "state <> 'dead' AND expires_at IS NOT NULL"
-						 " AND expires_at <= $2"
-						 " AND id <> ALL ($3)" OUTBOX_SKIP_LOCKED,
+		.sql = "WITH made AS (" MAKE_DEAD ", class = '" OUTBOX_EXPIRED_CLASS
+			   "', error = '" OUTBOX_EXPIRED_ERROR
+			   "', blocking = false" OUTBOX_WHERE_FREE
+			   "state <> 'dead' AND expires_at IS NOT NULL"
+			   " AND expires_at <= $2"
+			   " AND id <> ALL ($3)" OUTBOX_SKIP_LOCKED " RETURNING " NAMES
+			   ") SELECT " NAMES ", count(*) OVER () FROM made LIMIT 10",
 		.nargs = 3,
 		.types = {TEXTOID, TIMESTAMPTZOID, INT8ARRAYOID}};
 	static OutboxStatement look = {
@@ -222,10 +247,13 @@ outbox_dead_letters_from_expired(const char *relay, TimestampTz upto,
 					  outbox_held_ids(OUTBOX_HELD_DELIVERED)};
 	OutboxStoreStatus status =
 		outbox_store_begin("outbox: looking for expired events");
+	uint64 rows;
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	*made = outbox_store_execute(&make, values, NULL);
+	rows = outbox_store_execute(&make, values, NULL);
+	*made = rows > 0 ? (uint64) outbox_store_result(0, 4) : 0;
+	tell(rows, (char[]){OUTBOX_EXPIRED_ERROR});
 	outbox_store_execute(&look, values, NULL);
 	*next = outbox_store_result(0, 1);
 	outbox_store_end();
@@ -261,17 +289,19 @@ outbox_dead_letters_to_copy(const char *relay, const char *topic, int limit,
 }
 
 static void
-take_id(uint64 rows, void *arg)
+tell_skipped(uint64 rows, void *error)
 {
-	uint64 *id = arg;
-
 	if (rows > 0)
-		*id = (uint64) outbox_store_result(0, 1);
+		outbox_event_log_named(
+			outbox_event_log_name_of((uint64) outbox_store_result(0, 1),
+									 outbox_store_string(0, 2),
+									 outbox_store_string(0, 3)),
+			"is a dead letter of which no copy is published", error);
 }
 
-/* The first of them gets no copy. id becomes which that is; 0 = none. */
+/* The first of them gets no copy, because of that error. */
 OutboxStoreStatus
-outbox_dead_letters_skip_copy(const char *relay, uint64 *id)
+outbox_dead_letters_skip_copy(const char *relay, const char *error)
 {
 	static OutboxStatement statement = {
 		.sql =
@@ -279,14 +309,13 @@ outbox_dead_letters_skip_copy(const char *relay, uint64 *id)
 			" SET announced_at = 'infinity'" OUTBOX_WHERE_FREE
 			"id = (SELECT min(id) FROM outbox.parked WHERE relay = $1"
 			"  AND state = 'dead' AND announced_at IS NULL)" OUTBOX_SKIP_LOCKED
-			" RETURNING id",
+			" RETURNING " NAMES,
 		.nargs = 1,
 		.types = {TEXTOID}};
 	Datum values[] = {outbox_store_text(relay)};
 
-	*id = 0;
 	return outbox_store_query("outbox: passing over a dead letter", &statement,
-							  values, take_id, id);
+							  values, tell_skipped, unconstify(char *, error));
 }
 
 /* Removes dead letters that have been kept long enough. */

@@ -39,7 +39,7 @@ outbox_dead_letters_to_copy(const char *relay, const char *topic, int limit,
 							OutboxEventConsumer consumer, void *arg,
 							uint64 *rows);
 extern OutboxStoreStatus outbox_dead_letters_skip_copy(const char *relay,
-													   uint64 *id);
+													   const char *error);
 extern OutboxStoreStatus outbox_dead_letters_remove_old(const char *relay,
 														int retention_s);
 extern OutboxStoreStatus

@@ -37,6 +37,7 @@
 
 #include "shared/load_guard.h"
 #include "shared/my_relay.h"
+#include "shared/relay_state.h"
 #include "shared/segment.h"
 #include "store/transaction.h"
 
@@ -172,7 +173,7 @@ outbox_store_end(void)
 	CommitTransactionCommand();
 	MemoryContextReset(outbox_store_argument_context());
 	pgstat_report_stat(false);
-	pgstat_report_activity(STATE_IDLE, NULL);
+	pgstat_report_activity(STATE_IDLE, outbox_relay_state_activity());
 }
 
 /* Begins a transaction that has none of our locks. */

@@ -12,12 +12,14 @@
  *	  With OUTBOX_TEST_INTERFACE set, its interface has that number.
  *
  *	  Events whose payload begins with "later" or "dead" are refused in the
- *	  stream, for now or for good, which is no lie.
+ *	  stream, for now or for good, which is no lie; those with "ugly", with a
+ *	  message that cannot be shown as it is.
  */
 #define _GNU_SOURCE
 #include "postgres.h"
 
 #include <dlfcn.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #include "sink/sink.h"
@@ -38,6 +40,10 @@ static void *module;
 static const OutboxSinkApi *real;
 static OutboxSinkApi api;
 static Liar liars[SINKS];
+
+/* quotes, what ends lines and fields, and bytes of no encoding */
+static const char ugly[] =
+	"\"ugly\", 'it'; gr\xc3\xbcn\n2026-01-01 LOG:  forged\t\x01\xff\xc3 end";
 
 #undef printf
 #undef fprintf
@@ -179,6 +185,12 @@ lie_in_poll(Liar *liar, OutboxSinkEvent *event, bool any)
 		event->type = OUTBOX_SINK_LOG;
 		event->message = NULL;
 	}
+	else if (is_lie(liar, lie, "ugly"))
+	{
+		event->type = OUTBOX_SINK_LOG;
+		event->log_level = LOG_WARNING;
+		event->message = ugly;
+	}
 	else if (is_lie(liar, lie, "fatal"))
 	{
 		event->type = OUTBOX_SINK_FATAL;
@@ -239,11 +251,12 @@ lie_in_publish(Liar *liar, const OutboxRecord *record, OutboxFailure *failure,
 	const char *lie = lie_for(liar);
 
 	if (strcmp(liar->kind, "stream") == 0 &&
-		(is_payload(record, "later") || is_payload(record, "dead")))
+		(is_payload(record, "later") || is_payload(record, "dead") ||
+		 is_payload(record, "ugly")))
 	{
-		*failure = is_payload(record, "dead") ? OUTBOX_FAILURE_INVALID
-											  : OUTBOX_FAILURE_EVENT;
-		strcpy(error, "refused");
+		*failure = is_payload(record, "later") ? OUTBOX_FAILURE_EVENT
+											   : OUTBOX_FAILURE_INVALID;
+		strcpy(error, is_payload(record, "ugly") ? ugly : "refused");
 		return OUTBOX_SINK_REFUSED;
 	}
 	if (is_lie(liar, lie, "answer"))

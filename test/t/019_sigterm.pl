@@ -65,7 +65,7 @@ for my $n (1 .. $ends)
 	  or die 'not blocked'
 	  if $n % 8 == 0;
 }
-is(log_lines($node, $log, qr/FATAL:  terminating background worker "outbox relay"/),
+is(log_lines($node, $log, qr/"outbox relay" \(PID \d+\) exited with exit code 1/),
 	$ends, 'each has ended in good order');
 clean_log($node, 'quietly', from => $log, also => qr/ERROR|WARNING/);
 

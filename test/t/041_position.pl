@@ -66,7 +66,7 @@ emit('third', 10);
 my @tries = wait_until(
 	undef,
 	sub {
-		my @lines = log_lines($node, 0, qr/writing the position has failed/);
+		my @lines = log_lines($node, 0, qr/[Ww]riting the position has failed/);
 		@lines >= 4 ? @lines : undef;
 	},
 	'it is tried again and again');
@@ -111,7 +111,7 @@ query(<<~'END');
 	END
 wait_until(
 	undef,
-	sub { log_lines($node, 0, qr/retrying parked events has failed/) >= 4 },
+	sub { log_lines($node, 0, qr/[Rr]etrying parked events has failed/) >= 4 },
 	'it is tried again and again');
 is(relay_state($node), 'failing', 'the state tells it');
 is(arrived('parked'), '1 0', 'it is published once');

@@ -118,9 +118,9 @@ sub says
 	$node->reload;
 	# the old one would wait for answers
 	my $pid = replace_relay($node, state => $state);
-	wait_until(undef, sub { log_lines($node, $from, qr/\[$pid\] DETAIL/) }, $name);
-	is(log_lines($node, $from, qr/\[$pid\] DETAIL/), 1, "$name: $state, told once");
-	is(log_lines($node, $from, qr/\[$pid\] LOG: .*$words/), 1, "$name: in these words");
+	wait_until(undef, sub { log_lines($node, $from, qr/\[$pid\] DETAIL: .*$words/) }, $name);
+	is(log_lines($node, $from, qr/\[$pid\] LOG: .*: publishing -> $state$/), 1, "$name: $state, told once");
+	is(log_lines($node, $from, qr/\[$pid\] DETAIL: .*$words/), 1, "$name: in these words");
 	is(log_lines($node, $from, qr/\[$pid\] HINT: .*$hint/), 1, "$name: with this advice")
 	  if $hint;
 	note $node->safe_psql('postgres', 'SELECT last_error FROM outbox.stat_relay');
@@ -143,7 +143,7 @@ my %server = (
 $node->safe_psql('postgres', q{SELECT outbox_emit('t', 'k', 'x')});
 
 says('another authority', $server{stranger}->{bootstrap}, \@tls, 'untrusted',
-	qr/we do not trust Kafka's certificate: .*localhost.*CN=stranger.*self-signed/,
+	qr/We do not trust Kafka's certificate: .*localhost.*CN=stranger.*self-signed/,
 	qr/ssl.ca.location/);
 says('another host', $server{other}->{bootstrap}, \@tls, 'untrusted',
 	qr/certificate is of another host: .*CN=kafka.example.com.*another host/,

@@ -39,9 +39,9 @@ $node->restart;
 wait_state($node, 'unconfigured');
 ok($node->safe_psql('postgres', $emit), 'emit without brokers');
 conf_reload($node) for 1 .. 3;
-my @told = log_lines($node, 0, qr/waits for settings/);
+my @told = log_lines($node, 0, qr/: stopped -> unconfigured$/);
 is(@told, 1, 'that brokers are missing is said once');
-like($told[0], qr/outbox\.bootstrap_servers is not set/, '... by name');
+is(log_lines($node, 0, qr/DETAIL:  outbox\.bootstrap_servers is not set/), 1, '... by name');
 is($node->safe_psql('postgres', 'SELECT last_error FROM outbox.stat_relay'),
 	'outbox.bootstrap_servers is not set', '... and seen in the view');
 is(relay_state($node), 'unconfigured', 'the relay waits');

@@ -21,7 +21,7 @@ my $node = outbox_node('main',
 	bootstrap => $mock->bootstrap,
 	# longer than CREATE EXTENSION takes on a busy machine
 	conf => "log_lock_waits = on\ndeadlock_timeout = 5s");
-my $ends = qr/ends: the extension has been dropped/;
+my $ends = qr/DETAIL:  The extension has been dropped/;
 my $unclean = qr/deadlock detected|exited with exit code/;
 
 sub emit { return query("SELECT outbox_emit('ext', 'k', '$_[0]')"); }

@@ -109,8 +109,8 @@ $load = counter_load($node, rate => 200);
 $log = log_end($node);
 conf_reload($node, 'outbox.enabled = off');
 eventually("(SELECT state = 'disabled' FROM outbox.stat_relay)", 'it is off');
-is(log_lines($node, $log, qr/WARNING:  outbox relay .* ends: publishing is turned off/),
-	1, 'a WARNING');
+is(log_lines($node, $log, qr/outbox relay .*: publishing -> disabled/), 1, 'the log says so');
+is(log_lines($node, $log, qr/DETAIL:  outbox.enabled is off: .* no space is freed/), 1, '... and what follows');
 $first = query('SELECT min(first_id) FROM outbox.segment_status()');
 $count = query('SELECT count(*) FROM outbox.event');
 eventually("(SELECT count(*) > $count + 500 FROM outbox.event)", 'emits go on');

@@ -117,8 +117,9 @@ query(<<~'END');
 wait_relays('default publishing runs, lake unconfigured runs, other unconfigured runs',
 	'another relay with the number of one');
 isnt(pid_of('other'), $audit, '... in another process');
-is(log_lines($node, $from, qr/outbox relay "audit" .* ends: it has been dropped/), 1,
+is(log_lines($node, $from, qr/outbox relay "audit" .*: unconfigured -> stopped/), 1,
 	'... and the one before says that it ends');
+is(log_lines($node, $from, qr/DETAIL:  It has been dropped/), 1, '... and why');
 is(query(q(SELECT position FROM outbox.stat_relay WHERE relay = 'other')), 1, '... where it begins');
 drop_relays(q('other', 'lake'));
 wait_until(undef, sub { processes() == 1 }, 'dropped ones end');

@@ -84,7 +84,7 @@ is( query(q(SELECT relay, topic, paused_at BETWEEN now() - interval '1 min' AND 
 	'default||t|alice|broker upgrade', 'who, when and why');
 is(query('SELECT state, paused_at IS NOT NULL, paused_by, pause_reason, pending_events FROM outbox.stat_relay'),
 	'paused|t|alice|broker upgrade|100', 'stat_relay has it, too');
-is(log_lines($node, $from, qr/LOG: .* is paused/), 1, 'a line in the log');
+is(log_lines($node, $from, qr/LOG: .*: publishing -> paused$/), 1, 'a line in the log');
 like(notices(q(SELECT outbox.pause(reason => 'me, too'))),
 	qr/NOTICE:  relay "default" is paused already.*alice has paused it, at .*: broker upgrade\./s, 'paused twice');
 query(q(BEGIN; SELECT outbox.resume(); ROLLBACK));

@@ -97,7 +97,7 @@ $secured->publishes('down, and the token is good');
 wait_until(undef,
 	sub { $secured->emit; return relay_state($secured->node) ne 'publishing' },
 	'its time is over');
-$secured->refused('down, and it has expired', 'unauthenticated', qr/there is no token to log in with/, $hint);
+$secured->refused('down, and it has expired', 'unauthenticated', qr/There is no token to log in with/, $hint);
 ask('mode ok');
 $secured->publishes('up again, by itself');
 
