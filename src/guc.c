@@ -29,6 +29,7 @@ int outbox_max_databases = 64;
 int outbox_max_relays = 256;
 int outbox_idle_timeout_ms = 0;
 int outbox_max_event_size_bytes = 1000000;
+int outbox_emit_now_timeout_ms = 5000;
 int outbox_window_events = 65536;
 int outbox_window_size_kb = 64 * 1024;
 int outbox_max_pending = 0;
@@ -227,6 +228,12 @@ define_limits(void)
 							&outbox_max_event_size_bytes, 1000000, 1024,
 							512 * 1024 * 1024, PGC_SIGHUP, GUC_UNIT_BYTE, NULL,
 							NULL, NULL);
+
+	DefineCustomIntVariable("outbox.emit_now_timeout",
+							"How long outbox_emit_now() waits for a relay.",
+							NULL, &outbox_emit_now_timeout_ms, 5000, 1,
+							INT_MAX, PGC_USERSET, GUC_UNIT_MS, NULL, NULL,
+							NULL);
 
 	DefineCustomIntVariable("outbox.max_pending",
 							"With more events than that waiting to be "

@@ -33,6 +33,7 @@ extern int outbox_max_databases;
 extern int outbox_max_relays;
 extern int outbox_idle_timeout_ms; /* ms; 0 = relays do not end */
 extern int outbox_max_event_size_bytes;
+extern int outbox_emit_now_timeout_ms;
 extern int outbox_window_events;
 extern int outbox_window_size_kb;
 extern int outbox_max_pending;

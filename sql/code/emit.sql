@@ -1,4 +1,4 @@
--- One C function under four signatures: a literal or a parameter of unknown
+-- Each C function under four signatures: a literal or a parameter of unknown
 -- type finds one with text in its place, whatever the other arguments are. And
 -- these under two names: that under the schema outbox, where nobody else can
 -- define a closer one, goes with nothing but the extension.
@@ -7,10 +7,15 @@ DECLARE
     variant record;
 BEGIN
     FOR variant IN
-        SELECT t.*, name,
+        SELECT t.*, n.*,
                format('%s(text, %s, %s, jsonb, timestamptz, interval, timestamptz, uuid, text, text, text)',
                       name, t.key, t.payload) AS signature
-        FROM (VALUES ('@extschema@.outbox_emit'), ('outbox.emit')) AS n (name),
+        FROM (VALUES
+                 ('@extschema@.outbox_emit', 'outbox_emit', 'in the current transaction'),
+                 ('outbox.emit', 'outbox_emit', 'in the current transaction'),
+                 ('@extschema@.outbox_emit_now', 'outbox_emit_now', 'in a transaction of its own, which has committed when the call returns'),
+                 ('outbox.emit_now', 'outbox_emit_now', 'in a transaction of its own, which has committed when the call returns')
+             ) AS n (name, symbol, "where"),
              (VALUES
                  ('text', 'text', 'with a payload of text'),
                  ('text', '"any"', 'with a payload of jsonb, json, bytea or a row'),
@@ -26,14 +31,14 @@ BEGIN
                     type text DEFAULT NULL, source text DEFAULT NULL, content_type text DEFAULT NULL)
                 RETURNS uuid
                 LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
-                AS 'MODULE_PATHNAME', 'outbox_emit'
-            $function$, variant.name, variant.key, variant.payload);
+                AS 'MODULE_PATHNAME', %L
+            $function$, variant.name, variant.key, variant.payload, variant.symbol);
         -- a new one: an update must not take what has been granted
         IF (SELECT proacl IS NULL FROM pg_proc WHERE oid = variant.signature::regprocedure) THEN
             EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', variant.signature);
         END IF;
         EXECUTE format('COMMENT ON FUNCTION %s IS %L', variant.signature,
-            format('emits an event %s in the current transaction', variant.description));
+            format('emits an event %s %s', variant.description, variant."where"));
     END LOOP;
 END
 $$;

@@ -10,7 +10,7 @@ CREATE OR REPLACE VIEW outbox.right_object AS
     FROM pg_proc p
          JOIN member m ON m.classid = p.tableoid AND m.objid = p.oid
          JOIN (VALUES
-             ('emit', '{outbox_emit,emit,emitted,create_view,event_view,event_view_rows}'::name[]),
+             ('emit', '{outbox_emit,emit,outbox_emit_now,emit_now,emitted,create_view,event_view,event_view_rows}'::name[]),
              ('operate', '{requeue,discard,replay,cancel_replay,cancel_delayed,wait_published}'),
              ('operate', '{create_relay,alter_relay,drop_relay,pause,resume,pause_topic,resume_topic}'),
              ('operate', '{relay_status,segment_status,topic_matches,relay_figures,relay_histogram,topic_figures,stat_reset}'),
@@ -78,7 +78,7 @@ CREATE OR REPLACE VIEW outbox.granted_topic AS
     SELECT e.role, e.topic
     FROM outbox.emit_right e
     WHERE EXISTS (SELECT FROM outbox.right_object r
-                  WHERE r."right" = 'emit' AND r.name IN ('outbox_emit', 'emit', 'event_view') AND has_function_privilege(e.role, r.oid, 'EXECUTE'));
+                  WHERE r."right" = 'emit' AND r.name IN ('outbox_emit', 'emit', 'outbox_emit_now', 'emit_now', 'event_view') AND has_function_privilege(e.role, r.oid, 'EXECUTE'));
 REVOKE ALL ON outbox.granted_topic FROM PUBLIC;
 COMMENT ON VIEW outbox.granted_topic IS 'Internal: rows of outbox.emit_right whose roles have EXECUTE';
 

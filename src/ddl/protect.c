@@ -241,7 +241,8 @@ replaces_our_function(const CreateFunctionStmt *stmt)
 		QualifiedNameGetCreationNamespace(stmt->funcname, &name));
 	/* for most, no types need be looked up, which may raise notices */
 	if (schema == NULL || (strcmp(schema, OUTBOX_SCHEMA) != 0 &&
-						   strcmp(name, "outbox_emit") != 0))
+						   strcmp(name, "outbox_emit") != 0 &&
+						   strcmp(name, "outbox_emit_now") != 0))
 		return false;
 	function->objname = list_make2(makeString(schema), makeString(name));
 	foreach (cell, stmt->parameters)

@@ -2,7 +2,8 @@
  *
  * emit.c
  *	  outbox_emit(): checks an event and puts it into the buffer of the
- *	  transaction; outbox.emitted() shows that buffer.
+ *	  transaction; outbox.emitted() shows that buffer. outbox_emit_now()
+ *	  checks it likewise, and gives it to a transaction of its own.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "emit/emit_now.h"
 #include "emit/event_args.h"
 #include "emit/rights.h"
 #include "emit/trace.h"
@@ -24,6 +26,7 @@
 #include "guc.h"
 
 PG_FUNCTION_INFO_V1(outbox_emit);
+PG_FUNCTION_INFO_V1(outbox_emit_now);
 PG_FUNCTION_INFO_V1(outbox_emitted);
 
 #define ARG_DELIVER_AT    4
@@ -80,10 +83,7 @@ set_times(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 		due = DatumGetTimestampTz(DirectFunctionCall2(
 			timestamptz_pl_interval, values[OUTBOX_EVENT_EMITTED_AT],
 			PG_GETARG_DATUM(ARG_DELIVER_AFTER)));
-	if (!outbox_event_set_due(due, values, nulls))
-		return false;
-	outbox_xact_note_due(due);
-	return true;
+	return outbox_event_set_due(due, values, nulls);
 }
 
 /* Fills in the texts for the envelope. */
@@ -114,7 +114,7 @@ set_attributes(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 
 /* Fills in the event's name, which the caller may have given, and when it was
  * emitted. */
-static pg_uuid_t *
+static void
 set_event_id(FunctionCallInfo fcinfo, Datum *values)
 {
 	pg_uuid_t *event_id = palloc(sizeof(pg_uuid_t));
@@ -127,29 +127,19 @@ set_event_id(FunctionCallInfo fcinfo, Datum *values)
 		outbox_event_check_id(event_id);
 	}
 	values[OUTBOX_EVENT_EVENT_ID] = UUIDPGetDatum(event_id);
-	return event_id;
 }
 
 /*
- * outbox_emit(topic text, key, payload, headers jsonb, deliver_at
- * timestamptz, deliver_after interval, expires_at timestamptz, event_id uuid,
- * type text, source text, content_type text) RETURNS uuid
- *
- * One function for every type of key and payload; that of an older version
- * may have fewer arguments. What is written is all that brokers get, but for
- * event_id.
+ * Makes an event of the arguments, checked, and makes the transaction one that
+ * emits. Returns whether the event is delayed. nulls are false.
  */
-Datum
-outbox_emit(PG_FUNCTION_ARGS)
+static bool
+make_event(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 {
-	Datum values[OUTBOX_DELAYED_COLUMNS];
-	bool nulls[OUTBOX_DELAYED_COLUMNS] = {0};
-	pg_uuid_t *event_id;
 	text *topic;
 	text *key = NULL;
 	bytea *payload = NULL;
 	Jsonb *headers = NULL;
-	bool delayed;
 
 	outbox_xact_join(false);
 	topic = outbox_event_topic(PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0));
@@ -173,11 +163,44 @@ outbox_emit(PG_FUNCTION_ARGS)
 	set_attributes(fcinfo, values, nulls);
 	outbox_event_check(values, nulls);
 
-	event_id = set_event_id(fcinfo, values);
-	delayed = set_times(fcinfo, values, nulls);
+	set_event_id(fcinfo, values);
+	return set_times(fcinfo, values, nulls);
+}
 
+/*
+ * outbox_emit(topic text, key, payload, headers jsonb, deliver_at
+ * timestamptz, deliver_after interval, expires_at timestamptz, event_id uuid,
+ * type text, source text, content_type text) RETURNS uuid
+ *
+ * One function for every type of key and payload; that of an older version
+ * may have fewer arguments. What is written is all that brokers get, but for
+ * event_id.
+ */
+Datum
+outbox_emit(PG_FUNCTION_ARGS)
+{
+	Datum values[OUTBOX_DELAYED_COLUMNS];
+	bool nulls[OUTBOX_DELAYED_COLUMNS] = {0};
+	bool delayed = make_event(fcinfo, values, nulls);
+
+	if (delayed)
+		outbox_xact_note_due(
+			DatumGetTimestampTz(values[OUTBOX_DELAYED_DELIVER_AT]));
 	outbox_xact_add(values, nulls, delayed);
-	PG_RETURN_UUID_P(event_id);
+	PG_RETURN_DATUM(values[OUTBOX_EVENT_EVENT_ID]);
+}
+
+/* outbox_emit_now(): the same arguments; published although the transaction
+ * may be rolled back */
+Datum
+outbox_emit_now(PG_FUNCTION_ARGS)
+{
+	Datum values[OUTBOX_DELAYED_COLUMNS];
+	bool nulls[OUTBOX_DELAYED_COLUMNS] = {0};
+	bool delayed = make_event(fcinfo, values, nulls);
+
+	outbox_emit_now_commit(values, nulls, delayed);
+	PG_RETURN_DATUM(values[OUTBOX_EVENT_EVENT_ID]);
 }
 
 /*

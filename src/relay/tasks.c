@@ -22,6 +22,7 @@
 #include "retry/dead_letter_copies.h"
 #include "retry/retry.h"
 #include "schedule/delayed.h"
+#include "schedule/handed_over.h"
 #include "schedule/replay.h"
 #include "schedule/retention.h"
 #include "shared/chores.h"
@@ -42,6 +43,7 @@ static OutboxTask *const tasks[] = {
 	&outbox_recovery_task,
 	&outbox_retry_task, /* before the page: it knows what is blocked */
 	&outbox_dead_letter_copies_task,
+	&outbox_handed_over_task, /* somebody waits, and for the page, too */
 	&outbox_publish_task,
 	&outbox_pass_over_task,
 	&outbox_position_task, /* after all that moves it */

@@ -59,10 +59,18 @@ figures_offset(void)
 }
 
 static Size
+handovers_offset(void)
+{
+	return MAXALIGN(
+		add_size(figures_offset(),
+				 mul_size(outbox_max_relays, sizeof(OutboxFiguresSlot))));
+}
+
+static Size
 total_size(void)
 {
-	return add_size(figures_offset(),
-					mul_size(outbox_max_relays, sizeof(OutboxFiguresSlot)));
+	return add_size(handovers_offset(),
+					mul_size(MaxBackends, sizeof(OutboxHandover)));
 }
 
 static void
@@ -103,6 +111,8 @@ init_database(OutboxDatabase *db)
 	pg_atomic_init_u32(&db->restores, 0);
 	pg_atomic_init_u32(&db->loaders, 0);
 	pg_atomic_init_u64(&db->next_due, OUTBOX_NEVER_DUE);
+	pg_atomic_init_u32(&db->handed_over, 0);
+	pg_atomic_init_u32(&db->handover_locked, 0);
 	pg_atomic_init_u32(&db->extension_changes, 0);
 	pg_atomic_init_u32(&db->relays_named, 0);
 	pg_atomic_init_u32(&db->relay_changes, 0);
@@ -163,6 +173,8 @@ shmem_startup(void)
 
 		outbox_shmem->figures =
 			(OutboxFiguresSlot *) ((char *) outbox_shmem + figures_offset());
+		outbox_shmem->handovers =
+			(OutboxHandover *) ((char *) outbox_shmem + handovers_offset());
 		for (int i = 0; i < outbox_max_databases; i++)
 			init_database(&outbox_shmem->databases[i]);
 		for (int i = 0; i < outbox_max_relays; i++)
@@ -174,6 +186,7 @@ shmem_startup(void)
 		{
 			pg_atomic_init_u64(&outbox_shmem->inflight[i].s.first_id, 0);
 			pg_atomic_init_u32(&outbox_shmem->inflight[i].s.database, 0);
+			pg_atomic_init_u32(&outbox_shmem->handovers[i].state, 0);
 		}
 	}
 	LWLockRelease(AddinShmemInitLock);

@@ -35,6 +35,7 @@
 #include "datatype/timestamp.h"
 #include "port/atomics.h"
 #include "storage/condition_variable.h"
+#include "storage/dsm_impl.h"
 #include "storage/lwlock.h"
 
 #include "shared/figures_slot.h"
@@ -175,6 +176,11 @@ typedef struct OutboxDatabase
 	/* when the first of the delayed events is due: delayed.c */
 	pg_atomic_uint64 next_due;
 
+	/* how many events sessions have handed over, that no relay has taken yet;
+	 * and whether somebody's locks are in the way: handover.c */
+	pg_atomic_uint32 handed_over;
+	pg_atomic_uint32 handover_locked;
+
 	/* counts commits that may have dropped the extension, or made it anew */
 	pg_atomic_uint32 extension_changes;
 
@@ -231,6 +237,19 @@ typedef union OutboxInflight
 	char pad[64];
 } OutboxInflight;
 
+/* An event that a session has handed over to a relay: handover.c. The state
+ * tells who may touch the other fields. */
+typedef struct OutboxHandover
+{
+	pg_atomic_uint32 state;
+	uint32 database;  /* which entry it belongs to */
+	dsm_handle event; /* holds the row */
+	/* the answer: of one that is committed, and of one that is not */
+	uint64 commit_lsn;
+	int sqlerrcode;
+	char error[OUTBOX_REFUSED_MAX];
+} OutboxHandover;
+
 /* What became of a relay that the launcher has started */
 typedef enum OutboxLaunchState
 {
@@ -286,6 +305,7 @@ typedef struct OutboxShmem
 	int inflight_slots;
 	OutboxInflight *inflight;  /* by PGPROC number */
 	OutboxKeptAway *kept_away; /* likewise; guarded by the lock */
+	OutboxHandover *handovers; /* likewise, without it */
 	OutboxDatabase databases[FLEXIBLE_ARRAY_MEMBER];
 } OutboxShmem;
 

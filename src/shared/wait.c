@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * wait.c
- *	  All sleeping of the launcher and the relays is done here, so that one
- *	  place sees to it that no transaction is open meanwhile, and that the
- *	  process ends with the postmaster.
+ *	  All sleeping is done here, so that one place sees to it that the
+ *	  launcher and the relays have no transaction open meanwhile, and that
+ *	  processes end with the postmaster.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,6 +38,7 @@ outbox_wait_event(OutboxWaitEvent event)
 		[OUTBOX_WAIT_RELAY_OUTAGE] = "OutboxRelayOutage",
 		[OUTBOX_WAIT_RELAY_DRAIN] = "OutboxRelayDrain",
 		[OUTBOX_WAIT_PUBLISHED] = "OutboxWaitPublished",
+		[OUTBOX_WAIT_EMIT_NOW] = "OutboxEmitNow",
 	};
 	static uint32 numbers[OUTBOX_WAIT_EVENTS];
 
@@ -125,4 +126,16 @@ outbox_wait_answers(TimestampTz deadline, long grace_ms)
 		ProcessProcSignalBarrier();
 	wait_for(0, Min(left_ms, DRAIN_TICK_MS), OUTBOX_WAIT_RELAY_DRAIN);
 	return true;
+}
+
+/*
+ * Lets a session, in its transaction, wait for its latch or the timeout. The
+ * caller looks for interrupts, and for what it waits for, afterwards.
+ */
+void
+outbox_wait_session(long timeout_ms, OutboxWaitEvent event)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 timeout_ms, outbox_wait_event(event));
+	ResetLatch(MyLatch);
 }

@@ -22,6 +22,7 @@ typedef enum OutboxWaitEvent
 	OUTBOX_WAIT_RELAY_OUTAGE, /* for a broker that can be reached */
 	OUTBOX_WAIT_RELAY_DRAIN,  /* for the broker, before settings change */
 	OUTBOX_WAIT_PUBLISHED,    /* a session, for the relay */
+	OUTBOX_WAIT_EMIT_NOW,     /* likewise, to commit an event */
 	OUTBOX_WAIT_EVENTS
 } OutboxWaitEvent;
 
@@ -29,5 +30,6 @@ extern uint32 outbox_wait_event(OutboxWaitEvent event);
 extern int outbox_wait_pipe(void);
 extern void outbox_wait(long timeout_ms, OutboxWaitEvent event);
 extern bool outbox_wait_answers(TimestampTz deadline, long grace_ms);
+extern void outbox_wait_session(long timeout_ms, OutboxWaitEvent event);
 
 #endif /* OUTBOX_WAIT_H */

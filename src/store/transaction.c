@@ -205,8 +205,9 @@ outbox_store_begin(const char *activity)
 }
 
 /*
- * Begins a transaction in which the relay itself emits, from a table of ours:
- * the locks that it will need then are taken here, if they are free at once.
+ * Begins a transaction in which the relay itself emits, from a table of ours
+ * (NULL = from none): the locks that it will need then are taken here, if they
+ * are free at once.
  */
 OutboxStoreStatus
 outbox_store_begin_emit(const char *activity, const char *table)
@@ -220,7 +221,7 @@ outbox_store_begin_emit(const char *activity, const char *table)
 		status = OUTBOX_STORE_BUSY;
 	if (status == OUTBOX_STORE_OK)
 		status = outbox_store_lock(OUTBOX_SEQUENCE, RowExclusiveLock);
-	if (status == OUTBOX_STORE_OK)
+	if (status == OUTBOX_STORE_OK && table != NULL)
 		status = outbox_store_lock(table, RowExclusiveLock);
 	if (status == OUTBOX_STORE_OK)
 		status = outbox_store_lock_segment(OUTBOX_SEGMENT_PREFIX,
