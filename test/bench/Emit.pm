@@ -139,4 +139,34 @@ sub bulk
 	return;
 }
 
+# The same events by outbox_emit(), and by rows of a view.
+sub view
+{
+	my $view = sub {
+		$servers->sql(q(SELECT outbox.create_view('events') WHERE to_regclass('events') IS NULL));
+	};
+	my $columns = 'events (aggregatetype, aggregateid, type, payload)';
+	my $payload = 'payload.' x ($payload_size / 8);
+	my $pairs = rounds_of($rounds,
+		[ emit => sub { pgbench("SELECT outbox_emit('outbox.event.view', 'key-' || :k, '$payload', type => 'Placed')") } ],
+		[ view => sub { $view->(); pgbench("INSERT INTO $columns VALUES ('view', 'key-' || :k, 'Placed', '$payload')") } ]);
+	compare('view, a row a transaction, relay off, tx/s', '%.0f', $pairs, least => 0.7);
+
+	my $from = 'FROM generate_series(1, 200000) AS i';
+	my $key = "'key-' || i % 10000";
+	$pairs = rounds_of($rounds,
+		[ emit => sub { rate("SELECT count(outbox_emit('outbox.event.view', $key, '$payload', type => 'Placed')) $from") } ],
+		[ view => sub { $view->(); rate("INSERT INTO $columns SELECT 'view', $key, 'Placed', '$payload' $from") } ]);
+	compare('view, 200,000 rows a transaction, rows/s', '%.0f', $pairs, least => 0.7);
+	note 'view: the same events by outbox_emit()';
+	return;
+}
+
+# Rows a second of a statement of 200,000.
+sub rate
+{
+	my ($seconds) = seconds(@_);
+	return (200_000 / $seconds, sprintf '%.0f rows/s', 200_000 / $seconds);
+}
+
 1;
