@@ -17,6 +17,7 @@
 
 #include "compat.h"
 #include "ddl/ddl_hooks.h"
+#include "emit/view_lookup.h"
 #include "emit/xact.h"
 #include "guc.h"
 #include "launcher/launcher.h"
@@ -37,6 +38,7 @@ _PG_init(void)
 	outbox_guc_define();
 	outbox_shmem_install_hooks();
 	outbox_xact_install_hooks();
+	outbox_view_lookup_install_hooks();
 	outbox_ddl_install_hooks();
 	outbox_prepared_install_hooks();
 	outbox_reset_figures_install_hooks();

@@ -9,17 +9,17 @@ REVOKE ALL ON FUNCTION outbox.event_view() FROM PUBLIC;
 COMMENT ON FUNCTION outbox.event_view() IS 'Internal: the trigger of views of outbox.create_view()';
 
 CREATE OR REPLACE FUNCTION outbox.event_view_rows(
-        label text,
+        label text, id uuid DEFAULT NULL,
         OUT event_id uuid, OUT emitted_at timestamptz, OUT topic text,
         OUT key text, OUT payload bytea, OUT headers jsonb,
         OUT expires_at timestamptz, OUT type text, OUT source text, OUT content_type text,
         OUT deliver_at timestamptz)
     RETURNS SETOF record
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'outbox_event_view_rows';
-REVOKE ALL ON FUNCTION outbox.event_view_rows(text) FROM PUBLIC;
-COMMENT ON FUNCTION outbox.event_view_rows(text) IS
-    'Internal: what a view of outbox.create_view() shows: the events that the current transaction has inserted into it';
+REVOKE ALL ON FUNCTION outbox.event_view_rows(text, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION outbox.event_view_rows(text, uuid) IS
+    'Internal: what a view of outbox.create_view() shows: the events that the current transaction has inserted into it; the library fills in the id where a query asks for one';
 
 CREATE OR REPLACE FUNCTION outbox.create_view(
         name text, layout text DEFAULT 'debezium', topic_prefix text DEFAULT NULL,

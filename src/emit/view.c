@@ -2,12 +2,8 @@
  *
  * view.c
  *	  Views of outbox.create_view(): each row that is inserted into one is
- *	  an event, for applications whose ORM writes into a table. Such a view
- *	  shows what the current transaction has inserted into it.
- *
- * Events in the transaction's buffer are marked with the label of the view that
- * they came by, a hash of it, so that its query, outbox.event_view_rows(label),
- * finds them.
+ *	  an event, for applications whose ORM writes into a table. What such a
+ *	  view shows: view_rows.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,14 +13,10 @@
 #include "catalog/pg_type.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
-#include "common/hashfn.h"
+#include "executor/tuptable.h"
 #include "fmgr.h"
-#include "funcapi.h"
-#include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
@@ -34,30 +26,17 @@
 #include "emit/trace.h"
 #include "emit/uuid7.h"
 #include "emit/view_columns.h"
+#include "emit/view_rows.h"
 #include "emit/xact.h"
 #include "emit/xact_buffer.h"
 #include "event.h"
 
 PG_FUNCTION_INFO_V1(outbox_event_view);
-PG_FUNCTION_INFO_V1(outbox_event_view_rows);
-
-/* an event's origin in the buffer: the label's hash, and by how many bytes the
- * topic's rule has made the payload longer */
-#define GROWN_MASK        7u
-#define LABEL_HASH(value) ((value) & ~GROWN_MASK)
-
-static uint32
-hash_of(const char *label, int bytes)
-{
-	/* 0 is what has come by no view */
-	return LABEL_HASH(hash_bytes((const unsigned char *) label, bytes) |
-					  (GROWN_MASK + 1));
-}
 
 static uint32
 hash_of_view(const OutboxView *view)
 {
-	return hash_of(view->label, (int) strlen(view->label));
+	return outbox_view_hash(view->label, (int) strlen(view->label));
 }
 
 /* The topic, from what the view's column has; NULL, which is refused, if it is
@@ -196,7 +175,7 @@ emit(const OutboxView *view, Datum *values, bool *nulls)
 		grown =
 			VARSIZE_ANY_EXHDR(DatumGetPointer(values[OUTBOX_EVENT_PAYLOAD])) -
 			bytes;
-	Assert(grown <= GROWN_MASK);
+	Assert(grown <= OUTBOX_VIEW_GROWN);
 
 	if (!nulls[OUTBOX_DELAYED_DELIVER_AT])
 	{
@@ -211,21 +190,44 @@ emit(const OutboxView *view, Datum *values, bool *nulls)
 	outbox_xact_add_from(hash_of_view(view) | grown, values, nulls, delayed);
 }
 
+/* The row with what the event has got, for RETURNING. Always another tuple than
+ * the one that was given: the executor keeps that one until the end of the
+ * statement if it gets it back. */
+static HeapTuple
+complete_row(const OutboxView *view, const TriggerData *data,
+			 const Datum *values, const bool *nulls)
+{
+	const TupleTableSlot *slot = data->tg_trigslot;
+	Datum *row = palloc(view->columns * sizeof(Datum));
+	bool *row_nulls = palloc(view->columns * sizeof(bool));
+
+	for (int i = 0; i < view->columns; i++)
+	{
+		int what = view->column[i].what;
+		bool given = what >= OUTBOX_DELAYED_COLUMNS ||
+					 what == OUTBOX_EVENT_TOPIC || what == OUTBOX_EVENT_KEY ||
+					 what == OUTBOX_EVENT_PAYLOAD;
+
+		row[i] = given ? slot->tts_values[i] : values[what];
+		row_nulls[i] = given ? slot->tts_isnull[i] : nulls[what];
+	}
+	return heap_form_tuple(RelationGetDescr(data->tg_relation), row,
+						   row_nulls);
+}
+
 /* A row is inserted: it is an event, and becomes what the view shows of it. */
 static HeapTuple
 inserted(const OutboxView *view, const TriggerData *data, Oid function)
 {
-	TupleDesc desc = RelationGetDescr(data->tg_relation);
-	Datum *row = palloc(desc->natts * sizeof(Datum));
-	bool *row_nulls = palloc(desc->natts * sizeof(bool));
+	TupleTableSlot *slot = data->tg_trigslot;
 	Datum values[OUTBOX_DELAYED_COLUMNS] = {0};
 	bool nulls[OUTBOX_DELAYED_COLUMNS];
 	text *topic = NULL;
 	pg_uuid_t event_id;
 
-	heap_deform_tuple(data->tg_trigtuple, desc, row, row_nulls);
-	if (!row_nulls[view->topic_column])
-		topic = DatumGetTextPP(row[view->topic_column]);
+	slot_getallattrs(slot);
+	if (!slot->tts_isnull[view->topic_column])
+		topic = DatumGetTextPP(slot->tts_values[view->topic_column]);
 	memset(nulls, true, sizeof(nulls));
 	outbox_xact_join(false);
 	topic = topic_of(view, topic);
@@ -233,9 +235,9 @@ inserted(const OutboxView *view, const TriggerData *data, Oid function)
 	values[OUTBOX_EVENT_TOPIC] = PointerGetDatum(topic);
 	values[OUTBOX_EVENT_EMITTED_AT] =
 		TimestampTzGetDatum(outbox_uuid7_generate(&event_id));
-	if (!row_nulls[view->id_column])
+	if (!slot->tts_isnull[view->id_column])
 	{
-		event_id = *DatumGetUUIDP(row[view->id_column]);
+		event_id = *DatumGetUUIDP(slot->tts_values[view->id_column]);
 		outbox_event_check_id(&event_id);
 	}
 	values[OUTBOX_EVENT_EVENT_ID] = UUIDPGetDatum(&event_id);
@@ -243,21 +245,9 @@ inserted(const OutboxView *view, const TriggerData *data, Oid function)
 	nulls[OUTBOX_EVENT_TOPIC] = false;
 	nulls[OUTBOX_EVENT_EMITTED_AT] = false;
 	nulls[OUTBOX_EVENT_EVENT_ID] = false;
-	fill(view, row, row_nulls, values, nulls);
+	fill(view, slot->tts_values, slot->tts_isnull, values, nulls);
 	emit(view, values, nulls);
-
-	for (int i = 0; i < view->columns; i++)
-	{
-		int what = view->column[i].what;
-
-		/* the others are as they were given */
-		if (what >= OUTBOX_DELAYED_COLUMNS || what == OUTBOX_EVENT_TOPIC ||
-			what == OUTBOX_EVENT_KEY || what == OUTBOX_EVENT_PAYLOAD)
-			continue;
-		row[i] = values[what];
-		row_nulls[i] = nulls[what];
-	}
-	return heap_form_tuple(desc, row, row_nulls);
+	return complete_row(view, data, values, nulls);
 }
 
 /*
@@ -334,63 +324,4 @@ outbox_event_view(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
 		return PointerGetDatum(updated(view, data));
 	return PointerGetDatum(deleted(view, data));
-}
-
-/* The payload as it was before the topic's rule, which has put that many bytes
- * in front of it */
-static bytea *
-original_payload(Datum payload, uint32 grown)
-{
-	bytea *stored = DatumGetByteaPP(payload);
-
-	return (bytea *) cstring_to_text_with_len(
-		VARDATA_ANY(stored) + grown,
-		(int) (VARSIZE_ANY_EXHDR(stored) - grown));
-}
-
-/*
- * outbox.event_view_rows(label text): what the current transaction has inserted
- * into the view with that label, and neither rolled back nor deleted from it;
- * columns as in outbox.emitted().
- */
-Datum
-outbox_event_view_rows(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	text *label = PG_GETARG_TEXT_PP(0);
-	uint32 hash = hash_of(VARDATA_ANY(label), VARSIZE_ANY_EXHDR(label));
-	OutboxBufferReader reader;
-	HeapTuple tuple;
-	Datum values[OUTBOX_DELAYED_COLUMNS];
-	bool nulls[OUTBOX_DELAYED_COLUMNS];
-
-	InitMaterializedSRF(fcinfo, 0);
-	outbox_xact_buffer_rewind(&reader);
-	while ((tuple = outbox_xact_buffer_next(&reader)) != NULL)
-	{
-		int columns = HeapTupleHeaderGetNatts(tuple->t_data);
-		uint32 grown = reader.origin & GROWN_MASK;
-		bytea *payload = NULL;
-
-		CHECK_FOR_INTERRUPTS();
-		if (LABEL_HASH(reader.origin) != hash)
-			continue;
-		memset(nulls, true, sizeof(nulls));
-		heap_deform_tuple(tuple, outbox_event_tupdesc(columns), values, nulls);
-		if (outbox_deleted_rows_has(
-				hash, DatumGetUUIDP(values[OUTBOX_EVENT_EVENT_ID]),
-				reader.offset))
-			continue;
-		if (grown > 0)
-		{
-			payload = original_payload(values[OUTBOX_EVENT_PAYLOAD], grown);
-			values[OUTBOX_EVENT_PAYLOAD] = PointerGetDatum(payload);
-		}
-		tuplestore_putvalues(result->setResult, result->setDesc,
-							 &values[OUTBOX_EVENT_EVENT_ID],
-							 &nulls[OUTBOX_EVENT_EVENT_ID]);
-		if (payload != NULL)
-			pfree(payload);
-	}
-	return (Datum) 0;
 }
