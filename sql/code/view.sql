@@ -36,6 +36,7 @@ DECLARE
     columns text[];
     payload text := 'convert_from(r.payload, ''UTF8'')';
     field text;
+    view text;
     label text;
     list text;
     arguments text;
@@ -122,13 +123,20 @@ BEGIN
         INTO list, arguments
         FROM generate_subscripts(columns, 1) i;
 
-    label := format('%I.%I', VARIADIC parts);
-    EXECUTE format('CREATE VIEW %s AS SELECT %s FROM outbox.event_view_rows(%L) r', label, list, label);
-    EXECUTE format('COMMENT ON VIEW %s IS %L', label, 'each row that is inserted is an event: outbox.create_view()');
+    view := format('%I.%I', VARIADIC parts);
+    -- by its name, unless a view has that which has been renamed since
+    label := view;
+    WHILE EXISTS (SELECT FROM pg_trigger t
+                  WHERE t.tgfoid = 'outbox.event_view()'::regprocedure
+                    AND position(convert_to(label, getdatabaseencoding()) || '\x00' IN t.tgargs) = 1) LOOP
+        label := label || ' again';
+    END LOOP;
+    EXECUTE format('CREATE VIEW %s AS SELECT %s FROM outbox.event_view_rows(%L) r', view, list, label);
+    EXECUTE format('COMMENT ON VIEW %s IS %L', view, 'each row that is inserted is an event: outbox.create_view()');
     EXECUTE format('CREATE TRIGGER outbox INSTEAD OF INSERT OR UPDATE OR DELETE ON %s'
                    ' FOR EACH ROW EXECUTE FUNCTION outbox.event_view(%L, %L, %s)',
-                   label, label, topic_prefix, arguments);
-    RETURN label::regclass;
+                   view, label, topic_prefix, arguments);
+    RETURN view::regclass;
 END
 $$;
 REVOKE ALL ON FUNCTION outbox.create_view(text, text, text, regtype, text[], jsonb, text) FROM PUBLIC;

@@ -98,6 +98,20 @@ is(in_transaction(<<~END), join("\n", 2, 1, 2, 0, 2, 2, 3, 0), 'and savepoints')
 	SAVEPOINT e; $one; $count; DELETE FROM app.outboxevent; RELEASE e; $count
 	END
 
+note 'a row that is asked for by its id is found without the others';
+my $many = "INSERT INTO app.outboxevent (id, aggregatetype, aggregateid) SELECT md5(n::text)::uuid, 'order', n FROM generate_series(1, 100) n";
+my $seven = "md5('7')::uuid";
+for my $where ("id = $seven", "$seven = id", "id = (SELECT $seven)", "payload IS NULL AND id = $seven")
+{
+	is(in_transaction("$many; SELECT aggregateid FROM app.outboxevent WHERE $where; DELETE FROM app.outboxevent WHERE $where RETURNING aggregateid; SELECT aggregateid FROM app.outboxevent WHERE $where; $count"),
+		"7\n7\n99", $where);
+	like(query("EXPLAIN (VERBOSE) DELETE FROM app.outboxevent WHERE $where"), qr/event_view_rows\('app\.outboxevent'::text, (?!NULL)/, '... by the function itself');
+}
+is(in_transaction("$many; PREPARE p (uuid) AS SELECT aggregateid FROM app.outboxevent WHERE id = \$1; " . join(';', ("EXECUTE p($seven)", 'EXECUTE p(NULL)') x 7) . "; EXECUTE p(md5('8')::uuid)"),
+	join("\n", (7) x 7, 8), 'a prepared statement');
+is(in_transaction("$many; SELECT string_agg(v.aggregateid, ' ') FROM (VALUES (md5('3')::uuid), (md5('5')::uuid), (NULL)) w (id) JOIN app.outboxevent v ON v.id = w.id"), '3 5', 'a join');
+is(in_transaction("$many; SELECT count(*), count(v.id) FROM (VALUES (1), (2)) w (n) LEFT JOIN app.outboxevent v ON v.id = $seven AND w.n = 2"), '2|1', 'an outer join');
+
 note 'rights';
 query('CREATE ROLE writer; CREATE ROLE stranger; GRANT USAGE ON SCHEMA app TO writer, stranger; GRANT INSERT, SELECT, DELETE ON app.outboxevent TO writer, stranger');
 query(q(SELECT outbox.grant_emit('writer', '{outbox.event.order}'); REVOKE USAGE ON SCHEMA outbox FROM writer));
@@ -180,6 +194,8 @@ note 'what becomes of the view itself';
 query('ALTER VIEW app.outboxevent RENAME COLUMN aggregatetype TO aggregate_type; ALTER VIEW app.outboxevent RENAME TO events; ALTER VIEW app.events SET SCHEMA public');
 query(q(ALTER VIEW events ALTER COLUMN type SET DEFAULT 'Paid'; ALTER VIEW app.event ALTER COLUMN topic SET DEFAULT 'usual'));
 query(q(SELECT outbox.create_view('app.outboxevent', topic_prefix => '')));
+is(in_transaction(q(INSERT INTO app.outboxevent (aggregatetype) VALUES ('new'); SELECT aggregate_type FROM events; SELECT aggregatetype FROM app.outboxevent)),
+	'new', 'one that gets the name that another had shows its own');
 my $both = q(INSERT INTO events (aggregate_type, aggregateid, payload) VALUES ('order', '1', 'x'); INSERT INTO app.event (payload) VALUES ('{}'));
 is(emitted($both), "outbox.event.order 1 x Paid -\nusual - {} - -", 'other names, defaults');
 fails_with($node, 'postgres', 'DROP EXTENSION outbox', '2BP01', qr/view app.event depends on function outbox.event_view_rows/, 'DROP EXTENSION refuses');
