@@ -9,6 +9,7 @@
 #ifndef OUTBOX_COMPAT_H
 #define OUTBOX_COMPAT_H
 
+#include "access/brin_revmap.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_proc.h"
@@ -16,6 +17,8 @@
 #include "common/jsonapi.h"
 #include "executor/executor.h"
 #include "mb/pg_wchar.h"
+#include "rewrite/rewriteHandler.h"
+#include "storage/bufmgr.h"
 #include "utils/acl.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
@@ -45,6 +48,32 @@
 #else
 #define OUTBOX_GENERATED_VIRTUAL '\1'
 #endif
+
+/* What a virtual generated column is computed by */
+static inline Node *
+outbox_generation_expression(Relation rel, AttrNumber number)
+{
+#if PG_VERSION_NUM >= 180000
+	return build_generation_expression(rel, number);
+#else
+	(void) rel;
+	(void) number;
+	return NULL;
+#endif
+}
+
+/* An expression over a row of the table, the first relation in it, without
+ * virtual generated columns */
+static inline Node *
+outbox_expand_generated_columns(Node *expr, Relation rel)
+{
+#if PG_VERSION_NUM >= 180000
+	return expand_generated_columns_in_expr(expr, rel, 1);
+#else
+	(void) rel;
+	return expr;
+#endif
+}
 
 /* Named wait events came with 17; before, all extensions share one. */
 static inline uint32
@@ -105,6 +134,30 @@ outbox_insert_index_tuples(ResultRelInfo *rel_info, TupleTableSlot *slot,
 						  false);
 #else
 	ExecInsertIndexTuples(rel_info, slot, estate, false, false, NULL, NIL);
+#endif
+}
+
+/* brinRevmapInitialize() and brinGetTupleForHeapBlock(), for no snapshot */
+static inline BrinRevmap *
+outbox_brin_revmap(Relation index, BlockNumber *pages_per_range)
+{
+#if PG_VERSION_NUM >= 170000
+	return brinRevmapInitialize(index, pages_per_range);
+#else
+	return brinRevmapInitialize(index, pages_per_range, NULL);
+#endif
+}
+
+static inline BrinTuple *
+outbox_brin_tuple(BrinRevmap *revmap, BlockNumber block, Buffer *buffer,
+				  OffsetNumber *offset)
+{
+#if PG_VERSION_NUM >= 170000
+	return brinGetTupleForHeapBlock(revmap, block, buffer, offset, NULL,
+									BUFFER_LOCK_SHARE);
+#else
+	return brinGetTupleForHeapBlock(revmap, block, buffer, offset, NULL,
+									BUFFER_LOCK_SHARE, NULL);
 #endif
 }
 

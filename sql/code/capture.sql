@@ -128,6 +128,11 @@ BEGIN
             RAISE invalid_function_definition USING
                 MESSAGE = format('function %s must return jsonb, json, text or bytea', function);
         END IF;
+        IF (SELECT p.prokind <> 'f' OR p.pronamespace = pg_my_temp_schema() FROM pg_proc p WHERE p.oid = function) THEN
+            RAISE invalid_function_definition USING
+                MESSAGE = format('function %s cannot make payloads', function),
+                DETAIL = 'It is an aggregate, a window function, a procedure, or temporary.';
+        END IF;
     END IF;
     IF format = 'row' AND (on_truncate = 'event' OR tombstones IS NOT TRUE) THEN
         RAISE invalid_parameter_value USING

@@ -143,8 +143,8 @@ are_equal(const OutboxCaptureColumn *columns, int count, TupleTableSlot *one,
 		const OutboxCaptureColumn *column = &columns[i];
 		bool one_null;
 		bool other_null;
-		Datum one_value = slot_getattr(one, column->number, &one_null);
-		Datum other_value = slot_getattr(other, column->number, &other_null);
+		Datum one_value = outbox_capture_value(column, one, &one_null);
+		Datum other_value = outbox_capture_value(column, other, &other_null);
 
 		if (one_null != other_null)
 			return false;

@@ -13,10 +13,11 @@
 #include "executor/tuptable.h"
 #include "utils/relcache.h"
 
+#include "capture/expression.h"
 #include "capture/plan.h"
 
-extern OutboxCaptureCondition *outbox_capture_condition(Relation rel,
-														const char *text);
+extern OutboxCaptureExpression *outbox_capture_condition(Relation rel,
+														 const char *text);
 extern bool outbox_capture_is_wanted(const OutboxCapturePlan *plan,
 									 TupleTableSlot *row);
 

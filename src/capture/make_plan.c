@@ -9,6 +9,8 @@
 #include "outbox.h"
 
 #include "access/genam.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -66,17 +68,10 @@ set_column(OutboxCaptureColumn *column, const OutboxCapture *capture,
 	column->length = attribute->attlen;
 	column->by_value = attribute->attbyval;
 	outbox_json_type(&column->type, attribute->atttypid);
-}
-
-/* Can it be published? What is virtual is not there when triggers fire. */
-static bool
-is_there(Relation rel, AttrNumber number)
-{
-	Form_pg_attribute attribute =
-		TupleDescAttr(RelationGetDescr(rel), number - 1);
-
-	return !attribute->attisdropped &&
-		   attribute->attgenerated != OUTBOX_GENERATED_VIRTUAL;
+	column->computed = NULL;
+	if (attribute->attgenerated == OUTBOX_GENERATED_VIRTUAL)
+		column->computed = outbox_capture_expression(
+			outbox_generation_expression(rel, number));
 }
 
 static AttrNumber
@@ -86,13 +81,31 @@ find_column(const OutboxCapture *capture, Relation rel, const char *name)
 
 	if (number <= 0)
 		refuse_column(capture, rel, name);
-	if (!is_there(rel, number))
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("column \"%s\" of \"%s\" cannot be published",
-							   name, RelationGetRelationName(rel)),
-						errdetail("It is a virtual generated column."),
-						errhint("Make it STORED, or publish without it.")));
 	return number;
+}
+
+/* Raises an error if one of the columns before it has the same name in events:
+ * a column may have been added, or renamed, since the table was published. */
+static void
+check_field(const OutboxCapturePlan *plan, const OutboxCapture *capture,
+			int number)
+{
+	const OutboxCaptureColumn *column = &plan->column[number];
+
+	for (int i = 0; i < number; i++)
+	{
+		if (strcmp(plan->column[i].prefix, column->prefix) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_COLUMN),
+					 errmsg("columns \"%s\" and \"%s\" of \"%s\" would have "
+							"the same name in events",
+							plan->column[i].name, column->name, plan->table),
+					 errdetail("They are published to topic \"%s\".",
+							   capture->topic),
+					 errhint("Call outbox.publish_table() again, and give "
+							 "them different names by rename, or leave one "
+							 "out of columns.")));
+	}
 }
 
 static void
@@ -109,12 +122,15 @@ add_columns(OutboxCapturePlan *plan, const OutboxCapture *capture,
 				   find_column(capture, rel, lfirst(cell)));
 	for (int i = 1; !capture->has_columns && i <= natts; i++)
 	{
-		if (is_there(rel, (AttrNumber) i))
+		if (!TupleDescAttr(RelationGetDescr(rel), i - 1)->attisdropped)
 			set_column(&plan->column[plan->columns++], capture, rel,
 					   (AttrNumber) i);
 	}
 	for (int i = 0; i < plan->columns; i++)
+	{
 		plan->settings = plan->settings || plan->column[i].type.settings;
+		check_field(plan, capture, i);
+	}
 }
 
 /* The columns of the primary key, by their names */
@@ -198,6 +214,38 @@ source_of(const OutboxCapture *capture)
 	return out.data;
 }
 
+/* Raises an error unless the function that makes payloads is there, and still
+ * one that can: nothing keeps it from being dropped, and created otherwise. */
+static void
+check_function(const OutboxCapture *capture)
+{
+	Oid function = capture->function;
+	Oid result = InvalidOid;
+
+	if (OidIsValid(function) &&
+		get_func_prokind(function) == PROKIND_FUNCTION &&
+		!get_func_retset(function))
+		result = get_func_rettype(function);
+	if (result != JSONBOID && result != JSONOID && result != TEXTOID &&
+		result != BYTEAOID)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("the function that makes payloads of \"%s\" is not "
+						"there any more",
+						get_rel_name(capture->relation)),
+				 errdetail("The table is published to topic \"%s\".",
+						   capture->topic),
+				 errhint("Create it again, or call outbox.publish_table() "
+						 "with another format.")));
+	if (func_strict(function))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
+				 errmsg("function %s must not be STRICT",
+						format_procedure(function)),
+				 errdetail("It is given null where there is no row before, or "
+						   "after.")));
+}
+
 static void
 set_format(OutboxCapturePlan *plan, const OutboxCapture *capture)
 {
@@ -208,17 +256,12 @@ set_format(OutboxCapturePlan *plan, const OutboxCapture *capture)
 		plan->format = OUTBOX_CAPTURE_DEBEZIUM;
 		plan->source = source_of(capture);
 	}
-	plan->function = capture->function;
-	if (!OidIsValid(plan->function))
-		return;
-	plan->function_result = get_func_rettype(plan->function);
-	if (func_strict(plan->function))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
-				 errmsg("function %s must not be STRICT",
-						format_procedure(plan->function)),
-				 errdetail("It is given null where there is no row before, or "
-						   "after.")));
+	else if (strcmp(capture->format, "function") == 0)
+	{
+		check_function(capture);
+		plan->function = capture->function;
+		plan->function_result = get_func_rettype(plan->function);
+	}
 }
 
 /* The header with the version */

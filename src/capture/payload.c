@@ -83,7 +83,7 @@ outbox_capture_key(const OutboxCapturePlan *plan, TupleTableSlot *row)
 	{
 		OutboxCaptureColumn *column = &plan->key_column[i];
 		bool is_null;
-		Datum value = slot_getattr(row, column->number, &is_null);
+		Datum value = outbox_capture_value(column, row, &is_null);
 
 		if (is_null)
 			refuse_null(plan, column);
@@ -113,7 +113,7 @@ write_row(StringInfo out, const OutboxCapturePlan *plan, TupleTableSlot *row)
 	{
 		OutboxCaptureColumn *column = &plan->column[i];
 		bool is_null;
-		Datum value = slot_getattr(row, column->number, &is_null);
+		Datum value = outbox_capture_value(column, row, &is_null);
 
 		if (i > 0)
 			appendStringInfoCharMacro(out, ',');

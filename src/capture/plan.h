@@ -13,6 +13,7 @@
 #include "access/attnum.h"
 #include "utils/jsonb.h"
 
+#include "capture/expression.h"
 #include "capture/json.h"
 
 /* A column that is published */
@@ -23,10 +24,21 @@ typedef struct OutboxCaptureColumn
 	const char *prefix; /* "field": */
 	int prefix_bytes;
 	OutboxJsonType type;
+	OutboxCaptureExpression *computed; /* of a virtual column; or NULL */
 	/* to compare values */
 	int16 length;
 	bool by_value;
 } OutboxCaptureColumn;
+
+/* Its value in a row */
+static inline Datum
+outbox_capture_value(const OutboxCaptureColumn *column, TupleTableSlot *row,
+					 bool *is_null)
+{
+	if (unlikely(column->computed != NULL))
+		return outbox_capture_evaluate(column->computed, row, is_null);
+	return slot_getattr(row, column->number, is_null);
+}
 
 typedef enum OutboxCaptureFormat
 {
@@ -34,8 +46,6 @@ typedef enum OutboxCaptureFormat
 	OUTBOX_CAPTURE_BEFORE_AFTER,
 	OUTBOX_CAPTURE_DEBEZIUM,
 } OutboxCaptureFormat;
-
-typedef struct OutboxCaptureCondition OutboxCaptureCondition;
 
 /* A row of outbox.capture, for a table: the one that was published, or one of
  * its partitions */
@@ -50,7 +60,7 @@ typedef struct OutboxCapturePlan
 	Oid function; /* or InvalidOid; it counts, then */
 	Oid function_result;
 	const char *source; /* in Debezium's envelope: what is always the same */
-	OutboxCaptureCondition *condition; /* or NULL */
+	OutboxCaptureExpression *condition; /* or NULL */
 	bool tombstones;
 	bool refuses_truncate;
 	int columns;

@@ -7,10 +7,15 @@
  */
 #include "outbox.h"
 
+#include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+#include "utils/varlena.h"
 
 #include "store/captures.h"
 #include "store/table_reader.h"
@@ -60,6 +65,33 @@ string_in(TupleTableSlot *slot, int column)
 			   : TextDatumGetCString(slot->tts_values[column]);
 }
 
+/*
+ * The function that makes payloads, by its name with its schema and arguments;
+ * InvalidOid if it is not there any more. Whoever changes the table need not
+ * have any right on that schema.
+ */
+static Oid
+function_named(const char *signature)
+{
+	static const Oid types[] = {TEXTOID, JSONBOID, JSONBOID};
+	const char *arguments = strrchr(signature, '(');
+	Oid schema_oid = PG_CATALOG_NAMESPACE;
+	char *schema;
+	char *name;
+
+	if (arguments == NULL)
+		return InvalidOid;
+	DeconstructQualifiedName(textToQualifiedNameList(cstring_to_text_with_len(
+								 signature, (int) (arguments - signature))),
+							 &schema, &name);
+	if (schema != NULL)
+		schema_oid = get_namespace_oid(schema, true);
+	return GetSysCacheOid3(
+		PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(name),
+		PointerGetDatum(buildoidvector(types, lengthof(types))),
+		ObjectIdGetDatum(schema_oid));
+}
+
 static OutboxCapture *
 capture_in(TupleTableSlot *slot)
 {
@@ -80,9 +112,7 @@ capture_in(TupleTableSlot *slot)
 		capture->renamed = strings_in(values[COLUMN_RENAMED]);
 	capture->format = string_in(slot, COLUMN_FORMAT);
 	if (!nulls[COLUMN_FUNCTION])
-		capture->function = DatumGetObjectId(DirectFunctionCall1(
-			regprocedurein,
-			CStringGetDatum(string_in(slot, COLUMN_FUNCTION))));
+		capture->function = function_named(string_in(slot, COLUMN_FUNCTION));
 	capture->condition = string_in(slot, COLUMN_CONDITION);
 	capture->version = string_in(slot, COLUMN_VERSION);
 	capture->tombstones = DatumGetBool(values[COLUMN_TOMBSTONES]);

@@ -24,7 +24,7 @@ typedef struct OutboxCapture
 	List *columns;
 	List *renamed; /* a column, what it is called, and so on */
 	char *format;
-	Oid function;    /* or InvalidOid */
+	Oid function;    /* of format "function"; InvalidOid: it is gone */
 	char *condition; /* or NULL */
 	char *version;   /* or NULL */
 	bool tombstones;

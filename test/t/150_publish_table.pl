@@ -148,6 +148,12 @@ query('ALTER TABLE shape RENAME id TO number; ALTER TABLE shape RENAME TO form; 
 is(emitted(q{INSERT INTO other.form VALUES (1, 'x')}), '1 {"number":1,"a":"x","added":"late"}', 'renamed');
 is(query("SELECT relation FROM outbox.published_table WHERE relation::text LIKE '%form'"), 'other.form', '... and it is told so');
 publish("'other.form', 'x', columns => '{number,a}', rename => '{\"a\": \"A\"}'");
+fails_with($node, 'postgres', q{BEGIN; ALTER TABLE other.form ADD "A" text; SELECT outbox.publish_table('other.form', 'x', rename => '{"a": "A"}')},
+	'42701', qr/two columns would be "A"/, 'a name that is taken');
+publish("'other.form', 'x', rename => '{\"a\": \"A\"}'");
+fails_with($node, 'postgres', q{BEGIN; ALTER TABLE other.form ADD "A" text; INSERT INTO other.form VALUES (1)}, '42701',
+	qr/columns "a" and "A" of "form" would have the same name in events/, '... by a column that is added later');
+publish("'other.form', 'x', columns => '{number,a}', rename => '{\"a\": \"A\"}'");
 query('ALTER TABLE other.form RENAME a TO b');
 fails_with($node, 'postgres', "INSERT INTO other.form VALUES (1, 'x')", '42703',
 	qr/column "a" of "form" does not exist/, 'a column that was named, and is not there any more');

@@ -90,6 +90,8 @@ query(<<~'END');
 	END $$;
 	CREATE FUNCTION raw(text, jsonb, jsonb) RETURNS bytea LANGUAGE sql AS $$ SELECT '\x00ff'::bytea $$;
 	CREATE FUNCTION strict(text, jsonb, jsonb) RETURNS text STRICT LANGUAGE sql AS $$ SELECT 'x' $$;
+	CREATE FUNCTION collect(jsonb, text, jsonb, jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT $4 $$;
+	CREATE AGGREGATE collect(text, jsonb, jsonb) (sfunc = collect, stype = jsonb);
 	CREATE FUNCTION number(text, jsonb, jsonb) RETURNS integer LANGUAGE sql AS $$ SELECT 1 $$;
 	CREATE ROLE writer; GRANT INSERT ON orders TO writer; REVOKE EXECUTE ON FUNCTION payload FROM PUBLIC;
 	END
@@ -97,6 +99,15 @@ publish("format => 'public.payload'");
 is(emitted("UPDATE orders SET n = 7 WHERE id = 1; INSERT INTO orders VALUES (5, 'secret', 1); DELETE FROM orders WHERE id = 2"),
 	"1 update/1/7\n2 delete/2\n2 gone", 'makes the payload, or none');
 is(emitted('SET LOCAL ROLE writer; INSERT INTO orders (id, n) VALUES (6, 6); RESET ROLE'), '6 insert/6', 'whoever writes');
+query('CREATE SCHEMA closed; ALTER FUNCTION payload SET SCHEMA closed');
+publish("format => 'closed.payload'");
+is(emitted('SET LOCAL ROLE writer; INSERT INTO orders (id, n) VALUES (6, 6); RESET ROLE'), '6 insert/6', '... also without USAGE on its schema');
+query('DROP FUNCTION closed.payload');
+fails_with($node, 'postgres', 'DELETE FROM orders WHERE id = 1', '42883',
+	qr/the function that makes payloads of "orders" is not there any more/, 'gone');
+query('CREATE FUNCTION closed.payload(text, jsonb, jsonb) RETURNS integer LANGUAGE sql AS $$ SELECT 1 $$');
+fails_with($node, 'postgres', 'DELETE FROM orders WHERE id = 1', '42883', qr/not there any more/, 'another one, which makes no payloads');
+query("CREATE FUNCTION payload(text, before jsonb, after jsonb) RETURNS text LANGUAGE sql AS \$\$ SELECT concat_ws('/', \$1, before ->> 'n', after ->> 'n') \$\$");
 publish("format => 'public.raw'");
 is(emitted('DELETE FROM orders WHERE id = 1', 'payload'), '\x00ff' . "\n", 'of bytes');
 query("CREATE OR REPLACE FUNCTION raw(text, jsonb, jsonb) RETURNS bytea LANGUAGE sql AS \$\$ SELECT '\\x01'::bytea \$\$");
@@ -203,11 +214,14 @@ query(<<~'END');
 is(emitted('INSERT INTO counted VALUES (1, 1)'), '1 {"n": 3, "id": 1}', 'and the row itself: the last one counts');
 
 note 'refused';
+fails_with($node, 'postgres', q{CREATE FUNCTION pg_temp.payload(text, jsonb, jsonb) RETURNS text LANGUAGE sql AS $$ SELECT $1 $$;
+	SELECT outbox.publish_table('orders', 'x', format => 'pg_temp.payload')}, '42P13', qr/payload\(text,jsonb,jsonb\) cannot make payloads/, 'a temporary function');
 for (
 	[ "format => 'nix'", '42883', qr/format cannot be "nix"/ ],
 	[ "format => NULL", '42883', qr/format cannot be "null"/ ],
 	[ "format => 'public.strict'", '42P13', qr/must not be STRICT/ ],
 	[ "format => 'public.number'", '42P13', qr/must return jsonb, json, text or bytea/ ],
+	[ "format => 'public.collect'", '42P13', qr/collect\(text,jsonb,jsonb\) cannot make payloads/ ],
 	[ "tombstones => false", '22023', qr/format row has tombstones/ ],
 	[ "on_truncate => 'event'", '22023', qr/format row has tombstones/ ],
 	[ "on_truncate => 'what'", '22023', qr/on_truncate cannot be "what"/ ],
