@@ -118,56 +118,6 @@ outbox_json_type(OutboxJsonType *type, Oid oid)
 	}
 }
 
-/* Writes a string of JSON. */
-void
-outbox_json_string(StringInfo out, const char *data, int bytes)
-{
-	static const char hex[] = "0123456789abcdef";
-	int done = 0;
-
-	appendStringInfoCharMacro(out, '"');
-	for (int i = 0; i < bytes; i++)
-	{
-		unsigned char c = (unsigned char) data[i];
-		char escape[7] = {'\\', (char) c};
-		int length = 2;
-
-		if (c >= ' ' && c != '"' && c != '\\')
-			continue;
-		switch (c)
-		{
-			case '"':
-			case '\\':
-				break;
-			case '\b':
-				escape[1] = 'b';
-				break;
-			case '\f':
-				escape[1] = 'f';
-				break;
-			case '\n':
-				escape[1] = 'n';
-				break;
-			case '\r':
-				escape[1] = 'r';
-				break;
-			case '\t':
-				escape[1] = 't';
-				break;
-			default:
-				memcpy(escape + 1, "u00", 3);
-				escape[4] = hex[c >> 4];
-				escape[5] = hex[c & 15];
-				length = 6;
-		}
-		appendBinaryStringInfo(out, data + done, i - done);
-		appendBinaryStringInfo(out, escape, length);
-		done = i + 1;
-	}
-	appendBinaryStringInfo(out, data + done, bytes - done);
-	appendStringInfoCharMacro(out, '"');
-}
-
 /*
  * A number, boolean or time as text in the buffer of SCALAR_BYTES, or one of
  * its own. quoted becomes whether it is a string in JSON.

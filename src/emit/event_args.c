@@ -10,6 +10,7 @@
 #include "outbox.h"
 
 #include "access/htup_details.h"
+#include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
@@ -52,6 +53,21 @@ outbox_event_topic(text *topic)
 	return topic;
 }
 
+/* What a type is over, if it is a domain; those of the catalog are none. */
+static Oid
+base_type_of(Oid type)
+{
+	return type < FirstGenbkiObjectId ? type : getBaseType(type);
+}
+
+static text *
+integer_to_text(int64 value)
+{
+	char digits[MAXINT8LEN + 1];
+
+	return cstring_to_text_with_len(digits, pg_lltoa(value, digits));
+}
+
 /*
  * The key as text. Text, and what names things without any formatting that
  * depends on settings: integers, numerics, uuids, enums. Numerics that are
@@ -60,7 +76,7 @@ outbox_event_topic(text *topic)
 text *
 outbox_event_key(Datum key, Oid type)
 {
-	Oid base_type = getBaseType(type);
+	Oid base_type = base_type_of(type);
 	Oid output_function;
 	bool is_varlena;
 
@@ -72,8 +88,11 @@ outbox_event_key(Datum key, Oid type)
 		case NUMERICOID:
 			return cstring_to_text(numeric_normalize(DatumGetNumeric(key)));
 		case INT2OID:
+			return integer_to_text(DatumGetInt16(key));
 		case INT4OID:
+			return integer_to_text(DatumGetInt32(key));
 		case INT8OID:
+			return integer_to_text(DatumGetInt64(key));
 		case OIDOID:
 		case UUIDOID:
 			break;
@@ -106,7 +125,7 @@ text_to_utf8(text *value)
 bytea *
 outbox_event_payload(Datum payload, Oid type)
 {
-	Oid base_type = getBaseType(type);
+	Oid base_type = base_type_of(type);
 
 	switch (base_type)
 	{

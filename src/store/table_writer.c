@@ -14,6 +14,7 @@
  */
 #include "outbox.h"
 
+#include "access/brin.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -22,6 +23,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
+#include "storage/predicate.h"
 #include "utils/datum.h"
 #include "utils/rel.h"
 
@@ -42,6 +44,7 @@ struct OutboxTableWriter
 	int slots_made; /* as many as one batch has needed so far */
 	int count;
 	Size bytes;
+	BlockNumber block; /* for its rows, the indexes have been chosen */
 };
 
 /* Tells that one of our tables is not as this library knows it. */
@@ -243,6 +246,56 @@ end_statement(OutboxTableWriter *writer, TransitionCaptureState *capture)
 	MemoryContextSwitchTo(old_context);
 }
 
+/*
+ * Is the range of pages with this one summarized in a BRIN index? If not,
+ * the index has nothing to do for rows that are in the table already: whoever
+ * summarizes the range from now on reads them.
+ */
+static bool
+is_summarized(Relation index, BlockNumber block)
+{
+	BlockNumber pages_per_range;
+	BrinRevmap *revmap = outbox_brin_revmap(index, &pages_per_range);
+	Buffer buffer = InvalidBuffer;
+	OffsetNumber offset;
+	bool found = outbox_brin_tuple(revmap, block, &buffer, &offset) != NULL;
+
+	if (found)
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	if (BufferIsValid(buffer))
+		ReleaseBuffer(buffer);
+	brinRevmapTerminate(revmap);
+	return found;
+}
+
+/*
+ * Chooses the indexes for a row that has been put into the table. A BRIN index
+ * is asked once for all rows of a page: for each row, that would cost as much
+ * as to write it.
+ */
+static void
+choose_indexes(OutboxTableWriter *writer, const TupleTableSlot *slot)
+{
+	BlockNumber block = ItemPointerGetBlockNumber(&slot->tts_tid);
+	ResultRelInfo *rel_info = writer->rel_info;
+
+	if (block == writer->block)
+		return;
+	writer->block = block;
+	for (int i = 0; i < rel_info->ri_NumIndices; i++)
+	{
+		Relation index = rel_info->ri_IndexRelationDescs[i];
+
+		if (index->rd_rel->relam != BRIN_AM_OID ||
+			!index->rd_index->indisready || BrinGetAutoSummarize(index))
+			continue;
+		/* which the insertion into an index does otherwise */
+		CheckForSerializableConflictIn(index, NULL, InvalidBlockNumber);
+		rel_info->ri_IndexRelationInfo[i]->ii_ReadyForInserts =
+			is_summarized(index, block);
+	}
+}
+
 /* Gives the collected rows to the table and its indexes. */
 static void
 write_batch(OutboxTableWriter *writer)
@@ -254,9 +307,13 @@ write_batch(OutboxTableWriter *writer)
 
 	table_multi_insert(writer->rel, writer->slots, writer->count,
 					   GetCurrentCommandId(true), 0, NULL);
+	writer->block = InvalidBlockNumber;
 	for (int i = 0; i < writer->count; i++)
+	{
+		choose_indexes(writer, writer->slots[i]);
 		outbox_insert_index_tuples(writer->rel_info, writer->slots[i],
 								   writer->estate);
+	}
 	if (writer->has_triggers)
 		end_statement(writer, capture);
 	for (int i = 0; i < writer->count; i++)

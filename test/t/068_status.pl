@@ -158,6 +158,19 @@ for my $condition (
 }
 is(status($id), 'published', 'found by its name');
 
+note 'rows that come into a range of pages that is summarized already';
+is( query(<<~'END'), '1|400', 'each is in the summary');
+	DO $$ BEGIN
+		EXECUTE (SELECT format('SELECT brin_summarize_range(%L::regclass, block.n) FROM
+			(SELECT (pg_relation_size(%L) / 8192 - 1) / 32 * 32 AS n) block',
+			format('outbox.event_%s_look', segment), format('outbox.event_%s', segment))
+			FROM outbox.segment_status() WHERE is_current);
+	END $$;
+	DO $$ BEGIN PERFORM outbox_emit('later', 'later', n::text) FROM generate_series(1, 400) n; END $$;
+	SET enable_seqscan = off; SET enable_indexscan = off;
+	SELECT count(DISTINCT topic), count(*) FROM outbox.event WHERE key = 'later';
+	END
+
 $session->quit;
 $node->stop;
 done_testing();
