@@ -114,6 +114,14 @@ GRANT EXECUTE ON FUNCTION outbox.metrics_rows() TO pg_monitor;
 COMMENT ON FUNCTION outbox.metrics_rows() IS
     'all figures of this database, its relays and topics, a row for each metric and its labels, with names and types of Prometheus; for exporters';
 
+CREATE OR REPLACE FUNCTION outbox.metric_labels(labels jsonb) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'outbox_metric_labels';
+REVOKE ALL ON FUNCTION outbox.metric_labels(jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION outbox.metric_labels(jsonb) TO pg_monitor;
+COMMENT ON FUNCTION outbox.metric_labels(jsonb) IS
+    'Internal: labels of a metric as Prometheus reads them; see outbox.metrics()';
+
 CREATE OR REPLACE FUNCTION outbox.metrics() RETURNS text
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -128,9 +136,7 @@ BEGIN
             SELECT r.n, r.name, r.type, r.help,
                    CASE WHEN r.type = 'histogram' THEN regexp_replace(r.name, '_(bucket|sum|count)$', '') ELSE r.name END
                        AS family,
-                   (SELECT string_agg(format('%s="%s"', l.key,
-                                             replace(replace(replace(l.value, '\', '\\'), '"', '\"'), E'\n', '\n')), ',' ORDER BY l.key)
-                    FROM jsonb_each_text(r.labels) l) AS labels,
+                   outbox.metric_labels(r.labels) AS labels,
                    CASE r.value WHEN 'Infinity' THEN '+Inf' WHEN '-Infinity' THEN '-Inf' ELSE r.value::text END AS value
             FROM outbox.metrics_rows() WITH ORDINALITY AS r (name, type, help, labels, value, n)) m
         GROUP BY m.family) f;

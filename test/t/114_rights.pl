@@ -110,6 +110,7 @@ my %functions = (
 	launcher_status => [ '* FROM outbox.launcher_status()', @watchers ],
 	merge_relay => [ 'outbox.merge_relay()', { error => $as_trigger } ],
 	metrics => [ 'outbox.metrics()', @watchers ],
+	metric_labels => [ q{outbox.metric_labels('{"a": "b"}')}, @watchers ],
 	metrics_rows => [ '* FROM outbox.metrics_rows()', @watchers ],
 	parked_changed => [ 'outbox.parked_changed()' ],
 	pause => [ "outbox.pause('other', 'why')", 'operator' ],
