@@ -10,9 +10,12 @@
 #define OUTBOX_COMPAT_H
 
 #include "access/brin_revmap.h"
+#include "access/rmgr.h"
+#include "access/xloginsert.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_proc.h"
+#include "commands/sequence.h"
 #include "common/base64.h"
 #include "common/jsonapi.h"
 #include "executor/executor.h"
@@ -159,6 +162,24 @@ outbox_brin_tuple(BrinRevmap *revmap, BlockNumber block, Buffer *buffer,
 	return brinGetTupleForHeapBlock(revmap, block, buffer, offset, NULL,
 									BUFFER_LOCK_SHARE, NULL);
 #endif
+}
+
+/* Logs the page of a sequence, with its one row. */
+static inline XLogRecPtr
+outbox_log_sequence(Relation rel, Buffer buffer, HeapTuple tuple)
+{
+	xl_seq_rec record;
+
+#if PG_VERSION_NUM >= 160000
+	record.locator = rel->rd_locator;
+#else
+	record.node = rel->rd_node;
+#endif
+	XLogBeginInsert();
+	XLogRegisterBuffer(0, buffer, REGBUF_WILL_INIT);
+	XLogRegisterData((char *) &record, sizeof(record));
+	XLogRegisterData((char *) tuple->t_data, tuple->t_len);
+	return XLogInsert(RM_SEQ_ID, XLOG_SEQ_LOG);
 }
 
 /* The index of the primary key, which is not deferrable */

@@ -26,7 +26,6 @@
 #include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "commands/extension.h"
-#include "commands/sequence.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -48,6 +47,7 @@
 #include "shared/load_guard.h"
 #include "shared/segment.h"
 #include "shared/shmem.h"
+#include "store/event_ids.h"
 #include "store/pending.h"
 #include "store/table_writer.h"
 
@@ -215,12 +215,28 @@ outbox_xact_note_addressed(void)
 	current.addressed = true;
 }
 
-/* Takes the next id. The first column of the tuple has room for it. */
-static uint64
-take_id(HeapTuple tuple, uint64 first_id)
+/* Ids that have been taken, and not used yet */
+typedef struct TakenIds
 {
-	int64 id = nextval_internal(current.sequence, false);
+	int64 next;
+	int64 left;
+	int64 needed; /* by this event and those behind it */
+} TakenIds;
 
+/* Gives an event its id. The first column of the tuple has room for it. */
+static uint64
+set_id(HeapTuple tuple, TakenIds *ids, uint64 first_id)
+{
+	int64 id;
+
+	if (ids->left == 0)
+	{
+		ids->left = ids->needed;
+		ids->next = outbox_event_ids_take(current.sequence, &ids->left);
+	}
+	id = ids->next++;
+	ids->left--;
+	ids->needed--;
 	if ((uint64) id < first_id)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -255,6 +271,7 @@ write_events(void)
 	OutboxTableWriter *events;
 	OutboxTableWriter *delayed = NULL;
 	HeapTuple tuple;
+	TakenIds ids = {.needed = outbox_xact_buffer_events()};
 	uint64 first_id;
 	uint64 last_id = 0;
 	Oid segment;
@@ -295,7 +312,7 @@ write_events(void)
 	while ((tuple = outbox_xact_buffer_next(&reader)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
-		last_id = take_id(tuple, first_id);
+		last_id = set_id(tuple, &ids, first_id);
 		if (current.first_id == 0)
 			current.first_id = last_id;
 		if (HeapTupleHeaderGetNatts(tuple->t_data) == OUTBOX_DELAYED_COLUMNS)

@@ -54,6 +54,24 @@ query("SELECT setval('outbox.event_id_seq', 100000)");
 query($emit);
 ok(wait_published($node), 'published after a gap');
 
+# Many ids at once leave the sequence as one by one would, also after a crash.
+my $last = query('SELECT last_value FROM outbox.event_id_seq');
+query("DO \$\$ BEGIN PERFORM outbox_emit('t', 'k', 'v') FROM generate_series(1, 1000); END \$\$");
+is(query('SELECT last_value, is_called FROM outbox.event_id_seq'), $last + 1000 . '|t', 'a thousand ids');
+is(query("SELECT count(*), max(id) FROM outbox.event WHERE id > $last"), '1000|' . ($last + 1000), '... in a row');
+$node->stop('immediate');
+$node->start;
+query($emit);
+cmp_ok(query('SELECT max(id) FROM outbox.event'), '>', $last + 1000, 'none is used again after a crash');
+query('CHECKPOINT');
+query("BEGIN; $emit; $emit; COMMIT");
+$last = query('SELECT max(id) FROM outbox.event');
+$node->stop('immediate');
+$node->start;
+query($emit);
+cmp_ok(query('SELECT max(id) FROM outbox.event'), '>', $last, '... also of those that were taken after a checkpoint');
+ok(wait_published($node), 'published');
+
 # After a restart of the server, and with old events gone, which would have
 # kept their ids from being used again.
 my @before = events($node);
@@ -97,7 +115,7 @@ is(relay_state($node), 'publishing', 'state');
 
 ok($consumer->drain, 'drained');
 check_delivery([ @before, events($node) ], [ $consumer->records ]);
-is($consumer->count, 50 + 2 + 1 + 1 + 2, 'each event once');
+is($consumer->count, 50 + 2 + 1 + 1000 + 4 + 1 + 2, 'each event once');
 clean_log($node, 'no crash');
 $node->stop;
 done_testing();
