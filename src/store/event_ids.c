@@ -113,8 +113,8 @@ take_many(Oid sequence, int64 count)
 }
 
 /*
- * Takes ids from the sequence, which the caller has locked: so many in a row, or
- * fewer, which count tells then. Returns the first of them. Raises what
+ * Takes ids from the sequence, which the caller has locked: so many in a row,
+ * or fewer, which count tells then. Returns the first of them. Raises what
  * nextval() raises.
  */
 int64
