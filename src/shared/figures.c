@@ -79,10 +79,10 @@ find_place(void)
 }
 
 static void
-begin_anew(uint32 reset)
+begin_anew(uint32 reset, TimestampTz at)
 {
 	memset(&mine, 0, sizeof(mine));
-	mine.reset_at = GetCurrentTimestamp();
+	mine.reset_at = at;
 	mine.reset = reset;
 	if (my_topics != NULL)
 		hash_destroy(my_topics);
@@ -115,12 +115,14 @@ outbox_figures_attach(void)
 		slot->pid = MyProcPid;
 		if (found)
 			mine = slot->figures;
+		else
+			begin_anew(pg_atomic_read_u32(&slot->resets),
+					   GetCurrentTimestamp());
 	}
-	LWLockRelease(outbox_shmem->lock);
 	my_slot = slot;
-	if (slot != NULL && !found)
-		begin_anew(pg_atomic_read_u32(&slot->resets));
+	/* nobody finds what another relay had there */
 	outbox_figures_show(true);
+	LWLockRelease(outbox_shmem->lock);
 }
 
 /* The process ends; its figures stay. */
@@ -289,7 +291,8 @@ outbox_figures_show(bool now)
 	if (my_slot == NULL)
 		return;
 	if (pg_atomic_read_u32(&my_slot->resets) != mine.reset)
-		begin_anew(pg_atomic_read_u32(&my_slot->resets));
+		begin_anew(pg_atomic_read_u32(&my_slot->resets),
+				   (TimestampTz) pg_atomic_read_u64(&my_slot->resets_at));
 	if (!changed)
 		return;
 	time = GetCurrentTimestamp();
@@ -309,20 +312,25 @@ outbox_figures_show(bool now)
 }
 
 /* The place of a relay of our database, running or not; NULL if there is no
- * such relay, or it has not run since the server started. */
+ * such relay, or it has not run since the server started. The caller holds the
+ * lock. */
+static OutboxFiguresSlot *
+find_slot_of(const char *relay)
+{
+	OutboxDatabase *db = outbox_shmem_find(MyDatabaseId);
+	OutboxRelaySlot *its =
+		db != NULL && relay[0] != '\0' ? outbox_relays_find(db, relay) : NULL;
+
+	return its != NULL ? find_slot(relay, its->created_at) : NULL;
+}
+
 static OutboxFiguresSlot *
 slot_of(const char *relay)
 {
-	OutboxFiguresSlot *slot = NULL;
-	OutboxDatabase *db;
-	OutboxRelaySlot *its;
+	OutboxFiguresSlot *slot;
 
 	LWLockAcquire(outbox_shmem->lock, LW_SHARED);
-	db = outbox_shmem_find(MyDatabaseId);
-	its =
-		db != NULL && relay[0] != '\0' ? outbox_relays_find(db, relay) : NULL;
-	if (its != NULL)
-		slot = find_slot(relay, its->created_at);
+	slot = find_slot_of(relay);
 	LWLockRelease(outbox_shmem->lock);
 	return slot;
 }
@@ -350,10 +358,13 @@ outbox_figures_read(const char *relay, OutboxFigures *figures)
 		after = pg_atomic_read_u32(&slot->changes);
 	} while (before != after || before % 2 != 0);
 
+	/* a relay that has ended loses its place to one that begins */
+	if (slot_of(relay) != slot)
+		return false;
 	if (figures->reset != pg_atomic_read_u32(&slot->resets))
 	{
 		memset(figures, 0, sizeof(*figures));
-		figures->reset_at = GetCurrentTimestamp();
+		figures->reset_at = (TimestampTz) pg_atomic_read_u64(&slot->resets_at);
 	}
 	return true;
 }
@@ -369,10 +380,16 @@ outbox_figures_exist(const char *relay)
 void
 outbox_figures_reset(const char *relay)
 {
-	OutboxFiguresSlot *slot = slot_of(relay);
+	OutboxFiguresSlot *slot;
 
+	LWLockAcquire(outbox_shmem->lock, LW_SHARED);
+	slot = find_slot_of(relay);
 	if (slot != NULL)
+	{
+		pg_atomic_write_u64(&slot->resets_at, (uint64) GetCurrentTimestamp());
 		pg_atomic_fetch_add_u32(&slot->resets, 1);
+	}
+	LWLockRelease(outbox_shmem->lock);
 }
 
 /* Events a second, over the last seconds */

@@ -76,8 +76,9 @@ typedef struct OutboxFiguresSlot
 	int pid; /* 0 = it does not run */
 	TimestampTz left_at;
 
-	pg_atomic_uint32 resets;  /* how often they were to begin anew */
-	pg_atomic_uint32 changes; /* odd while the relay writes what follows */
+	pg_atomic_uint32 resets;    /* how often they were to begin anew */
+	pg_atomic_uint64 resets_at; /* the last time */
+	pg_atomic_uint32 changes;   /* odd while the relay writes what follows */
 	OutboxFigures figures;
 } OutboxFiguresSlot;
 

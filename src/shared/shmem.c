@@ -180,6 +180,7 @@ shmem_startup(void)
 		for (int i = 0; i < outbox_max_relays; i++)
 		{
 			pg_atomic_init_u32(&outbox_shmem->figures[i].resets, 0);
+			pg_atomic_init_u64(&outbox_shmem->figures[i].resets_at, 0);
 			pg_atomic_init_u32(&outbox_shmem->figures[i].changes, 0);
 		}
 		for (int i = 0; i < MaxBackends; i++)

@@ -120,6 +120,17 @@ replace_relay($node);
 query(q{SELECT outbox_emit('missing', 'k', 'x')});
 becomes(sub { topic('missing', 'published, failures') }, '1|0', '... begin with nothing since stat_reset()');
 
+note 'reset while there is no process';
+$node->safe_psql('postgres', $_) for 'ALTER SYSTEM SET outbox.enabled = off', 'SELECT pg_reload_conf()';
+wait_until(undef, sub { relay('pid IS NULL') eq 't' }, 'no process');
+query('SELECT outbox.stat_reset()');
+$before = relay('stats_reset');
+is(counted(), '0', 'they begin anew');
+is(relay('stats_reset'), $before, '... at one time');
+$node->safe_psql('postgres', $_) for 'ALTER SYSTEM RESET outbox.enabled', 'SELECT pg_reload_conf()';
+wait_state($node, 'publishing');
+is(relay('stats_reset'), $before, '... also for the next process');
+
 note 'while they are written';
 my $load = pgbench($node, q{SELECT outbox_emit('a', 'k', 'x'), outbox_emit('b', 'k', 'yy');}, clients => 2, duration => 3,
 	background => 1);
