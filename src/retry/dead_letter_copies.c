@@ -341,7 +341,6 @@ run(const OutboxRound *round)
 	return outbox_store_task_result(status, worked);
 }
 
-/* How long there is nothing to do but to take in answers; -1 = forever */
 /* Are there copies without an answer? */
 bool
 outbox_dead_letter_copies_are_under_way(void)
@@ -349,6 +348,7 @@ outbox_dead_letter_copies_are_under_way(void)
 	return count > 0;
 }
 
+/* How long there is nothing to do but to take in answers; -1 = forever */
 static long
 timeout_ms(const OutboxRound *round)
 {

@@ -32,6 +32,23 @@ is_own_fault(const OutboxAttempt *attempt)
 			attempt->failure == OUTBOX_FAILURE_INVALID);
 }
 
+/* The topic is given up, with all that waits for it. */
+static OutboxStoreStatus
+give_up_topic(const OutboxAttempt *attempt)
+{
+	uint64 made;
+	OutboxStoreStatus status = outbox_dead_letters_from_topic(
+		outbox_my_relay.name, attempt->topic, attempt->error, &made);
+
+	outbox_event_log_named(
+		attempt->name,
+		"is a dead letter, with all that is parked of its topic",
+		attempt->error);
+	outbox_figures_dead(attempt->topic, made, false);
+	outbox_dead_letter_copies_added();
+	return status;
+}
+
 /* Writes down that an event has failed. */
 static OutboxStoreStatus
 note_failure(OutboxAttempt *attempt)
@@ -58,13 +75,7 @@ note_failure(OutboxAttempt *attempt)
 								   attempt->error);
 			break;
 		case OUTBOX_FATE_TOPIC_DEAD:
-			outbox_event_log_named(
-				attempt->name,
-				"is a dead letter, with all that is parked of its topic",
-				attempt->error);
-			outbox_dead_letter_copies_added();
-			return outbox_dead_letters_from_topic(
-				outbox_my_relay.name, attempt->topic, attempt->error);
+			return give_up_topic(attempt);
 	}
 	return outbox_parked_failed(outbox_my_relay.name, attempt->id, &reason);
 }

@@ -199,10 +199,17 @@ outbox_dead_letters_from_parked(const char *relay, uint64 id,
 							  unconstify(char *, error));
 }
 
-/* Makes dead letters of all that is parked of a topic. */
+static void
+take_count(uint64 rows, void *arg)
+{
+	*(uint64 *) arg = rows;
+}
+
+/* Makes dead letters of all that is parked of a topic. made becomes how many.
+ */
 OutboxStoreStatus
 outbox_dead_letters_from_topic(const char *relay, const char *topic,
-							   const char *error)
+							   const char *error, uint64 *made)
 {
 	static OutboxStatement statement = {
 		.sql = MAKE_DEAD
@@ -216,8 +223,9 @@ outbox_dead_letters_from_topic(const char *relay, const char *topic,
 					  outbox_store_text(error),
 					  outbox_held_ids(OUTBOX_HELD_DELIVERED)};
 
-	return outbox_store_call("outbox: parking events", &statement, values,
-							 NULL);
+	*made = 0;
+	return outbox_store_query("outbox: parking events", &statement, values,
+							  take_count, made);
 }
 
 /*

@@ -29,7 +29,8 @@ extern OutboxStoreStatus outbox_dead_letters_from_parked(const char *relay,
 														 bool no_copy);
 extern OutboxStoreStatus outbox_dead_letters_from_topic(const char *relay,
 														const char *topic,
-														const char *error);
+														const char *error,
+														uint64 *made);
 extern OutboxStoreStatus outbox_dead_letters_from_expired(const char *relay,
 														  TimestampTz upto,
 														  uint64 *made,

@@ -3,7 +3,8 @@
 #
 # Catches: a requeue that loses or reorders some of them, lets new events of
 # their keys overtake them, publishes any of them twice, or holds up other keys
-# for as long as it takes.
+# for as long as it takes; one by a name that a caller gave, which reads all of
+# them; dead letters that no figure counts.
 
 use strict;
 use warnings;
@@ -44,11 +45,19 @@ note 'dead letters';
 $mock->command('refuse requeue UNKNOWN_TOPIC_OR_PART');
 query(<<~END);
 	SELECT count(outbox_emit('requeue', 'key ' || i % $keys, 'dead ' || i,
-		jsonb_build_object('n', i)))
+		jsonb_build_object('n', i), event_id => md5(i::text)::uuid))
 	FROM generate_series(1, $dead_letters) i
 	END
 wait_until(undef, sub { parked('dead') == $dead_letters },
 	"$dead_letters dead letters");
+is(query(q{SELECT dead_letters FROM outbox.stat_topic WHERE topic = 'requeue'}), $dead_letters, 'are counted');
+my ($pages) = query(<<~'END') =~ /.*Buffers: shared hit=(\d+)/s;
+	BEGIN;
+	SELECT count(*) FROM outbox.requeue(event_id => md5('0')::uuid);
+	EXPLAIN (ANALYZE, BUFFERS, TIMING off, SUMMARY off) SELECT * FROM outbox.requeue(event_id => md5('7')::uuid);
+	ROLLBACK;
+	END
+cmp_ok($pages, '<', query(q{SELECT pg_relation_size('outbox.parked') / 8192 / 2}), 'one by its name: few pages');
 $mock->command('allow requeue');
 
 # Now the topic can be written to, and events of these keys come first.
