@@ -38,6 +38,10 @@
 #define SCHEMA_PREFIX_BYTES 5
 #define SCHEMA_GUID_BYTES   (1 + UUID_LEN)
 
+/* a longer key matches no pattern: a regular expression takes four times its
+ * memory, and more than can be had of one of hundreds of megabytes */
+#define MATCHED_KEY_MAX     (1024 * 1024)
+
 /* a rule, as it is remembered */
 typedef struct RememberedRule
 {
@@ -202,9 +206,15 @@ check_key(const OutboxTopicRule *rule, Datum key, bool is_null)
 			refuse(rule, "It has no key.");
 		return;
 	}
-	if (rule->key_pattern != NULL && !DatumGetBool(DirectFunctionCall2Coll(
-										 textregexeq, C_COLLATION_OID, key,
-										 PointerGetDatum(rule->key_pattern))))
+	if (rule->key_pattern == NULL)
+		return;
+	if (VARSIZE_ANY_EXHDR(DatumGetPointer(key)) > MATCHED_KEY_MAX)
+		refuse(rule, psprintf("Its key is longer than %d bytes, so it is not "
+							  "compared with the pattern.",
+							  MATCHED_KEY_MAX));
+	if (!DatumGetBool(
+			DirectFunctionCall2Coll(textregexeq, C_COLLATION_OID, key,
+									PointerGetDatum(rule->key_pattern))))
 		refuse(rule, psprintf("Its key does not match the pattern \"%s\".",
 							  text_to_cstring(rule->key_pattern)));
 }

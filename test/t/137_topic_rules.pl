@@ -4,7 +4,8 @@
 # Catches: a type, a source or a content type that gets lost on the way; a
 # schema's prefix put in twice, or in an event that is moved or replayed after
 # its rule has changed; a session that goes on with rules that it remembers; a
-# rule that does not come through a dump; a look-up that reads all that is kept.
+# rule that does not come through a dump; a look-up that reads all that is kept;
+# a regular expression that is matched with a key of many megabytes.
 
 use strict;
 use warnings;
@@ -91,6 +92,13 @@ is( query(<<~'END'), '2010|1999|10|t', 'each has its own');
 	SELECT count(*), count(type), count(source), bool_and(type = 't' || key OR source = '/' || key OR key = '2')
 	FROM outbox.event WHERE topic = 'big'
 	END
+
+note 'long keys';
+conf_reload($node, 'outbox.max_event_size = 4MB');
+query(q{SELECT outbox.set_topic_rule('long', key_pattern => '^x')});
+query(q{SELECT outbox_emit('long', repeat('x', 1024 * 1024), 'x')});
+fails_with($node, 'postgres', q{SELECT outbox_emit('long', repeat('x', 1024 * 1024 + 1), 'x')},
+	'23514', qr/longer than 1048576 bytes/, 'are not compared with a pattern');
 
 note 'other encodings';
 for (
