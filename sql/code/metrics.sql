@@ -9,6 +9,7 @@ CREATE OR REPLACE FUNCTION outbox.metrics_rows(
     RETURNS SETOF record
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
+    SET extra_float_digits = 1
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -125,6 +126,7 @@ COMMENT ON FUNCTION outbox.metric_labels(jsonb) IS
 CREATE OR REPLACE FUNCTION outbox.metrics() RETURNS text
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
+    SET extra_float_digits = 1
 AS $$
 BEGIN
     RETURN string_agg(f.text, '' ORDER BY f.n)

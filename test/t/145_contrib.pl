@@ -80,6 +80,21 @@ note 'node_exporter';
 my ($is_done, undef, $errors) = run("$contrib/node-exporter/outbox-metrics", $made, 'postgres');
 ok($is_done, 'the script runs') or diag $errors;
 like(slurp_file("$made/outbox-postgres.prom"), qr/^outbox_up\{database="postgres"\} 1$/m, 'and writes a file');
+my $umlaut = "gr\xc3\xbcn";
+query(qq{CREATE DATABASE "$umlaut" TEMPLATE template0 ENCODING 'UTF8'});
+$node->safe_psql($umlaut, 'CREATE EXTENSION outbox');
+{
+	local $ENV{PGCLIENTENCODING} = 'LATIN1';
+	run("$contrib/node-exporter/outbox-metrics", $made, $umlaut);
+}
+like(slurp_file("$made/outbox-$umlaut.prom"), qr/^outbox_up\{database="$umlaut"\} 1$/m, '... in UTF-8');
+unlink "$made/outbox-$umlaut.prom";
+my $lock = $node->background_psql('postgres');
+$lock->query_safe('BEGIN; LOCK TABLE outbox.parked');
+($is_done, undef, $errors) = run("$contrib/node-exporter/outbox-metrics", $made, 'postgres');
+ok(!$is_done, 'one that is kept waiting gives up');
+like($errors, qr/lock timeout/, '... and says why');
+$lock->quit;
 ($is_done) = run("$contrib/node-exporter/outbox-metrics", $made, 'postgres', 'template1');
 ok(!$is_done, 'a database without outbox is an error');
 is_deeply([ map { s/.*\///r } glob "$made/*.prom*" ], ['outbox-postgres.prom'], 'that leaves no file');

@@ -95,7 +95,7 @@ sub exporter
 	my ($kind, $node, $role) = @_;
 	my $dir = PostgreSQL::Test::Utils::tempdir($kind);
 	my $port = PostgreSQL::Test::Cluster::get_free_port();
-	my $from = sprintf 'postgres://%s@:%d/postgres?host=%s&sslmode=disable', $role, $node->port, $node->host;
+	my $from = sprintf 'postgres://%s@:%d/postgres?host=%s&sslmode=disable&lock_timeout=2000&statement_timeout=10000', $role, $node->port, $node->host;
 	my $file = "$contrib/$kind-exporter/outbox.yml";
 
 	if ($kind eq 'postgres')
