@@ -2,8 +2,9 @@
  *
  * guc_trace.c
  *	  The settings in which an application says which trace its transaction
- *	  is part of, and the grammar of W3C Trace Context, Level 2, by which
- *	  they are checked when they are set. emit/trace.c makes headers of them.
+ *	  is part of, or that the comments of its statements do; and the grammar
+ *	  of W3C Trace Context, Level 2, by which both are checked. emit/trace.c
+ *	  makes headers of them.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,8 +14,6 @@
 
 #include "guc_trace.h"
 
-#define TRACEPARENT_BYTES     55
-#define TRACESTATE_MAX        512
 #define TRACESTATE_MEMBERS    32
 #define TRACESTATE_PART_BYTES 256 /* of a key, and of a value */
 
@@ -28,6 +27,7 @@
 
 char *outbox_traceparent = NULL;
 char *outbox_tracestate = NULL;
+bool outbox_trace_from_comment = false;
 
 static bool
 is_hex(const char *text, size_t digits)
@@ -35,11 +35,12 @@ is_hex(const char *text, size_t digits)
 	return strspn(text, LOWER_HEX) == digits;
 }
 
-/* version-trace_id-parent_id-flags, of 2, 32, 16 and 2 hexadecimal digits */
-static bool
-is_traceparent(const char *value)
+/* Is it version-trace_id-parent_id-flags, of 2, 32, 16 and 2 hexadecimal
+ * digits? */
+bool
+outbox_is_traceparent(const char *value)
 {
-	if (strlen(value) != TRACEPARENT_BYTES)
+	if (strlen(value) != OUTBOX_TRACEPARENT_BYTES)
 		return false;
 	if (!is_hex(value, 2) || value[2] != '-' || !is_hex(value + 3, 32) ||
 		value[35] != '-' || !is_hex(value + 36, 16) || value[52] != '-' ||
@@ -69,13 +70,14 @@ member_end(const char *member)
 	return bytes == 0 || bytes > TRACESTATE_PART_BYTES ? NULL : value + bytes;
 }
 
-/* Members between commas; there may be none between two, and whitespace. */
-static bool
-is_tracestate(const char *value)
+/* Is it a list of members, with commas between them? There may be none between
+ * two, and whitespace. */
+bool
+outbox_is_tracestate(const char *value)
 {
 	int members = 0;
 
-	if (strlen(value) > TRACESTATE_MAX)
+	if (strlen(value) > OUTBOX_TRACESTATE_MAX)
 		return false;
 	for (;;)
 	{
@@ -99,7 +101,7 @@ check_traceparent(char **newval, void **extra, GucSource source)
 {
 	(void) extra;
 	(void) source;
-	if (**newval == '\0' || is_traceparent(*newval))
+	if (**newval == '\0' || outbox_is_traceparent(*newval))
 		return true;
 	GUC_check_errdetail("It is not a traceparent of W3C Trace Context.");
 	GUC_check_errhint("It looks like 00-4bf92f3577b34da6a3ce929d0e0e4736-"
@@ -112,11 +114,11 @@ check_tracestate(char **newval, void **extra, GucSource source)
 {
 	(void) extra;
 	(void) source;
-	if (is_tracestate(*newval))
+	if (outbox_is_tracestate(*newval))
 		return true;
 	GUC_check_errdetail("It is not a tracestate of W3C Trace Context, with at "
 						"most %d bytes and %d members.",
-						TRACESTATE_MAX, TRACESTATE_MEMBERS);
+						OUTBOX_TRACESTATE_MAX, TRACESTATE_MEMBERS);
 	GUC_check_errhint(
 		"It looks like congo=t61rcWkgMzE,rojo=00f067aa0ba902b7.");
 	return false;
@@ -138,4 +140,16 @@ outbox_guc_trace_define(void)
 							   "tracestate.",
 							   NULL, &outbox_tracestate, "", PGC_USERSET,
 							   TRACE_FLAGS, check_tracestate, NULL, NULL);
+
+	/*
+	 * Off by default: a statement that is prepared once and run for many
+	 * requests has the comment of the first of them, and its events would be
+	 * part of a trace that is not theirs.
+	 */
+	DefineCustomBoolVariable("outbox.trace_from_comment",
+							 "Takes the trace from the comment that "
+							 "sqlcommenter adds to statements, where "
+							 "outbox.traceparent is not set.",
+							 NULL, &outbox_trace_from_comment, false,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
 }

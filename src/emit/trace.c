@@ -3,7 +3,7 @@
  * trace.c
  *	  Headers that tell which trace an event is part of: what the session
  *	  has set in outbox.traceparent and outbox.tracestate, as it is at the
- *	  call.
+ *	  call; or, with outbox.trace_from_comment, what the statement says.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,10 +12,8 @@
 #include "utils/fmgrprotos.h"
 
 #include "emit/trace.h"
+#include "emit/trace_comment.h"
 #include "guc_trace.h"
-
-#define HEADER_TRACEPARENT "traceparent"
-#define HEADER_TRACESTATE  "tracestate"
 
 static void
 push_string(JsonbParseState **state, JsonbIteratorToken token,
@@ -29,21 +27,33 @@ push_string(JsonbParseState **state, JsonbIteratorToken token,
 	pushJsonbValue(state, token, &value);
 }
 
-/* The session's trace, as headers */
 static Jsonb *
-session_trace(void)
+trace_headers(const char *parent, const char *state)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *json = NULL;
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_string(&state, WJB_KEY, HEADER_TRACEPARENT);
-	push_string(&state, WJB_VALUE, outbox_traceparent);
-	if (outbox_tracestate[0] != '\0')
+	pushJsonbValue(&json, WJB_BEGIN_OBJECT, NULL);
+	push_string(&json, WJB_KEY, OUTBOX_HEADER_TRACEPARENT);
+	push_string(&json, WJB_VALUE, parent);
+	if (state[0] != '\0')
 	{
-		push_string(&state, WJB_KEY, HEADER_TRACESTATE);
-		push_string(&state, WJB_VALUE, outbox_tracestate);
+		push_string(&json, WJB_KEY, OUTBOX_HEADER_TRACESTATE);
+		push_string(&json, WJB_VALUE, state);
 	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return JsonbValueToJsonb(pushJsonbValue(&json, WJB_END_OBJECT, NULL));
+}
+
+/* The trace that the call is part of, as headers; NULL if there is none. */
+static Jsonb *
+current_trace(void)
+{
+	const OutboxTrace *comment;
+
+	if (outbox_traceparent[0] != '\0')
+		return trace_headers(outbox_traceparent, outbox_tracestate);
+	comment = outbox_trace_comment();
+	return comment != NULL ? trace_headers(comment->parent, comment->state)
+						   : NULL;
 }
 
 static bool
@@ -56,21 +66,24 @@ has_header(Jsonb *headers, const char *name)
 }
 
 /*
- * The event's headers, which may be NULL, with those of the session's trace.
- * One that the event has wins; and if it has a traceparent, it is part of
- * that trace, to which the session's tracestate does not belong. Headers that
- * are no object are left to be refused.
+ * The event's headers, which may be NULL, with those of its trace. One that
+ * the event has wins; and if it has a traceparent, it is part of that trace,
+ * to which the session's tracestate does not belong. Headers that are no
+ * object are left to be refused.
  */
 Jsonb *
 outbox_trace_headers(Jsonb *headers)
 {
-	if (likely(outbox_traceparent[0] == '\0'))
+	Jsonb *trace;
+
+	if (likely(outbox_traceparent[0] == '\0' && !outbox_trace_from_comment))
 		return headers;
-	if (headers == NULL)
-		return session_trace();
-	if (!JB_ROOT_IS_OBJECT(headers) || has_header(headers, HEADER_TRACEPARENT))
+	if (headers != NULL && (!JB_ROOT_IS_OBJECT(headers) ||
+							has_header(headers, OUTBOX_HEADER_TRACEPARENT)))
 		return headers;
-	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat,
-											  JsonbPGetDatum(session_trace()),
-											  JsonbPGetDatum(headers)));
+	trace = current_trace();
+	if (trace == NULL || headers == NULL)
+		return trace != NULL ? trace : headers;
+	return DatumGetJsonbP(DirectFunctionCall2(
+		jsonb_concat, JsonbPGetDatum(trace), JsonbPGetDatum(headers)));
 }

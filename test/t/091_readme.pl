@@ -59,7 +59,7 @@ sub plain
 }
 
 note 'examples';
-my @blocks = map { examples($_) } $readme, slurp_file("$top/doc/operations.md");
+my @blocks = map { examples($_) } $readme, map { slurp_file("$top/doc/$_.md") } qw(operations tracing);
 cmp_ok(@blocks, '>', 5, 'there are some');
 query('CREATE ROLE my_application');
 query('CREATE TABLE account (id bigint, balance bigint)');
@@ -73,7 +73,7 @@ for my $sql ((grep { /CREATE EXTENSION/ } @blocks), grep { !/CREATE EXTENSION/ }
 ok(wait_published($node), 'what they emit is published');
 $consumer->drain or die 'not read';
 is(join(' ', sort map { "$_->{topic} $_->{key}" } grep { $_->{topic} ne 'orders-repair' } $consumer->records),
-	'customers 7 failed-orders 4713 orders 4711 orders 4711 outbox.event.order 4711 payments 42 payments 42', 'and nothing that rolls back');
+	'customers 7 failed-orders 4713 orders 4711 orders 4711 outbox.event.order 4711 payments 42 payments 42 payments 42', 'and nothing that rolls back');
 
 note 'functions';
 my %described;

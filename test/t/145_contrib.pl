@@ -24,6 +24,10 @@ my $node = outbox_node('main', bootstrap => $mock->bootstrap, extension => 1);
 query('CREATE ROLE monitor LOGIN IN ROLE pg_monitor');
 query(q{SELECT outbox_emit('t', 'k', 'x') FROM generate_series(1, 10)});
 wait_published($node) or die;
+my $umlaut = "gr\xc3\xbcn";
+query(qq{CREATE DATABASE "$umlaut" TEMPLATE template0 ENCODING 'UTF8'});
+$node->safe_psql($umlaut, 'CREATE EXTENSION outbox');
+my $lock = $node->background_psql('postgres');
 
 local %ENV = (%ENV, PGHOST => $node->host, PGPORT => $node->port, PGDATABASE => 'postgres', PGUSER => 'monitor');
 
@@ -80,16 +84,12 @@ note 'node_exporter';
 my ($is_done, undef, $errors) = run("$contrib/node-exporter/outbox-metrics", $made, 'postgres');
 ok($is_done, 'the script runs') or diag $errors;
 like(slurp_file("$made/outbox-postgres.prom"), qr/^outbox_up\{database="postgres"\} 1$/m, 'and writes a file');
-my $umlaut = "gr\xc3\xbcn";
-query(qq{CREATE DATABASE "$umlaut" TEMPLATE template0 ENCODING 'UTF8'});
-$node->safe_psql($umlaut, 'CREATE EXTENSION outbox');
 {
 	local $ENV{PGCLIENTENCODING} = 'LATIN1';
 	run("$contrib/node-exporter/outbox-metrics", $made, $umlaut);
 }
 like(slurp_file("$made/outbox-$umlaut.prom"), qr/^outbox_up\{database="$umlaut"\} 1$/m, '... in UTF-8');
 unlink "$made/outbox-$umlaut.prom";
-my $lock = $node->background_psql('postgres');
 $lock->query_safe('BEGIN; LOCK TABLE outbox.parked');
 ($is_done, undef, $errors) = run("$contrib/node-exporter/outbox-metrics", $made, 'postgres');
 ok(!$is_done, 'one that is kept waiting gives up');
