@@ -88,9 +88,10 @@ is(query(q{SELECT count(*) FROM outbox.dead_letter
 		WHERE class = 'size' AND key LIKE 'large%'}),
 	$large, 'nothing else is a dead letter');
 wait_parked(0, 'nothing is parked');
-my @lines = grep { /event \d+ is a dead letter/ }
+my @lines = grep { /event \S+ \(.*\) is a dead letter/ }
   split /\n/, PostgreSQL::Test::Utils::slurp_file($node->logfile, $log);
-cmp_ok(scalar @lines, '<=', 20, 'the log does not have them all');
+cmp_ok(scalar @lines, ">", 0, "dead letters are told");
+cmp_ok(scalar @lines, "<=", 40, "... but the log does not have them all");
 
 # Afterwards, the topic goes through the stream again.
 query(qq{SELECT count(outbox_emit('limited', 'large ' || i % 300, 'w' || i))
