@@ -124,7 +124,7 @@ wait_until(
 	sub { query('SELECT count(*) FROM outbox.parked WHERE announced_at IS NULL') == 0 },
 	'it is not tried forever');
 like(slurp_file($node->logfile),
-	qr/event \S+ \(id \d+, topic "huge".*\) is too large for a copy: /,
+	qr/event \S+ \(id \d+, topic "sizes".*\) is too large for a copy: /,
 	'the log tells');
 is(relay_pid($node), $pid, 'it is the same process');
 query('DELETE FROM outbox.parked');
