@@ -10,6 +10,7 @@
 #define OUTBOX_COMPAT_H
 
 #include "access/brin_revmap.h"
+#include "access/genam.h"
 #include "access/rmgr.h"
 #include "access/xloginsert.h"
 #include "catalog/pg_attribute.h"
@@ -190,6 +191,18 @@ outbox_primary_key_index(Relation rel)
 	return RelationGetPrimaryKeyIndex(rel, false);
 #else
 	return RelationGetPrimaryKeyIndex(rel);
+#endif
+}
+
+/* index_beginscan() without ordering */
+static inline IndexScanDesc
+outbox_index_beginscan(Relation rel, Relation index, Snapshot snapshot,
+					   int keys)
+{
+#if PG_VERSION_NUM >= 180000
+	return index_beginscan(rel, index, snapshot, NULL, keys, 0);
+#else
+	return index_beginscan(rel, index, snapshot, keys, 0);
 #endif
 }
 

@@ -26,6 +26,7 @@
 #define OUTBOX_RULES_TABLE     "topic_rule_entry"
 #define OUTBOX_AUDIT_TABLE     "audit_entry"
 #define OUTBOX_CAPTURE_TABLE   "capture"
+#define OUTBOX_BACKFILL_TABLE  "backfill_job"
 
 /* the ring of segments, by number */
 #define OUTBOX_SEGMENTS        8

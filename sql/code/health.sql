@@ -290,6 +290,19 @@ BEGIN
                 ELSE 'SELECT relay, state, last_error, pending_events FROM outbox.stat_relay;' END
     FROM (SELECT) one LEFT JOIN held h ON true LEFT JOIN locker l ON true
     UNION ALL
+    SELECT 'backfill', NULL, CASE WHEN b.state = 'failed' THEN 'warning' END,
+           CASE WHEN b.state = 'running' THEN extract(epoch FROM clock_timestamp() - b.error_since) END, 'blocked',
+           COALESCE(b.state, 'none is stuck'), b.error_since,
+           format('%s of table %s %s: %s', b.id, b.relation,
+                  CASE b.state WHEN 'failed' THEN 'has failed' ELSE 'does not get on' END, left(b.error, 300)),
+           CASE b.state WHEN 'failed' THEN format('SELECT outbox.resume_backfill(%s);  -- when that is mended; or outbox.cancel_backfill()', b.id)
+                        ELSE 'SELECT * FROM outbox.stat_backfill;' END
+    FROM (SELECT) one
+         LEFT JOIN LATERAL (
+             SELECT j.* FROM outbox.backfill_job j
+             WHERE j.error IS NOT NULL AND j.state IN ('running', 'failed')
+             ORDER BY j.state, j.error_since LIMIT 1) b ON true
+    UNION ALL
     SELECT 'storage', NULL, NULL, s.bytes / 1024 / 1024, 'storage', pg_size_pretty(s.bytes), NULL,
            'events, parked and delayed ones take ' || pg_size_pretty(s.bytes), 'SELECT * FROM outbox.stat_storage;'
     FROM (SELECT sum(s.bytes) + pg_total_relation_size('outbox.parked') + pg_total_relation_size('outbox.delayed') AS bytes

@@ -40,6 +40,9 @@ CREATE OR REPLACE TRIGGER loading AFTER INSERT ON outbox.relay
 CREATE OR REPLACE TRIGGER loading AFTER INSERT ON outbox.replay_job
     FOR EACH ROW WHEN (NEW.requested_at <> now())
     EXECUTE FUNCTION outbox.keep_relay_away();
+CREATE OR REPLACE TRIGGER loading AFTER INSERT ON outbox.backfill_job
+    FOR EACH ROW WHEN (NEW.requested_at <> now())
+    EXECUTE FUNCTION outbox.keep_relay_away();
 CREATE OR REPLACE TRIGGER loading BEFORE INSERT ON outbox.delayed
     FOR EACH STATEMENT EXECUTE FUNCTION outbox.keep_relay_away();
 CREATE OR REPLACE TRIGGER loading BEFORE INSERT ON outbox.parked
@@ -70,6 +73,8 @@ SELECT pg_extension_config_dump('outbox.audit_id_seq', '');
 -- dropped ones have left has none
 SELECT pg_extension_config_dump('outbox.capture', 'WHERE relation::oid IN (SELECT oid FROM pg_catalog.pg_class WHERE relpersistence <> ''t'')');
 SELECT pg_extension_config_dump('outbox.capture_id_seq', '');
+SELECT pg_extension_config_dump('outbox.backfill_job', '');
+SELECT pg_extension_config_dump('outbox.backfill_id_seq', '');
 SELECT pg_extension_config_dump('outbox.topic_rule_entry', '');
 -- roles by their names; what dropped ones have left has none
 SELECT pg_extension_config_dump('outbox.emit_right', 'WHERE role::oid IN (SELECT oid FROM pg_catalog.pg_roles)');

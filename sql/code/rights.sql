@@ -11,7 +11,7 @@ CREATE OR REPLACE VIEW outbox.right_object AS
          JOIN member m ON m.classid = p.tableoid AND m.objid = p.oid
          JOIN (VALUES
              ('emit', '{outbox_emit,emit,outbox_emit_now,emit_now,emitted,create_view,event_view,event_view_rows}'::name[]),
-             ('operate', '{requeue,discard,replay,cancel_replay,cancel_delayed,wait_published}'),
+             ('operate', '{requeue,discard,replay,cancel_replay,cancel_backfill,resume_backfill,cancel_delayed,wait_published}'),
              ('operate', '{create_relay,alter_relay,drop_relay,pause,resume,pause_topic,resume_topic}'),
              ('operate', '{relay_status,segment_status,topic_matches,relay_figures,relay_histogram,topic_figures,stat_reset}'),
              ('operate', '{health,top,metrics_rows,metrics,metric_labels,launcher_status}')

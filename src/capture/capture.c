@@ -29,6 +29,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "capture/capture.h"
 #include "capture/condition.h"
 #include "capture/payload.h"
 #include "capture/plans.h"
@@ -130,6 +131,25 @@ tell(const OutboxCapturePlan *plan, const Trigger *trigger,
 		emit(plan, key, payload);
 	if (operation == OUTBOX_CAPTURE_DELETE && key != NULL && plan->tombstones)
 		emit(plan, key, NULL);
+}
+
+/*
+ * Tells of a row that has been there before, which is locked, in a transaction
+ * that has joined those that emit. Returns whether there is an event of it.
+ */
+bool
+outbox_capture_read_row(const OutboxCapturePlan *plan, TupleTableSlot *row)
+{
+	text *key;
+	bytea *payload;
+
+	if (!outbox_capture_is_wanted(plan, row))
+		return false;
+	key = outbox_capture_key(plan, row);
+	payload = outbox_capture_payload(plan, OUTBOX_CAPTURE_READ, NULL, row);
+	if (payload != NULL)
+		emit(plan, key, payload);
+	return payload != NULL;
 }
 
 /* Have some columns the same values, as far as can be seen without reading

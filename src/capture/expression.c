@@ -11,6 +11,7 @@
  */
 #include "outbox.h"
 
+#include "access/transam.h"
 #include "executor/executor.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/datum.h"
@@ -53,6 +54,32 @@ outbox_capture_expression(Node *expr)
 	get_typlenbyval(exprType(expr), &expression->length,
 					&expression->by_value);
 	return expression;
+}
+
+static bool
+is_users_function(Oid function, void *context)
+{
+	(void) context;
+	return function >= FirstNormalObjectId;
+}
+
+/* Does an expression call a function that users have written, by an operator
+ * or a check of a domain, perhaps? */
+static bool
+calls_users(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	return IsA(node, CoerceToDomain) ||
+		   check_functions_in_node(node, is_users_function, NULL) ||
+		   expression_tree_walker(node, calls_users, context);
+}
+
+/* Does it call functions that users have written? */
+bool
+outbox_capture_expression_is_users(const OutboxCaptureExpression *expression)
+{
+	return calls_users((Node *) expression->expr, NULL);
 }
 
 /* Makes what is needed in this transaction. If that fails, it ends with the

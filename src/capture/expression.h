@@ -16,6 +16,8 @@
 typedef struct OutboxCaptureExpression OutboxCaptureExpression;
 
 extern OutboxCaptureExpression *outbox_capture_expression(Node *expr);
+extern bool
+outbox_capture_expression_is_users(const OutboxCaptureExpression *expression);
 extern Datum outbox_capture_evaluate(OutboxCaptureExpression *expression,
 									 TupleTableSlot *row, bool *is_null);
 

@@ -191,7 +191,8 @@ add_member(StringInfo out, const char *name, const char *value)
 	appendStringInfoChar(out, ',');
 }
 
-/* What Debezium calls the source of an event, without its times */
+/* What Debezium calls the source of an event, without what each event
+ * has of its own */
 static char *
 source_of(const OutboxCapture *capture)
 {
@@ -205,7 +206,6 @@ source_of(const OutboxCapture *capture)
 	add_member(&out, "version", OUTBOX_VERSION);
 	add_member(&out, "connector", OUTBOX_EXTENSION);
 	add_member(&out, "name", database);
-	add_member(&out, "snapshot", "false");
 	add_member(&out, "db", database);
 	add_member(&out, "schema",
 			   get_namespace_name(get_rel_namespace(capture->relation)));

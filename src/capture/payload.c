@@ -38,6 +38,7 @@ static const OperationNames names[] = {
 	[OUTBOX_CAPTURE_UPDATE] = {"update", "u"},
 	[OUTBOX_CAPTURE_DELETE] = {"delete", "d"},
 	[OUTBOX_CAPTURE_TRUNCATE] = {"truncate", "t"},
+	[OUTBOX_CAPTURE_READ] = {"read", "r"},
 };
 
 /* Begins a value of variable length. */
@@ -152,10 +153,12 @@ write_debezium(StringInfo out, const OutboxCapturePlan *plan,
 
 	appendStringInfo(
 		out,
-		"\"source\":{%s,\"ts_ms\":" INT64_FORMAT ",\"txId\":" UINT64_FORMAT
+		"\"source\":{%s,\"snapshot\":\"%s\",\"ts_ms\":" INT64_FORMAT
+		",\"txId\":" UINT64_FORMAT
 		",\"lsn\":null,\"xmin\":null},\"transaction\":null,\"op\":\"%s\","
 		"\"ts_ms\":" INT64_FORMAT "}",
-		plan->source, ms, U64FromFullTransactionId(GetTopFullTransactionId()),
+		plan->source, operation == OUTBOX_CAPTURE_READ ? "true" : "false", ms,
+		U64FromFullTransactionId(GetTopFullTransactionId()),
 		names[operation].debezium, ms);
 }
 

@@ -20,6 +20,7 @@ typedef enum OutboxCaptureOperation
 	OUTBOX_CAPTURE_UPDATE,
 	OUTBOX_CAPTURE_DELETE,
 	OUTBOX_CAPTURE_TRUNCATE,
+	OUTBOX_CAPTURE_READ, /* it was there already */
 } OutboxCaptureOperation;
 
 extern text *outbox_capture_key(const OutboxCapturePlan *plan,

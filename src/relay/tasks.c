@@ -21,6 +21,7 @@
 #include "relay/tasks.h"
 #include "retry/dead_letter_copies.h"
 #include "retry/retry.h"
+#include "schedule/backfill.h"
 #include "schedule/delayed.h"
 #include "schedule/handed_over.h"
 #include "schedule/replay.h"
@@ -49,6 +50,7 @@ static OutboxTask *const tasks[] = {
 	&outbox_position_task, /* after all that moves it */
 	&outbox_delayed_task,
 	&outbox_replay_task,
+	&outbox_backfill_task,
 	&outbox_retention_task,
 	&outbox_pending_task,
 	&outbox_audit_task,

@@ -2,8 +2,8 @@
  *
  * chores.c
  *	  Which relay does the chores of its database, what has to be done once
- *	  for all relays: delayed events and replays are emitted, segments switched
- *	  and emptied, and what is pending is counted.
+ *	  for all relays: delayed events, replays and backfills are emitted,
+ *	  segments switched and emptied, and what is pending is counted.
  *
  * A word in shared memory has the relay's number, and whether it publishes.
  * Each relay looks at the beginning of a round. It takes the chores

@@ -92,7 +92,7 @@ is( query(q{SELECT string_agg("check" || COALESCE(' ' || relay, ''), ', ' ORDER 
 		FROM outbox.health()}),
 	join(', ', sort { $a cmp $b } (map { "$_ default" } qw(blocked_keys blocked_topics cluster dead_letters
 		lag_events lag_seconds paused position relay settings)),
-		qw(clock delayed ids launcher retention settings storage version)),
+		qw(backfill clock delayed ids launcher retention settings storage version)),
 	'each check has a row all the same');
 is(query('SELECT count(*) FROM outbox.health() WHERE message IS NOT NULL OR command IS NOT NULL OR since IS NOT NULL'),
 	0, '... and nothing to say');

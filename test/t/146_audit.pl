@@ -63,6 +63,8 @@ cmp_ok(@administrative, '>=', 16, "there are some: @administrative");
 
 note 'each call';
 query('CREATE ROLE app; CREATE ROLE boss LOGIN; CREATE ROLE team; GRANT team TO boss');
+query(q{CREATE TABLE t (id integer PRIMARY KEY)});
+query(q{SELECT outbox.publish_table('t', 'table')});
 query(<<~'END');
 	INSERT INTO outbox.parked (relay, id, event_id, emitted_at, topic, key, payload, state, blocking, class, last_failed_at)
 		SELECT 'default', n, gen_random_uuid(), now(), 't' || n % 2, 'k', 'x', 'dead', true, 'event', now()
@@ -92,6 +94,10 @@ for (
 	[ "replay(topic => 't', rate => 5)", '{"id": 1, "rate": 5, "topic": "t", "new_timestamp": false}', 1 ],
 	[ 'cancel_replay(1)', '{"id": 1}', 1 ],
 	[ 'cancel_replay(1)', '{"id": 1}', 0 ],
+	[ "backfill('t', rate => 5)", '{"id": 1, "rate": 5, "relation": "public.t"}', 1 ],
+	[ 'cancel_backfill(1)', '{"id": 1}', 1 ],
+	[ 'cancel_backfill(1)', '{"id": 1}', 0 ],
+	[ 'resume_backfill(1)', '{"id": 1}', 1 ],
 	[ "cancel_delayed('$delayed')", "{\"event_id\": \"$delayed\"}", 1 ],
 	[ "cancel_delayed('$delayed')", "{\"event_id\": \"$delayed\"}", 0 ],
 	[ "grant_emit('app', '{a,b}')", '{"role": "app", "topics": ["a", "b"]}', 2 ],
