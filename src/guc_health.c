@@ -15,23 +15,12 @@
 
 #include "guc_health.h"
 
-#define NEVER -1
+#define NEVER OUTBOX_HEALTH_NEVER
 
-/* What is measured, in which unit, and both thresholds */
-typedef struct Threshold
-{
-	const char *warning_name;
-	const char *critical_name;
-	const char *description;
-	int unit; /* GUC_UNIT_...; 0 = a number */
-	int warning;
-	int critical;
-} Threshold;
+#define HOUR  3600
+#define DAY   86400
 
-#define HOUR 3600
-#define DAY  86400
-
-static Threshold thresholds[] = {
+static OutboxHealthThreshold thresholds[] = {
 	{"outbox.health_lag_warning", "outbox.health_lag_critical",
 	 "How old the oldest event that is not published may be.", GUC_UNIT_S, 30,
 	 300},
@@ -76,11 +65,18 @@ outbox_guc_health_define(void)
 {
 	for (size_t i = 0; i < lengthof(thresholds); i++)
 	{
-		Threshold *threshold = &thresholds[i];
+		OutboxHealthThreshold *threshold = &thresholds[i];
 
 		define(threshold->warning_name, threshold->description,
 			   &threshold->warning, threshold->unit);
 		define(threshold->critical_name, threshold->description,
 			   &threshold->critical, threshold->unit);
 	}
+}
+
+/* One of them, as the session has set it; NULL: there are no more */
+const OutboxHealthThreshold *
+outbox_guc_health_threshold(size_t number)
+{
+	return number < lengthof(thresholds) ? &thresholds[number] : NULL;
 }

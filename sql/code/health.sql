@@ -29,6 +29,15 @@ REVOKE ALL ON FUNCTION outbox.relay_troubles(text) FROM PUBLIC;
 COMMENT ON FUNCTION outbox.relay_troubles(text) IS
     'Internal: of a relay of this database: since when its process runs, how many in a row have failed soon after they began, which settings it cannot use, and since when its position is ahead of what is written';
 
+CREATE OR REPLACE FUNCTION outbox.health_thresholds(
+        OUT name text, OUT warning double precision, OUT critical double precision, OUT shown text)
+    RETURNS SETOF record
+    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'outbox_health_thresholds';
+REVOKE ALL ON FUNCTION outbox.health_thresholds() FROM PUBLIC;
+COMMENT ON FUNCTION outbox.health_thresholds() IS
+    'Internal: the settings outbox.health_*, as the session has them; null means never';
+
 -- not all owners of the extension may read the files
 CREATE OR REPLACE FUNCTION outbox.refused_settings() RETURNS text
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -362,19 +371,12 @@ BEGIN
             SELECT * FROM outbox.health_of_server()
             UNION ALL SELECT * FROM outbox.health_of_relays()
             UNION ALL SELECT * FROM outbox.health_of_storage()
-        ), threshold AS MATERIALIZED (
-            SELECT substring(w.name FROM '^outbox\.health_(.*)_warning$') AS name,
-                   NULLIF(w.setting::double precision, -1) AS warning, NULLIF(c.setting::double precision, -1) AS critical,
-                   concat(COALESCE(NULLIF(current_setting(w.name), '-1'), 'never'), ' / ',
-                          COALESCE(NULLIF(current_setting(c.name), '-1'), 'never')) AS shown
-            FROM pg_settings w JOIN pg_settings c ON c.name = replace(w.name, '_warning', '_critical')
-            WHERE w.name LIKE 'outbox.health\_%\_warning'
         ), judged AS (
             SELECT f."check", f.relay, f.value, f.since, f.message, f.command, t.shown,
                    CASE WHEN f.status = 'critical' OR f.measure >= t.critical THEN 'critical'
                         WHEN f.status = 'warning' OR f.measure >= t.warning THEN 'warning'
                         ELSE 'ok' END AS verdict
-            FROM finding f LEFT JOIN threshold t ON t.name = f.threshold
+            FROM finding f LEFT JOIN outbox.health_thresholds() t ON t.name = f.threshold
         )
         SELECT j."check", j.relay, j.verdict, j.value, j.shown,
                CASE WHEN j.verdict <> 'ok' THEN j.since END,

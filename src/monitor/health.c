@@ -13,17 +13,24 @@
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #include "guc.h"
+#include "guc_health.h"
 #include "shared/relays.h"
 #include "shared/shmem.h"
 
 PG_FUNCTION_INFO_V1(outbox_launcher_status);
 PG_FUNCTION_INFO_V1(outbox_relay_troubles);
+PG_FUNCTION_INFO_V1(outbox_health_thresholds);
 
 #define LAUNCHER_COLUMNS 10
 #define TROUBLE_COLUMNS  6
+
+/* between the beginning of a threshold's name and its end */
+#define THRESHOLD_PREFIX "outbox.health_"
+#define THRESHOLD_SUFFIX "_warning"
 
 static void
 set_time(Datum *values, bool *nulls, int column, TimestampTz time)
@@ -154,4 +161,49 @@ outbox_relay_troubles(PG_FUNCTION_ARGS)
 	set_time(values, nulls, 4, status.refused_at);
 	set_time(values, nulls, 5, (TimestampTz) unwritten_since);
 	return make_row(fcinfo, values, nulls);
+}
+
+/* Fills in one of the two numbers, if there is one; its setting as it is
+ * shown. */
+static const char *
+set_threshold(Datum *value, bool *is_null, int threshold, const char *name)
+{
+	*value = Float8GetDatum(threshold);
+	*is_null = (threshold == OUTBOX_HEALTH_NEVER);
+	return *is_null ? "never" : GetConfigOptionByName(name, NULL, false);
+}
+
+/*
+ * outbox.health_thresholds(OUT name text, OUT warning double precision, OUT
+ * critical double precision, OUT shown text) RETURNS SETOF record. pg_settings
+ * takes longer than all the rest of outbox.health().
+ */
+Datum
+outbox_health_thresholds(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	const OutboxHealthThreshold *threshold;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (size_t i = 0; (threshold = outbox_guc_health_threshold(i)) != NULL;
+		 i++)
+	{
+		const char *name = threshold->warning_name + strlen(THRESHOLD_PREFIX);
+		const char *warning;
+		const char *critical;
+		Datum values[4];
+		bool nulls[4] = {0};
+
+		values[0] = PointerGetDatum(cstring_to_text_with_len(
+			name, (int) (strlen(name) - strlen(THRESHOLD_SUFFIX))));
+		warning = set_threshold(&values[1], &nulls[1], threshold->warning,
+								threshold->warning_name);
+		critical = set_threshold(&values[2], &nulls[2], threshold->critical,
+								 threshold->critical_name);
+		values[3] =
+			CStringGetTextDatum(psprintf("%s / %s", warning, critical));
+		tuplestore_putvalues(result->setResult, result->setDesc, values,
+							 nulls);
+	}
+	return (Datum) 0;
 }

@@ -107,6 +107,7 @@ my %functions = (
 	health => [ '* FROM outbox.health()', @watchers ],
 	health_of_relays => [ '* FROM outbox.health_of_relays()' ],
 	health_of_server => [ '* FROM outbox.health_of_server()' ],
+	health_thresholds => [ '* FROM outbox.health_thresholds()' ],
 	health_of_storage => [ '* FROM outbox.health_of_storage()' ],
 	horizon => [ 'outbox.horizon()' ],
 	keep_relay_away => [ 'outbox.keep_relay_away()', { error => $as_trigger } ],
