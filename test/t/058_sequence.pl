@@ -59,6 +59,8 @@ sub crash
 {
 	wait_until(undef, sub { query('SELECT pending_events = 0 AND position = written_position FROM outbox.stat_relay') eq 't' },
 		'the position');
+	# which the relay does not wait for to be on disk
+	query("SELECT pg_logical_emit_message(true, 'flush', '')");
 	$node->stop('immediate');
 	$node->start;
 	return;
