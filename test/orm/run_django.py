@@ -1,5 +1,5 @@
-"""Runs the recipe for Django: its own test, an order that commits, and one that
-fails in its commit. The connection comes from the PG* variables."""
+"""Runs the recipe for Django: its own test, an order that commits, one that
+fails in its commit, and one whose event fails. The connection comes from the PG* variables."""
 
 import os
 import unittest
@@ -22,8 +22,9 @@ from shop.orders import place  # noqa: E402
 
 assert unittest.main(module="shop.tests", exit=False).result.wasSuccessful()
 place("tea")
-try:
-    place("tea")
-    raise AssertionError("a second order of tea has been committed")
-except IntegrityError:
-    pass
+for item in "tea", "x" * 2000:
+    try:
+        place(item)
+        raise AssertionError("a second order has been committed")
+    except IntegrityError:
+        pass

@@ -12,6 +12,7 @@ async function main() {
 	await client.connect();
 	await place(client, 'tea');
 	await assert.rejects(place(client, 'tea'), /orders_item/);
+	await assert.rejects(place(client, 'x'.repeat(2000)), /rule for topic/);
 	await client.end();
 }
 

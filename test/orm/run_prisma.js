@@ -70,6 +70,7 @@ async function main() {
 
 	await place(prisma, 'tea');
 	await assert.rejects(place(prisma, 'tea'));
+	await assert.rejects(place(prisma, 'x'.repeat(2000)));
 	await habits(prisma);
 	await prisma.$disconnect();
 }

@@ -33,6 +33,7 @@ end
 
 Order.place('tea')
 fails(ActiveRecord::RecordNotUnique) { Order.place('tea') }
+fails(ActiveRecord::StatementInvalid) { Order.place('x' * 2000) }
 
 text = { 'text' => "gr\u00fc\u00dfe \"\u20ac\" \\ \n '" }
 id = '10000000-0000-4000-8000-000000000001'

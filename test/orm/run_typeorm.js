@@ -72,6 +72,7 @@ async function main() {
 
 	await place(db, 'tea');
 	await assert.rejects(place(db, 'tea'), /orders_item/);
+	await assert.rejects(place(db, 'x'.repeat(2000)), /rule for topic/);
 	await habits(db);
 	await db.destroy();
 }

@@ -24,7 +24,9 @@ my $python = $ENV{OUTBOX_ORM_PYTHON} // '';
 my $dir = PostgreSQL::Test::Utils::tempdir('recipes');
 
 query(OutboxTest::Recipes::content('setup.sql'));
+# so that one order fails in its commit, and one when its event is emitted
 query('ALTER TABLE orders ADD UNIQUE (item) DEFERRABLE INITIALLY DEFERRED');
+query("SELECT outbox.set_topic_rule('$topic', max_size => 1000)");
 query(OutboxTest::Recipes::content('consumer.sql'));
 query(<<~'END');
 	CREATE TABLE handled (key text);
@@ -69,6 +71,7 @@ is($status, 0, 'runs, and so does its test') or diag $output;
 is(query(q(SELECT topic, type, key, convert_from(payload, 'UTF8')::json ->> 'item' FROM outbox.event)),
 	"$topic|OrderPlaced|" . query('SELECT id FROM orders') . '|tea',
 	'what was committed is an event');
+is(query('SELECT count(*) FROM orders'), 1, 'and there is no order without one');
 
 note 'a consumer';
 

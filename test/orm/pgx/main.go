@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -119,6 +120,8 @@ func main() {
 	check(err)
 	_, err = shop.Place(ctx, db, "tea")
 	must(err != nil, "a second order of tea has been committed")
+	_, err = shop.Place(ctx, db, strings.Repeat("x", 2000))
+	must(err != nil, "an event is too large")
 
 	check(pgx.BeginFunc(ctx, db, created))
 	bulk(db)

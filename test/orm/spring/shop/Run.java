@@ -160,6 +160,7 @@ public class Run implements CommandLineRunner {
 	public void run(String... arguments) throws Exception {
 		orders.place("tea");
 		fails(DataAccessException.class, () -> orders.place("tea"));
+		fails(DataAccessException.class, () -> orders.place("x".repeat(2000)));
 		created();
 		bulk();
 		removed();
