@@ -23,6 +23,7 @@
 #include "emit/deleted_rows.h"
 #include "emit/event_args.h"
 #include "emit/rights.h"
+#include "emit/span_context.h"
 #include "emit/trace.h"
 #include "emit/uuid7.h"
 #include "emit/view_columns.h"
@@ -73,14 +74,24 @@ push_string(JsonbParseState **state, JsonbIteratorToken token,
 	pushJsonbValue(state, token, &value);
 }
 
+/* Headers, which may be NULL, with others, which win */
+static Jsonb *
+merged(Jsonb *headers, Jsonb *others)
+{
+	if (headers == NULL)
+		return others;
+	return DatumGetJsonbP(DirectFunctionCall2(
+		jsonb_concat, JsonbPGetDatum(headers), JsonbPGetDatum(others)));
+}
+
 /* The headers of an event: those in columns of their own, over those in the
- * one for headers; NULL if there are none. */
+ * one for headers, over that of a trace; NULL if there are none. */
 static Jsonb *
 headers_of(const OutboxView *view, const Datum *row, const bool *nulls)
 {
 	Jsonb *headers = NULL;
+	const text *trace = NULL;
 	JsonbParseState *state = NULL;
-	Jsonb *own;
 
 	for (int i = 0; i < view->columns; i++)
 	{
@@ -91,6 +102,8 @@ headers_of(const OutboxView *view, const Datum *row, const bool *nulls)
 			continue;
 		if (column->what == OUTBOX_EVENT_HEADERS)
 			headers = DatumGetJsonbP(row[i]);
+		if (column->what == OUTBOX_VIEW_TRACING)
+			trace = DatumGetTextPP(row[i]);
 		if (column->what != OUTBOX_VIEW_HEADER)
 			continue;
 		if (state == NULL)
@@ -100,14 +113,14 @@ headers_of(const OutboxView *view, const Datum *row, const bool *nulls)
 		push_string(&state, WJB_VALUE, VARDATA_ANY(value),
 					VARSIZE_ANY_EXHDR(value));
 	}
-	if (state == NULL)
-		return headers;
-	own = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 	/* one that is no object is for outbox_event_check() to refuse */
-	if (headers == NULL || !JB_ROOT_IS_OBJECT(headers))
-		return headers == NULL ? own : headers;
-	return DatumGetJsonbP(DirectFunctionCall2(
-		jsonb_concat, JsonbPGetDatum(headers), JsonbPGetDatum(own)));
+	if (headers != NULL && !JB_ROOT_IS_OBJECT(headers))
+		return headers;
+	if (state != NULL)
+		headers = merged(headers, JsonbValueToJsonb(pushJsonbValue(
+									  &state, WJB_END_OBJECT, NULL)));
+	return trace == NULL ? headers
+						 : outbox_span_context_headers(headers, trace);
 }
 
 /* Fills in an event, but for its id, time and topic, from the row. */

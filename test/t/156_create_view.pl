@@ -75,6 +75,28 @@ my $work_mem = "SET LOCAL work_mem = '64 kB'; INSERT INTO app.outboxevent $colum
 is(in_transaction("$work_mem; SELECT count(*), count(DISTINCT id), sum(aggregateid::integer), sum(length(payload)) FROM app.outboxevent"),
 	'3000|3000|4501500|300000', 'more than fits into memory');
 
+note 'the trace of Quarkus';
+my $trace = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
+query("SELECT outbox.create_view('app.traced', headers => '{traceparent}')");
+sub headers_of_trace
+{
+	my ($context, %opt) = @_;
+
+	return in_transaction(($opt{before} // 'SELECT') . '; INSERT INTO app.traced (aggregatetype, tracingspancontext, traceparent) VALUES '
+		  . "('order', '$context', " . ($opt{own} // 'NULL') . '); SELECT headers FROM outbox.emitted(); SELECT tracingspancontext FROM app.traced') =~ s/^\n//r;
+}
+my $no_state = qq({"traceparent": "$trace"}\ntraceparent=$trace);
+is(headers_of_trace("#Mon Nov 30 10:00:00 UTC 2026\ntraceparent=$trace\n"), $no_state, 'as it writes it');
+is(headers_of_trace(" tracestate : a\\=b\\:c,d=e\r\n! traceparent=x\r\n\ttraceparent $trace"),
+	qq({"tracestate": "a=b:c,d=e", "traceparent": "$trace"}\ntraceparent=$trace), 'in other ways, with a tracestate');
+is(headers_of_trace("traceparent=$trace\ntracestate=" . 'x' x 600), $no_state, 'a tracestate that is none');
+is(headers_of_trace($_), '', 'none: ' . substr($_, 0, 20))
+  for '', '=', '\\', '#', "traceparent=$trace-", 'traceparent=', "traceparentx=$trace", 'uber-trace-id=1:2:3:4', 'x' x 100_000;
+my $other = $trace =~ s/4bf9/0000/r;
+is(headers_of_trace("traceparent=$trace\ntracestate=a=b", own => "'$other'"),
+	qq({"traceparent": "$other"}\ntraceparent=$other), q(the event's own wins));
+is(headers_of_trace("traceparent=$trace", before => "SET LOCAL outbox.traceparent = '$other'"), $no_state, q(... and this over the session's));
+
 note 'updates';
 my $one = "INSERT INTO app.outboxevent VALUES ('$id', 'order', '1', 'Paid', '{}')";
 is(in_transaction("$one; UPDATE app.outboxevent SET aggregatetype = 'order', aggregateid = '1', type = 'Paid', payload = '{}', \"timestamp\" = now() WHERE id = '$id' RETURNING aggregateid"),
@@ -210,6 +232,6 @@ query(q(CREATE VIEW other (a) AS SELECT 1; CREATE TRIGGER t INSTEAD OF INSERT ON
 fails_with($node, 'postgres', 'INSERT INTO other VALUES (1)', '55000', qr/does not have the columns/, 'a trigger on a view of other columns');
 query(q(CREATE TABLE plain (id uuid, topic text); CREATE TRIGGER t AFTER INSERT ON plain FOR EACH ROW EXECUTE FUNCTION outbox.event_view('plain', '', 'event_id', 'topic')));
 fails_with($node, 'postgres', 'INSERT INTO plain VALUES (NULL)', '39P01', qr/must be called as a trigger of outbox.create_view/, '... or on a table');
-query('DROP VIEW app.outboxevent, app.event, app.bytes, other, mine, events, writer.v; DROP TABLE plain; DROP EXTENSION outbox');
+query('DROP VIEW app.outboxevent, app.event, app.bytes, app.traced, other, mine, events, writer.v; DROP TABLE plain; DROP EXTENSION outbox');
 $node->stop;
 done_testing();
