@@ -99,8 +99,8 @@ is(metric('outbox_emitted_total'), view('position'), 'emitted');
 is(metric('outbox_storage_bytes'), ask('SELECT sum(bytes) FROM outbox.stat_storage'), 'storage');
 cmp_ok(metric('outbox_storage_oldest_event_seconds'), '>', 0, 'age of the oldest');
 cmp_ok(metric('outbox_storage_oldest_event_seconds'), '<', 180, '... which is not old');
-my $times = q{SELECT string_agg(l, ' ') FROM unnest(string_to_array(outbox.metrics(), E'\n')) l
-	WHERE l LIKE 'outbox_relay_%_seconds_bucket{%relay="default"%'};
+my $times = q(SELECT string_agg(l, ' ') FROM unnest(string_to_array(outbox.metrics(), E'\n')) l
+	WHERE l LIKE 'outbox_relay_%_seconds_bucket{%relay="default"%');
 is(ask("SET extra_float_digits = -10; $times"), ask($times), 'numbers are the same whatever the session has set');
 is(metric('outbox_up'), 1, 'up');
 is(metric('outbox_relay_up', relay => 'default'), 1, 'the relay, too');
