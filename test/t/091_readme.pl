@@ -14,7 +14,7 @@ use PostgreSQL::Test::Utils qw(slurp_file);
 use Test::More;
 
 my $top = "$FindBin::RealBin/../..";
-my $readme = slurp_file("$top/README.md");
+my $readme = slurp_file("$top/README.md") . slurp_file("$top/doc/reference.md");
 my $mock = OutboxTest::Mock->new(topics => { map { $_ => 1 } qw(payments orders orders-repair customers outbox.event.order) });
 my $consumer = OutboxTest::Consumer->new(bootstrap => $mock->bootstrap);
 my $node = outbox_node('main', bootstrap => $mock->bootstrap);
