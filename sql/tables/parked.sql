@@ -25,14 +25,17 @@ CREATE TABLE outbox.parked (
 );
 -- While something is blocked, rows are added all the time. What tells them
 -- apart comes first: a key by its hash, because it may be too long for an
--- index. Names of events may be callers' own, in no order. A replay looks by id
--- alone, to leave out what is parked, of whatever relay.
+-- index. Names of events grow, so that BRIN is good enough, unless they are
+-- callers' own, in no order: one dead letter is found by an index that the others
+-- do not pay for. A replay looks by id alone, to leave out what is parked, of
+-- whatever relay.
 CREATE INDEX parked_block ON outbox.parked (hashtextextended(key, 0), topic, relay, id) WHERE state <> 'dead';
 CREATE INDEX parked_live ON outbox.parked (id, relay) WHERE state <> 'dead';
 CREATE INDEX parked_retrying ON outbox.parked (relay, topic, id) WHERE state = 'retrying' AND class = 'topic';
 CREATE INDEX parked_dead ON outbox.parked (relay, last_failed_at) WHERE state = 'dead';
 CREATE INDEX parked_unannounced ON outbox.parked (relay, id) WHERE state = 'dead' AND announced_at IS NULL;
-CREATE INDEX parked_event_id ON outbox.parked (event_id);
+CREATE INDEX parked_event_id ON outbox.parked USING brin (event_id) WITH (pages_per_range = 32);
+CREATE INDEX parked_dead_event_id ON outbox.parked (event_id) WHERE state = 'dead';
 CREATE INDEX parked_expires ON outbox.parked (relay, expires_at) WHERE state <> 'dead' AND expires_at IS NOT NULL;
 REVOKE ALL ON outbox.parked FROM PUBLIC;
 COMMENT ON TABLE outbox.parked IS
