@@ -133,6 +133,7 @@ SKIP:
 SKIP:
 {
 	skip 'TypeORM and Prisma are not installed', 1 unless -d $modules;
+	skip 'they want a newer Node', 1 unless succeeds('node', '-e', 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)');
 	my $dir = PostgreSQL::Test::Utils::tempdir('node');
 
 	local $ENV{NODE_PATH} = $modules;
