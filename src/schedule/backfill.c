@@ -46,7 +46,7 @@
  * how long rows are read */
 #define CHUNK_US        5000
 #define ROWS_US_MAX     3000
-#define ROWS_US_MIN     200
+#define ROWS_US_MIN     1000
 
 /* how often a chunk begins, and how long one may take that calls functions
  * which do not return */
@@ -66,6 +66,7 @@
 #define TRIES           10
 
 static int64 rows_us = ROWS_US_MAX / 2;
+static TimestampTz chunk_began = 0;
 static bool any_running = true; /* as far as we know */
 static uint32 changes_seen = 0;
 static TimestampTz next_at = 0;
@@ -91,6 +92,7 @@ emit_chunk(OutboxChunk *chunk)
 {
 	ErrorData *error;
 
+	chunk_began = GetCurrentTimestamp();
 	pqsignal(SIGINT, StatementCancelHandler);
 	enable_timeout_after(STATEMENT_TIMEOUT, CHUNK_MAX_MS);
 	error = outbox_store_subtransaction(outbox_capture_chunk, chunk);
@@ -229,9 +231,9 @@ run_chunk(OutboxBackfillJob *job, TimestampTz now)
 /* The transaction of a chunk that was full has ended: the next one is to take
  * the time that a chunk has. */
 static void
-learn(TimestampTz began)
+learn(void)
 {
-	if (GetCurrentTimestamp() - began > CHUNK_US)
+	if (GetCurrentTimestamp() - chunk_began > CHUNK_US)
 		rows_us = Max(rows_us / 2, ROWS_US_MIN);
 	else
 		rows_us = Min(rows_us + rows_us / 8, ROWS_US_MAX);
@@ -303,7 +305,7 @@ run(const OutboxRound *round)
 		worked = run_job(now, latest, &was_full);
 	outbox_store_end();
 	if (was_full)
-		learn(now);
+		learn();
 	return outbox_store_task_result(status, worked);
 }
 
