@@ -45,6 +45,7 @@ int outbox_retry_max_attempts = 20;
 char *outbox_dead_letter_topic = NULL;
 int outbox_dead_letter_retention_s = 30 * 86400;
 int outbox_audit_retention_s = 90 * 86400;
+int outbox_inbox_retention_s = 7 * 86400;
 bool outbox_log_events = false;
 int outbox_event_headers = OUTBOX_EVENT_HEADERS_PLAIN;
 char *outbox_event_source = NULL;
@@ -278,6 +279,13 @@ define_storage_settings(void)
 		"outbox.audit_retention", "How long entries of outbox.audit are kept.",
 		"0 means forever.", &outbox_audit_retention_s, 90 * 86400, 0, INT_MAX,
 		PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("outbox.inbox_retention",
+							"How long it is known which messages consumers "
+							"have received.",
+							"At least; at most, twice as long.",
+							&outbox_inbox_retention_s, 7 * 86400, 1, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 
 	DefineCustomIntVariable("outbox.segments",
 							"How many tables events are written to in turn.",

@@ -49,6 +49,7 @@ extern int outbox_retry_max_attempts;
 extern char *outbox_dead_letter_topic;
 extern int outbox_dead_letter_retention_s;
 extern int outbox_audit_retention_s;
+extern int outbox_inbox_retention_s; /* s */
 extern bool outbox_log_events;
 extern int outbox_event_headers;
 extern char *outbox_event_source;

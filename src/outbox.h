@@ -23,6 +23,8 @@
 #define OUTBOX_DELAYED_TABLE   "delayed"
 #define OUTBOX_POSITION_TABLE  "position"
 #define OUTBOX_RIGHTS_TABLE    "emit_right"
+#define OUTBOX_RECEIVERS_TABLE "receive_right"
+#define OUTBOX_INBOX_TURN      "inbox_turn"
 #define OUTBOX_RULES_TABLE     "topic_rule_entry"
 #define OUTBOX_AUDIT_TABLE     "audit_entry"
 #define OUTBOX_CAPTURE_TABLE   "capture"
@@ -32,6 +34,9 @@
 #define OUTBOX_SEGMENTS        8
 #define OUTBOX_SEGMENT_PREFIX  "event_"
 #define OUTBOX_POSITION_PREFIX "position_"
+
+/* the two tables of the inbox, likewise */
+#define OUTBOX_INBOX_PREFIX    "inbox_"
 
 /* the first relay; others come with their own rows in outbox.relay */
 #define OUTBOX_DEFAULT_RELAY   "default"

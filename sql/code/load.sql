@@ -76,5 +76,9 @@ SELECT pg_extension_config_dump('outbox.capture_id_seq', '');
 SELECT pg_extension_config_dump('outbox.backfill_job', '');
 SELECT pg_extension_config_dump('outbox.backfill_id_seq', '');
 SELECT pg_extension_config_dump('outbox.topic_rule_entry', '');
+SELECT pg_extension_config_dump('outbox.inbox_0', '');
+SELECT pg_extension_config_dump('outbox.inbox_1', '');
+SELECT pg_extension_config_dump('outbox.inbox_turn', '');
 -- roles by their names; what dropped ones have left has none
 SELECT pg_extension_config_dump('outbox.emit_right', 'WHERE role::oid IN (SELECT oid FROM pg_catalog.pg_roles)');
+SELECT pg_extension_config_dump('outbox.receive_right', 'WHERE role::oid IN (SELECT oid FROM pg_catalog.pg_roles)');

@@ -11,6 +11,7 @@ CREATE OR REPLACE VIEW outbox.right_object AS
          JOIN member m ON m.classid = p.tableoid AND m.objid = p.oid
          JOIN (VALUES
              ('emit', '{outbox_emit,emit,outbox_emit_now,emit_now,emitted,create_view,event_view,event_view_rows}'::name[]),
+             ('receive', '{receive}'),
              ('operate', '{requeue,discard,replay,cancel_replay,cancel_backfill,resume_backfill,cancel_delayed,wait_published}'),
              ('operate', '{create_relay,alter_relay,drop_relay,pause,resume,pause_topic,resume_topic}'),
              ('operate', '{relay_status,segment_status,topic_matches,relay_figures,relay_histogram,topic_figures,stat_reset}'),
@@ -23,7 +24,7 @@ CREATE OR REPLACE VIEW outbox.right_object AS
     WHERE c.relkind = 'v' AND obj_description(c.oid, 'pg_class') NOT LIKE 'Internal:%';
 REVOKE ALL ON outbox.right_object FROM PUBLIC;
 COMMENT ON VIEW outbox.right_object IS
-    'Internal: privileges that outbox.grant_emit() and outbox.grant_operate() grant';
+    'Internal: privileges that outbox.grant_emit(), outbox.grant_receive() and outbox.grant_operate() grant';
 
 CREATE OR REPLACE FUNCTION outbox.set_right(role regrole, "right" text, granted boolean) RETURNS void
     LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE

@@ -143,7 +143,7 @@ make_event(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 
 	outbox_xact_join(false);
 	topic = outbox_event_topic(PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0));
-	outbox_rights_check(topic, fcinfo->flinfo->fn_oid);
+	outbox_rights_check(OUTBOX_RIGHT_EMIT, topic, fcinfo->flinfo->fn_oid);
 	values[OUTBOX_EVENT_TOPIC] = PointerGetDatum(topic);
 
 	if (!PG_ARGISNULL(1))

@@ -1,13 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * rights.c
- *	  Which roles may emit to which topics.
+ *	  Which roles may emit to which topics, and receive for which consumers.
  *
- * A role has a right if it has a row in outbox.emit_right, and EXECUTE on the
- * function that is called. PostgreSQL looks after the latter: it keeps the role
- * from being dropped, and takes it away with DROP OWNED. So a row that is left
- * means nothing, not even for another role that gets the same OID; the next
- * outbox.grant_emit() removes it.
+ * A role has a right if it has a row in outbox.emit_right (to receive: in
+ * outbox.receive_right), and EXECUTE on the function that is called. PostgreSQL
+ * looks after the latter: it keeps the role from being dropped, and takes it
+ * away with DROP OWNED. So a row that is left means nothing, not even for
+ * another role that gets the same OID; the next outbox.grant_emit() (or
+ * _receive()) removes it.
  *
  * What a user has is remembered until something changes that it follows from.
  *
@@ -38,11 +39,25 @@ PG_FUNCTION_INFO_V1(outbox_rights_changed);
 /* what is remembered at once; with more of them, it begins anew */
 #define USERS 8
 
-/* What a user may emit to */
+/* The kinds of rights, in their words */
+static const struct
+{
+	const char *table;
+	const char *object;
+	const char *denied;
+	const char *grant;
+} kinds[OUTBOX_RIGHT_KINDS] = {
+	[OUTBOX_RIGHT_EMIT] = {OUTBOX_RIGHTS_TABLE, "topic", "emit events to it",
+						   "grant_emit"},
+	[OUTBOX_RIGHT_RECEIVE] = {OUTBOX_RECEIVERS_TABLE, "consumer",
+							  "receive its messages", "grant_receive"},
+};
+
+/* What a user may emit to, or receive for */
 typedef struct UserRights
 {
 	Oid user;
-	Oid function;   /* by calls of this one */
+	Oid function;   /* by calls of this one, which tells the kind */
 	List *patterns; /* of text */
 } UserRights;
 
@@ -52,8 +67,9 @@ static int user_count = 0;
 /* holds what these point to */
 static MemoryContext rights_context = NULL;
 
-/* the table from which it was read; InvalidOid: there was none */
-static Oid rights_table = InvalidOid;
+/* the tables from which it was read; InvalidOid: there was none */
+static Oid rights_tables[OUTBOX_RIGHT_KINDS];
+static bool is_read[OUTBOX_RIGHT_KINDS];
 
 /* counts what may have changed it */
 static uint32 changes = 0;
@@ -84,9 +100,16 @@ static void
 table_changed(Datum arg, Oid table)
 {
 	(void) arg;
-	if (!OidIsValid(table) || !OidIsValid(rights_table) ||
-		table == rights_table)
-		forget();
+	for (int i = 0; i < OUTBOX_RIGHT_KINDS; i++)
+	{
+		if (is_read[i] &&
+			(!OidIsValid(table) || !OidIsValid(rights_tables[i]) ||
+			 table == rights_tables[i]))
+		{
+			forget();
+			return;
+		}
+	}
 }
 
 /* Once in a session: the callbacks stay. */
@@ -120,16 +143,18 @@ owner_of(Oid table)
 	return owner;
 }
 
-/* The patterns of all topics that the user may emit to */
+/* The patterns of all topics or consumers that the user has the right to */
 static List *
-read_rights(Oid user, Oid function)
+read_rights(OutboxRightKind kind, Oid user, Oid function)
 {
 	Oid schema = get_namespace_oid(OUTBOX_SCHEMA, true);
+	Oid rights_table = get_relname_relid(kinds[kind].table, schema);
 	List *patterns = NIL;
 	ListCell *cell;
 	Oid owner;
 
-	rights_table = get_relname_relid(OUTBOX_RIGHTS_TABLE, schema);
+	rights_tables[kind] = rights_table;
+	is_read[kind] = true;
 	/* an older version of the extension, in which EXECUTE was all */
 	if (!OidIsValid(rights_table))
 		return list_make1(cstring_to_text("*"));
@@ -176,7 +201,7 @@ remember(Oid user, Oid function, List *patterns)
 }
 
 static List *
-rights_of(Oid user, Oid function)
+rights_of(OutboxRightKind kind, Oid user, Oid function)
 {
 	List *patterns;
 	uint32 before;
@@ -188,37 +213,40 @@ rights_of(Oid user, Oid function)
 	}
 	prepare();
 	before = changes;
-	patterns = read_rights(user, function);
+	patterns = read_rights(kind, user, function);
 	return changes == before ? remember(user, function, patterns) : patterns;
 }
 
 static void
-refuse(Oid user, const text *topic)
+refuse(OutboxRightKind kind, Oid user, const text *object)
 {
 	char *role = GetUserNameFromId(user, false);
-	char *name = text_to_cstring(topic);
+	char *name = text_to_cstring(object);
 
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("permission denied for topic \"%s\"", name),
-			 errdetail("Role \"%s\" has no right to emit events to it.", role),
-			 errhint("To grant it: SELECT outbox.grant_emit(%s, ARRAY[%s]);",
-					 quote_literal_cstr(quote_identifier(role)),
-					 quote_literal_cstr(name))));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+		 errmsg("permission denied for %s \"%s\"", kinds[kind].object, name),
+		 errdetail("Role \"%s\" has no right to %s.", role,
+				   kinds[kind].denied),
+		 errhint("To grant it: SELECT outbox.%s(%s, ARRAY[%s]);",
+				 kinds[kind].grant, quote_literal_cstr(quote_identifier(role)),
+				 quote_literal_cstr(name))));
 }
 
 /*
- * May the current user emit to the topic, which is a valid one, by a call of
- * this function, on which he has EXECUTE? Raises 42501 if not. In a transaction
- * that has joined those that emit, so that the extension stays what it is.
+ * May the current user emit to the topic, or receive for the consumer, which is
+ * a valid one, by a call of this function, on which he has EXECUTE? Raises
+ * 42501 if not. In a transaction that has locked the gate, so that the
+ * extension stays what it is.
  */
 void
-outbox_rights_check(const text *topic, Oid function)
+outbox_rights_check(OutboxRightKind kind, const text *object, Oid function)
 {
 	Oid user = GetUserId();
-	List *patterns = rights_of(user, function);
-	const char *name = VARDATA_ANY(topic);
-	int bytes = VARSIZE_ANY_EXHDR(topic);
+	List *patterns = rights_of(kind, user, function);
+	const char *name = VARDATA_ANY(object);
+	int bytes = VARSIZE_ANY_EXHDR(object);
 
 	for (int i = 0; i < list_length(patterns); i++)
 	{
@@ -233,7 +261,7 @@ outbox_rights_check(const text *topic, Oid function)
 		linitial(patterns) = pattern;
 		return;
 	}
-	refuse(user, topic);
+	refuse(kind, user, object);
 }
 
 /* outbox.rights_changed(): the trigger that tells all sessions, at commit */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * rights.h
- *	  Which roles may emit to which topics.
+ *	  Which roles may emit to which topics, and receive for which consumers.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,6 +10,14 @@
 
 #include "outbox.h"
 
-extern void outbox_rights_check(const text *topic, Oid function);
+typedef enum OutboxRightKind
+{
+	OUTBOX_RIGHT_EMIT,    /* to topics */
+	OUTBOX_RIGHT_RECEIVE, /* for consumers */
+	OUTBOX_RIGHT_KINDS
+} OutboxRightKind;
+
+extern void outbox_rights_check(OutboxRightKind kind, const text *name,
+								Oid function);
 
 #endif /* OUTBOX_RIGHTS_H */

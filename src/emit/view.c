@@ -244,7 +244,7 @@ inserted(const OutboxView *view, const TriggerData *data, Oid function)
 	memset(nulls, true, sizeof(nulls));
 	outbox_xact_join(false);
 	topic = topic_of(view, topic);
-	outbox_rights_check(topic, function);
+	outbox_rights_check(OUTBOX_RIGHT_EMIT, topic, function);
 	values[OUTBOX_EVENT_TOPIC] = PointerGetDatum(topic);
 	values[OUTBOX_EVENT_EMITTED_AT] =
 		TimestampTzGetDatum(outbox_uuid7_generate(&event_id));

@@ -35,6 +35,7 @@
 #include "utils/syscache.h"
 
 #include "emit/deleted_rows.h"
+#include "emit/gate.h"
 #include "emit/xact.h"
 #include "emit/xact_buffer.h"
 #include "event.h"
@@ -97,33 +98,6 @@ check_allowed(void)
 						 "trigger.")));
 }
 
-/* A relation of ours, without asking for any privilege on the schema. */
-static Oid
-find_relation(const char *name)
-{
-	Oid schema = get_namespace_oid(OUTBOX_SCHEMA, true);
-
-	return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
-}
-
-/* Locks the sequence; InvalidOid if the extension is not there (any more). */
-static Oid
-lock_gate(void)
-{
-	for (;;)
-	{
-		Oid sequence = find_relation(OUTBOX_SEQUENCE);
-
-		if (!OidIsValid(sequence))
-			return InvalidOid;
-		LockRelationOid(sequence, RowExclusiveLock);
-		if (find_relation(OUTBOX_SEQUENCE) == sequence)
-			return sequence;
-		/* it was dropped while we waited; perhaps there is a new one */
-		UnlockRelationOid(sequence, RowExclusiveLock);
-	}
-}
-
 /*
  * Is there outbox.event? Raises 55000 for one that this library does not know;
  * which types its columns are is looked at when rows are written.
@@ -131,7 +105,7 @@ lock_gate(void)
 static bool
 has_event_table(void)
 {
-	Oid event = find_relation(OUTBOX_EVENT_TABLE);
+	Oid event = outbox_gate_relation(OUTBOX_EVENT_TABLE);
 	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(event));
 	int columns;
 
@@ -158,16 +132,12 @@ outbox_xact_join(bool by_relay)
 	if (current.joined)
 		return;
 
-	current.sequence = lock_gate();
+	current.sequence = outbox_gate_lock();
 	if (!OidIsValid(current.sequence) || !has_event_table())
 	{
 		if (OidIsValid(get_extension_oid(OUTBOX_EXTENSION, true)))
 			outbox_table_writer_refuse(OUTBOX_EVENT_TABLE);
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("extension \"%s\" does not exist in this database",
-						OUTBOX_EXTENSION),
-				 errhint("Run CREATE EXTENSION %s.", OUTBOX_EXTENSION)));
+		outbox_gate_refuse();
 	}
 	current.db = outbox_shmem_my_database();
 	if (!by_relay)
@@ -299,7 +269,7 @@ write_events(void)
 		segment, outbox_event_tupdesc(OUTBOX_EVENT_COLUMNS));
 	if (current.due_min != 0)
 	{
-		Oid table = find_relation(OUTBOX_DELAYED_TABLE);
+		Oid table = outbox_gate_relation(OUTBOX_DELAYED_TABLE);
 
 		if (!OidIsValid(table))
 			outbox_table_writer_refuse(OUTBOX_DELAYED_TABLE);

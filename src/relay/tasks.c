@@ -33,6 +33,7 @@
 #include "shared/shutdown.h"
 #include "shared/times.h"
 #include "store/audit.h"
+#include "store/inbox_turn.h"
 #include "store/pending.h"
 
 /* in a careful life time itself brings something to do */
@@ -54,6 +55,7 @@ static OutboxTask *const tasks[] = {
 	&outbox_retention_task,
 	&outbox_pending_task,
 	&outbox_audit_task,
+	&outbox_inbox_task,
 };
 
 #define TASKS ((int) lengthof(tasks))

@@ -112,6 +112,7 @@ init_database(OutboxDatabase *db)
 	pg_atomic_init_u32(&db->loaders, 0);
 	pg_atomic_init_u64(&db->next_due, OUTBOX_NEVER_DUE);
 	pg_atomic_init_u32(&db->handed_over, 0);
+	pg_atomic_init_u32(&db->inbox_current, 0);
 	pg_atomic_init_u32(&db->handover_locked, 0);
 	pg_atomic_init_u32(&db->extension_changes, 0);
 	pg_atomic_init_u32(&db->relays_named, 0);

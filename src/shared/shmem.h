@@ -176,10 +176,10 @@ typedef struct OutboxDatabase
 	/* when the first of the delayed events is due: delayed.c */
 	pg_atomic_uint64 next_due;
 
-	/* how many events sessions have handed over, that no relay has taken yet;
-	 * and whether somebody's locks are in the way: handover.c */
-	pg_atomic_uint32 handed_over;
-	pg_atomic_uint32 handover_locked;
+	pg_atomic_uint32 handed_over;     /* events, not taken yet: handover.c */
+	pg_atomic_uint32 handover_locked; /* others' locks are in the way */
+
+	pg_atomic_uint32 inbox_current; /* table, plus one: inbox_turn.c */
 
 	/* counts commits that may have dropped the extension, or made it anew */
 	pg_atomic_uint32 extension_changes;

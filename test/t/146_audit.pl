@@ -48,7 +48,7 @@ for my $line (split /\n/, query(<<~END))
 
 	if ($language eq 'c')
 	{
-		like($name, qr/^(?:(?:outbox_)?emit|emitted|wait_published)$/,
+		like($name, qr/^(?:(?:outbox_)?emit(?:_now)?|emitted|receive|wait_published)$/,
 			"$name() in C changes nothing but the transaction's events: else it needs outbox.write_audit()");
 		next;
 	}
