@@ -56,6 +56,8 @@ is(emitted("COPY app.outboxevent $columns FROM PROGRAM 'echo order,1,A,x; echo o
 	"outbox.event.order 1 x A -\noutbox.event.order 2 y B -", 'COPY');
 is(emitted("INSERT INTO app.outboxevent $columns VALUES ('order', '1', 'Paid', '{}') ON CONFLICT DO NOTHING"),
 	'outbox.event.order 1 {} Paid -', 'ON CONFLICT DO NOTHING');
+is(emitted(q(MERGE INTO app.outboxevent e USING (VALUES ('1'), ('1')) v (k) ON e.aggregateid = v.k WHEN NOT MATCHED THEN INSERT (aggregatetype, aggregateid) VALUES ('order', k))),
+	"outbox.event.order 1 - - -\noutbox.event.order 1 - - -", 'MERGE') if query('SHOW server_version_num') >= 170000;
 fails_with($node, 'postgres', "INSERT INTO app.outboxevent (aggregatetype) VALUES ($_->[0])", $_->[1], $_->[2], "aggregatetype $_->[0]")
   for [ 'NULL', '22004', qr/topic must not be null/ ],
   [ q(''), '22023', qr/topic must not be empty/ ],
