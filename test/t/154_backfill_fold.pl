@@ -80,6 +80,26 @@ is($other, 0, 'and leads to what the table has');
 is(query("SELECT rows_read || ' ' || events || ' ' || percent FROM outbox.stat_backfill WHERE id = $job"),
 	'2000 2000 100', 'with an event for each row');
 
+note 'a row that is being read when somebody changes it';
+query(<<~'END');
+	CREATE TABLE slow (id integer PRIMARY KEY, v integer);
+	INSERT INTO slow VALUES (1, 0);
+	CREATE FUNCTION slowly(operation text, before jsonb, after jsonb) RETURNS text LANGUAGE plpgsql AS $$
+	BEGIN
+		IF operation = 'read' THEN
+			PERFORM pg_sleep(0.7);
+		END IF;
+		RETURN operation || (after->>'v');
+	END $$;
+	SELECT outbox.publish_table('slow', 'plain', format => 'public.slowly');
+	SELECT outbox.backfill('slow');
+	END
+wait_until(undef, sub { query(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'outbox relay' AND wait_event = 'PgSleep'}) },
+	'it is being read');
+query('UPDATE slow SET v = 1');
+is(query(q{SELECT string_agg(convert_from(payload, 'UTF8'), ' ' ORDER BY id) FROM outbox.event WHERE convert_from(payload, 'UTF8') ~ '^(read|update)'}),
+	'read0 update1', 'who changes it comes later');
+
 note 'everything that can happen to a row, in partitions';
 query(<<~'END');
 	CREATE TABLE t (r integer, id integer, n integer, note text, PRIMARY KEY (id, r)) PARTITION BY LIST (r);
