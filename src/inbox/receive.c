@@ -9,6 +9,7 @@
  */
 #include "outbox.h"
 
+#include "access/htup_details.h" /* for varlena, in 16 and newer */
 #include "access/parallel.h"
 #include "access/xact.h"
 #include "access/xlog.h"
