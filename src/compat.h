@@ -21,6 +21,7 @@
 #include "common/jsonapi.h"
 #include "executor/executor.h"
 #include "mb/pg_wchar.h"
+#include "nodes/nodeFuncs.h"
 #include "rewrite/rewriteHandler.h"
 #include "storage/bufmgr.h"
 #include "utils/acl.h"
@@ -162,6 +163,19 @@ outbox_brin_tuple(BrinRevmap *revmap, BlockNumber block, Buffer *buffer,
 #else
 	return brinGetTupleForHeapBlock(revmap, block, buffer, offset, NULL,
 									BUFFER_LOCK_SHARE, NULL);
+#endif
+}
+
+/* expression_tree_walker(), whose headers before 16 do not tell C23 what a
+ * walker's arguments are */
+static inline bool
+outbox_walk_expression(Node *node, bool (*walker)(Node *, void *),
+					   void *context)
+{
+#if PG_VERSION_NUM >= 160000
+	return expression_tree_walker(node, walker, context);
+#else
+	return expression_tree_walker(node, (bool (*)()) walker, context);
 #endif
 }
 

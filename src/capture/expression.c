@@ -13,12 +13,12 @@
 
 #include "access/transam.h"
 #include "executor/executor.h"
-#include "nodes/nodeFuncs.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 #include "capture/expression.h"
+#include "compat.h"
 
 struct OutboxCaptureExpression
 {
@@ -72,7 +72,7 @@ calls_users(Node *node, void *context)
 		return false;
 	return IsA(node, CoerceToDomain) ||
 		   check_functions_in_node(node, is_users_function, NULL) ||
-		   expression_tree_walker(node, calls_users, context);
+		   outbox_walk_expression(node, calls_users, context);
 }
 
 /* Does it call functions that users have written? */

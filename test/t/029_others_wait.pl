@@ -106,7 +106,8 @@ probe('20 topics', sub { blocked('missing%') == 20 });
 query(qq{SELECT outbox_emit('missing' || t, 'k', t || ' 3')
 	FROM generate_series(1, $missing) t});
 probe("$missing topics", sub { blocked('missing%') == $missing });
-cmp_ok(time - $start, '<', 20, 'all are parked soon');
+# Side by side, in seconds; one after another it would be minutes.
+cmp_ok(time - $start, '<', 60, 'all are parked soon');
 is(query('SELECT retrying + waiting, dead_letters, state FROM outbox.stat_relay'),
 	$missing + 40 . '|0|publishing', 'and nothing else is');
 $mock->command("allow missing$_") for 1 .. $missing;
