@@ -13,8 +13,8 @@
  */
 #include "outbox.h"
 
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "fmgr.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
 #include "optimizer/clauses.h"
@@ -23,6 +23,7 @@
 #include "utils/lsyscache.h"
 
 #include "emit/view_lookup.h"
+#include "emit/view_rows.h"
 
 #define FUNCTION_NAME "event_view_rows"
 
@@ -32,28 +33,43 @@
 
 static set_rel_pathlist_hook_type next_hook = NULL;
 
-/* The call of outbox.event_view_rows() that the relation is; NULL if it is
- * another one. */
+/*
+ * Is it ours? Its name tells little: where the extension is not, anybody may
+ * have a schema "outbox", and a function with arguments of other types in it.
+ */
+static bool
+is_view_rows(Oid function)
+{
+	char *name = get_func_name(function);
+	FmgrInfo flinfo;
+
+	/* first, for it costs less */
+	if (name == NULL || strcmp(name, FUNCTION_NAME) != 0)
+		return false;
+	fmgr_info(function, &flinfo);
+	return flinfo.fn_addr == outbox_event_view_rows;
+}
+
+/* The call of outbox.event_view_rows() for all rows that the relation is; NULL
+ * if it is another one. */
 static FuncExpr *
 view_rows_call(const RangeTblEntry *rte)
 {
 	RangeTblFunction *function;
 	FuncExpr *call;
-	char *name;
+	Const *id;
 
-	if (list_length(rte->functions) != 1)
+	if (list_length(rte->functions) != 1 || rte->funcordinality)
 		return NULL;
 	function = linitial_node(RangeTblFunction, rte->functions);
 	call = (FuncExpr *) function->funcexpr;
 	if (!IsA(call, FuncExpr) || list_length(call->args) != ARGS ||
 		call->funcresulttype != RECORDOID)
 		return NULL;
-	name = get_func_name(call->funcid);
-	if (name == NULL || strcmp(name, FUNCTION_NAME) != 0 ||
-		get_func_namespace(call->funcid) !=
-			get_namespace_oid(OUTBOX_SCHEMA, true))
+	id = lsecond(call->args);
+	if (!IsA(id, Const) || !id->constisnull || id->consttype != UUIDOID)
 		return NULL;
-	return call;
+	return is_view_rows(call->funcid) ? call : NULL;
 }
 
 static bool

@@ -135,6 +135,13 @@ is(in_transaction("$many; PREPARE p (uuid) AS SELECT aggregateid FROM app.outbox
 	join("\n", (7) x 7, 8), 'a prepared statement');
 is(in_transaction("$many; SELECT string_agg(v.aggregateid, ' ') FROM (VALUES (md5('3')::uuid), (md5('5')::uuid), (NULL)) w (id) JOIN app.outboxevent v ON v.id = w.id"), '3 5', 'a join');
 is(in_transaction("$many; SELECT count(*), count(v.id) FROM (VALUES (1), (2)) w (n) LEFT JOIN app.outboxevent v ON v.id = $seven AND w.n = 2"), '2|1', 'an outer join');
+$node->safe_psql('template1', 'CREATE DATABASE other');
+is($node->safe_psql('other', <<~END), 'b', q(where the extension is not, a function of this name is another one));
+	CREATE SCHEMA outbox;
+	CREATE FUNCTION outbox.event_view_rows(a text, b text, OUT event_id uuid, OUT t text) RETURNS SETOF record
+		LANGUAGE plpgsql AS \$\$ BEGIN RETURN QUERY SELECT $seven, b; END \$\$;
+	SELECT t FROM outbox.event_view_rows('a', 'b') WHERE event_id = $seven;
+	END
 
 note 'rights';
 query('CREATE ROLE writer; CREATE ROLE stranger; GRANT USAGE ON SCHEMA app TO writer, stranger; GRANT INSERT, SELECT, DELETE ON app.outboxevent TO writer, stranger');
