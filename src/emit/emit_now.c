@@ -166,7 +166,7 @@ give_up(int code, Datum arg)
 
 /* Has the row committed by a relay. Returns what has become of it. */
 static OutboxHandoverState
-hand_over(OutboxDatabase *db, HeapTuple tuple)
+hand_over(OutboxDatabase *db, HeapTuple tuple, bool delayed)
 {
 	TimestampTz deadline = TimestampTzPlusMilliseconds(
 		GetCurrentTimestamp(), outbox_emit_now_timeout_ms);
@@ -178,7 +178,7 @@ hand_over(OutboxDatabase *db, HeapTuple tuple)
 	row->bytes = tuple->t_len;
 	memcpy(row->tuple, tuple->t_data, tuple->t_len);
 	/* a relay may not have answered for an event that was abandoned */
-	while (!outbox_handover_ask(db, dsm_segment_handle(segment)))
+	while (!outbox_handover_ask(db, dsm_segment_handle(segment), delayed))
 	{
 		long left_ms =
 			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
@@ -214,7 +214,7 @@ outbox_emit_now_commit(Datum *values, bool *nulls, bool delayed)
 	tuple = outbox_event_form(values, nulls, delayed);
 	outbox_pending_check(db, 1, (int64) tuple->t_len);
 	check_relay(db);
-	state = hand_over(db, tuple);
+	state = hand_over(db, tuple, delayed);
 	heap_freetuple(tuple);
 	if (state == OUTBOX_HANDOVER_ASKED)
 		report_not_taken(db);

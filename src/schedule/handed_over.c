@@ -126,14 +126,16 @@ emit_row(void)
 static OutboxStoreStatus
 commit(OutboxHandover *handover)
 {
+	bool delayed = handover->delayed;
 	OutboxStoreStatus status = outbox_store_begin_emit(
-		"outbox: emitting an event of outbox_emit_now()", NULL);
+		"outbox: emitting an event of outbox_emit_now()",
+		delayed ? OUTBOX_DELAYED_TABLE : NULL);
 
 	pg_atomic_write_u32(&outbox_my_relay.db->handover_locked,
 						status == OUTBOX_STORE_BUSY);
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	if (outbox_handover_take(outbox_my_relay.db, handover))
+	if (outbox_handover_take(outbox_my_relay.db, handover, delayed))
 	{
 		/* unless an error tells more */
 		set_error(handover, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,

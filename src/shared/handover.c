@@ -68,7 +68,7 @@ step(OutboxHandover *handover, OutboxHandoverState from,
  * our latch.
  */
 bool
-outbox_handover_ask(OutboxDatabase *db, dsm_handle event)
+outbox_handover_ask(OutboxDatabase *db, dsm_handle event, bool delayed)
 {
 	OutboxHandover *handover = outbox_handover_mine();
 
@@ -76,6 +76,7 @@ outbox_handover_ask(OutboxDatabase *db, dsm_handle event)
 		return false;
 	handover->database = (uint32) (db - outbox_shmem->databases);
 	handover->event = event;
+	handover->delayed = delayed;
 	/* first, so that it is never less than there are */
 	pg_atomic_fetch_add_u32(&db->handed_over, 1);
 	(void) step(handover, OUTBOX_HANDOVER_FREE, OUTBOX_HANDOVER_ASKED);
@@ -164,16 +165,20 @@ outbox_handover_give_back(OutboxHandover *handover)
 	outbox_handover_answer(handover, OUTBOX_HANDOVER_FAILED);
 }
 
-/* Takes it; false if its session has withdrawn it, or another relay has it. */
+/*
+ * Takes it, for whose table the relay has a lock: delayed, as it was before
+ * that. False if its session has withdrawn it, or another relay has it.
+ */
 bool
-outbox_handover_take(OutboxDatabase *db, OutboxHandover *handover)
+outbox_handover_take(OutboxDatabase *db, OutboxHandover *handover,
+					 bool delayed)
 {
 	if (!step(handover, OUTBOX_HANDOVER_ASKED, OUTBOX_HANDOVER_TAKEN))
 		return false;
 	pg_atomic_fetch_sub_u32(&database_of(handover)->handed_over, 1);
-	if (database_of(handover) == db)
+	if (database_of(handover) == db && handover->delayed == delayed)
 		return true;
-	/* it was withdrawn, and the place is that of another session now */
+	/* it was withdrawn, and the place is that of another event now */
 	outbox_handover_give_back(handover);
 	return false;
 }

@@ -30,13 +30,15 @@ typedef struct OutboxHandedRow
 
 /* a session, of its own */
 extern OutboxHandover *outbox_handover_mine(void);
-extern bool outbox_handover_ask(OutboxDatabase *db, dsm_handle event);
+extern bool outbox_handover_ask(OutboxDatabase *db, dsm_handle event,
+								bool delayed);
 extern OutboxHandoverState outbox_handover_state(void);
 extern bool outbox_handover_let_go(OutboxHandoverState state);
 
 /* a relay */
 extern OutboxHandover *outbox_handover_next(OutboxDatabase *db);
-extern bool outbox_handover_take(OutboxDatabase *db, OutboxHandover *handover);
+extern bool outbox_handover_take(OutboxDatabase *db, OutboxHandover *handover,
+								 bool delayed);
 extern void outbox_handover_give_back(OutboxHandover *handover);
 extern void outbox_handover_answer(OutboxHandover *handover,
 								   OutboxHandoverState answer);

@@ -243,7 +243,8 @@ typedef struct OutboxHandover
 {
 	pg_atomic_uint32 state;
 	uint32 database;  /* which entry it belongs to */
-	dsm_handle event; /* holds the row */
+	dsm_handle event; /* holds the row, ... */
+	bool delayed;     /* ... which is one of outbox.delayed */
 	/* the answer: of one that is committed, and of one that is not */
 	uint64 commit_lsn;
 	int sqlerrcode;

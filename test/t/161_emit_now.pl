@@ -211,6 +211,16 @@ for my $lock ('LOCK TABLE outbox.relay IN SHARE MODE', 'LOCK TABLE outbox.event_
 				END
 		});
 }
+soon(10, sub {
+		fails_with($node, 'postgres', <<~'END', '55000', qr/lock.*this transaction's own/s, 'a lock that only a delayed one needs');
+			SET outbox.emit_now_timeout = '300 ms';
+			BEGIN;
+			LOCK TABLE outbox.delayed IN SHARE MODE;
+			SELECT outbox_emit_now('t', 'unlocked', 'x');
+			SELECT outbox_emit_now('t', 'locked', 'x', deliver_after => '1 ms');
+			END
+	});
+committed('unlocked', 'x', '... which another one does not');
 is(query(q{SELECT outbox_emit_now('t', 'locked', 'y') IS NOT NULL}), 't', 'and then');
 committed('locked', 'y', 'nothing else');
 
