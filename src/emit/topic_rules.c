@@ -34,7 +34,6 @@
 
 /* by the conventions of Confluent: a zero byte and the id in front of the
  * payload; or the header, with a byte of one and the GUID */
-#define SCHEMA_HEADER       "__value_schema_id"
 #define SCHEMA_PREFIX_BYTES 5
 #define SCHEMA_GUID_BYTES   (1 + UUID_LEN)
 
@@ -105,7 +104,7 @@ schema_header(const pg_uuid_t *guid)
 	memcpy(bytes + 1, guid->data, UUID_LEN);
 	length = outbox_b64_encode(bytes, sizeof(bytes), base64, sizeof(base64));
 	return DatumGetJsonbP(DirectFunctionCall1(
-		jsonb_in, CStringGetDatum(psprintf("{\"" SCHEMA_HEADER
+		jsonb_in, CStringGetDatum(psprintf("{\"" OUTBOX_HEADER_VALUE_SCHEMA
 										   "\": {\"base64\": \"%.*s\"}}",
 										   length, base64))));
 }

@@ -12,6 +12,9 @@
 
 #include "store/topic_rules.h"
 
+/* the header of a rule with schema_guid */
+#define OUTBOX_HEADER_VALUE_SCHEMA "__value_schema_id"
+
 extern const OutboxTopicRule *outbox_topic_rule_of(const text *topic);
 extern void outbox_topic_rule_apply(const OutboxTopicRule *rule, Datum *values,
 									bool *nulls);

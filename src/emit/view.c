@@ -15,7 +15,6 @@
 #include "commands/trigger.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
-#include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -28,6 +27,7 @@
 #include "emit/uuid7.h"
 #include "emit/view_columns.h"
 #include "emit/view_rows.h"
+#include "emit/view_update.h"
 #include "emit/xact.h"
 #include "emit/xact_buffer.h"
 #include "event.h"
@@ -38,25 +38,6 @@ static uint32
 hash_of_view(const OutboxView *view)
 {
 	return outbox_view_hash(view->label, (int) strlen(view->label));
-}
-
-/* The topic, from what the view's column has; NULL, which is refused, if it is
- * null. */
-static text *
-topic_of(const OutboxView *view, const text *value)
-{
-	Size prefix = strlen(view->prefix);
-	text *topic;
-
-	/* one that is refused, or complete */
-	if (value == NULL || VARSIZE_ANY_EXHDR(value) == 0 || prefix == 0)
-		return outbox_event_topic(unconstify(text *, value));
-	topic = palloc(VARHDRSZ + prefix + VARSIZE_ANY_EXHDR(value));
-	SET_VARSIZE(topic, VARHDRSZ + prefix + VARSIZE_ANY_EXHDR(value));
-	memcpy(VARDATA(topic), view->prefix, prefix);
-	memcpy(VARDATA(topic) + prefix, VARDATA_ANY(value),
-		   VARSIZE_ANY_EXHDR(value));
-	return outbox_event_topic(topic);
 }
 
 static void
@@ -243,7 +224,7 @@ inserted(const OutboxView *view, const TriggerData *data, Oid function)
 		topic = DatumGetTextPP(slot->tts_values[view->topic_column]);
 	memset(nulls, true, sizeof(nulls));
 	outbox_xact_join(false);
-	topic = topic_of(view, topic);
+	topic = outbox_view_topic(view, topic);
 	outbox_rights_check(OUTBOX_RIGHT_EMIT, topic, function);
 	values[OUTBOX_EVENT_TOPIC] = PointerGetDatum(topic);
 	values[OUTBOX_EVENT_EMITTED_AT] =
@@ -261,44 +242,6 @@ inserted(const OutboxView *view, const TriggerData *data, Oid function)
 	fill(view, slot->tts_values, slot->tts_isnull, values, nulls);
 	emit(view, values, nulls);
 	return complete_row(view, data, values, nulls);
-}
-
-/*
- * A row is updated. ORMs do so with all columns of an object that they save
- * again, so values that are as they were are fine. When it was emitted, and in
- * which trace, is not as the application has written it, and not compared.
- */
-static HeapTuple
-updated(const OutboxView *view, const TriggerData *data)
-{
-	TupleDesc desc = RelationGetDescr(data->tg_relation);
-
-	for (int i = 0; i < view->columns; i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-		int what = view->column[i].what;
-		bool old_null;
-		bool new_null;
-		Datum old;
-		Datum new;
-
-		if (what == OUTBOX_EVENT_EMITTED_AT || what == OUTBOX_VIEW_TRACING)
-			continue;
-		old = heap_getattr(data->tg_trigtuple, i + 1, desc, &old_null);
-		new = heap_getattr(data->tg_newtuple, i + 1, desc, &new_null);
-		if (old_null == new_null &&
-			(old_null ||
-			 datum_image_eq(old, new, attribute->attbyval, attribute->attlen)))
-			continue;
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("cannot change column \"%s\" of an event that has been "
-					"emitted",
-					NameStr(attribute->attname)),
-			 errhint("Insert another event.")));
-	}
-	return data->tg_newtuple;
 }
 
 /* A row is deleted: the view does not show it any more. Its event stays, as
@@ -335,6 +278,6 @@ outbox_event_view(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
 		return PointerGetDatum(inserted(view, data, fcinfo->flinfo->fn_oid));
 	if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
-		return PointerGetDatum(updated(view, data));
+		return PointerGetDatum(outbox_view_updated(view, data));
 	return PointerGetDatum(deleted(view, data));
 }

@@ -18,6 +18,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "emit/event_args.h"
 #include "emit/view_columns.h"
 
 /* before the trigger's arguments for columns: label and prefix */
@@ -143,4 +144,23 @@ outbox_view_of(const TriggerData *data, FmgrInfo *flinfo)
 		outbox_view_refuse_trigger();
 	flinfo->fn_extra = view;
 	return view;
+}
+
+/* The topic, from what the view's column has; NULL, which is refused, if it is
+ * null. */
+text *
+outbox_view_topic(const OutboxView *view, const text *value)
+{
+	Size prefix = strlen(view->prefix);
+	text *topic;
+
+	/* one that is refused, or complete */
+	if (value == NULL || VARSIZE_ANY_EXHDR(value) == 0 || prefix == 0)
+		return outbox_event_topic(unconstify(text *, value));
+	topic = palloc(VARHDRSZ + prefix + VARSIZE_ANY_EXHDR(value));
+	SET_VARSIZE(topic, VARHDRSZ + prefix + VARSIZE_ANY_EXHDR(value));
+	memcpy(VARDATA(topic), view->prefix, prefix);
+	memcpy(VARDATA(topic) + prefix, VARDATA_ANY(value),
+		   VARSIZE_ANY_EXHDR(value));
+	return outbox_event_topic(topic);
 }

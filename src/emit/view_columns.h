@@ -43,5 +43,6 @@ typedef struct OutboxView
 extern void outbox_view_refuse_trigger(void);
 extern const OutboxView *outbox_view_of(const TriggerData *data,
 										FmgrInfo *flinfo);
+extern text *outbox_view_topic(const OutboxView *view, const text *value);
 
 #endif /* OUTBOX_VIEW_COLUMNS_H */

@@ -193,6 +193,19 @@ fails_with($node, 'postgres', q(INSERT INTO app.outboxevent (aggregatetype) VALU
 is(emitted(q(SET LOCAL outbox.traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'; INSERT INTO app.event (topic) VALUES ('t'))),
 	't - - - {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}', q(the session's trace));
 
+note 'an object that is saved again, as it was';
+query(q(SELECT outbox.create_view('app.saved', 'plain', topic_prefix => 'raw.', payload_type => 'bytea', headers => '{h,traceparent}')));
+query(q(SELECT outbox.set_topic_rule('raw.guid', type => 'Raw', schema_guid => gen_random_uuid())));
+my $saved = q(SET LOCAL outbox.traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
+	INSERT INTO app.saved (topic, payload, headers, h, deliver_at) VALUES ('guid', '\x01', '{"a": "b"}', 'c', '2000-01-01');
+	UPDATE app.saved SET type = NULL, payload = '\x01', headers = '{"a": "b"}', h = 'c', traceparent = NULL, deliver_at = '2000-01-01');
+is(in_transaction("$saved RETURNING 1"), 1, 'although a trace, a rule and a column have added to it');
+is(in_transaction(q(INSERT INTO app.saved (topic) VALUES ('guid'); UPDATE app.saved SET headers = NULL RETURNING 1)), 1, '... and no headers');
+fails_with($node, 'postgres', "BEGIN; $saved; UPDATE app.saved SET $_->[0] = $_->[1]", '0A000', qr/cannot change column "$_->[0]"/, "... but not $_->[0]")
+  for [ type => q('x') ], [ headers => q('{"a": "c"}') ], [ headers => q('{}') ], [ headers => q('[]') ], [ h => 'NULL' ], [ deliver_at => q('2099-01-01') ];
+fails_with($node, 'postgres', q(BEGIN; INSERT INTO app.saved (topic, type) VALUES ('guid', 'given'); UPDATE app.saved SET type = NULL), '0A000',
+	qr/cannot change column "type"/, '... nor a type that the rule has not given');
+
 note 'what cannot be created';
 fails_with($node, 'postgres', "SELECT outbox.create_view($_->[0])", $_->[1], $_->[2], $_->[0])
   for [ 'NULL', '22023', qr/cannot be the name/ ],
@@ -241,6 +254,6 @@ query(q(CREATE VIEW other (a) AS SELECT 1; CREATE TRIGGER t INSTEAD OF INSERT ON
 fails_with($node, 'postgres', 'INSERT INTO other VALUES (1)', '55000', qr/does not have the columns/, 'a trigger on a view of other columns');
 query(q(CREATE TABLE plain (id uuid, topic text); CREATE TRIGGER t AFTER INSERT ON plain FOR EACH ROW EXECUTE FUNCTION outbox.event_view('plain', '', 'event_id', 'topic')));
 fails_with($node, 'postgres', 'INSERT INTO plain VALUES (NULL)', '39P01', qr/must be called as a trigger of outbox.create_view/, '... or on a table');
-query('DROP VIEW app.outboxevent, app.event, app.bytes, app.traced, other, mine, events, writer.v; DROP TABLE plain; DROP EXTENSION outbox');
+query('DROP VIEW app.outboxevent, app.event, app.bytes, app.saved, app.traced, other, mine, events, writer.v; DROP TABLE plain; DROP EXTENSION outbox');
 $node->stop;
 done_testing();
