@@ -419,7 +419,7 @@ BEGIN
         SELECT CASE count(*) WHEN 0 THEN 'nothing is wrong' ELSE 'what is wrong: outbox.health() has all of it, and what helps' END
             FROM wrong UNION ALL
         (SELECT format('%-8s %-14s %-24s %s', w.status, w."check", COALESCE(left(w.relay, 24), ''),
-                       left(regexp_replace(w.message, '\s+', ' ', 'g'), 110))
+                       left(regexp_replace(w.message, '[[:space:]]+', ' ', 'g'), 110))
          FROM wrong w ORDER BY w.ordinality LIMIT 8);
     IF NOT launcher.preloaded THEN
         RETURN;
@@ -429,14 +429,14 @@ BEGIN
         SELECT v.line FROM (VALUES (''), (format('%-24s %-30s %-30s %8s %s', 'blocked', 'topic', 'key', 'waiting', 'why'))) v (line)
         WHERE EXISTS (SELECT FROM worst) UNION ALL
         SELECT format('%-24s %-30s %-30s %8s %s', left(w.relay, 24), left(w.topic, 30),
-                      left(regexp_replace(w.key, '\s+', ' ', 'g'), 30), w.waiting,
-                      left(regexp_replace(w.error, '\s+', ' ', 'g'), 60))
+                      left(regexp_replace(w.key, '[[:space:]]+', ' ', 'g'), 30), w.waiting,
+                      left(regexp_replace(w.error, '[[:space:]]+', ' ', 'g'), 60))
         FROM worst w;
     RETURN QUERY WITH error AS MATERIALIZED (
             SELECT r.* FROM outbox.stat_relay r WHERE r.last_error IS NOT NULL ORDER BY r.last_error_at DESC LIMIT 4)
         SELECT v.line FROM (VALUES (''), ('last errors')) v (line) WHERE EXISTS (SELECT FROM error) UNION ALL
         SELECT format('%s %-24s %s', date_trunc('second', e.last_error_at), left(e.relay, 24),
-                      left(regexp_replace(e.last_error, '\s+', ' ', 'g'), 100))
+                      left(regexp_replace(e.last_error, '[[:space:]]+', ' ', 'g'), 100))
         FROM error e;
 END
 $$;

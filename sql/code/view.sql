@@ -128,7 +128,7 @@ BEGIN
     label := view;
     WHILE EXISTS (SELECT FROM pg_trigger t
                   WHERE t.tgfoid = 'outbox.event_view()'::regprocedure
-                    AND position(convert_to(label, getdatabaseencoding()) || '\x00' IN t.tgargs) = 1) LOOP
+                    AND position(convert_to(label, getdatabaseencoding()) || decode('00', 'hex') IN t.tgargs) = 1) LOOP
         label := label || ' again';
     END LOOP;
     EXECUTE format('CREATE VIEW %s AS SELECT %s FROM outbox.event_view_rows(%L) r', view, list, label);

@@ -238,6 +238,7 @@ note 'what becomes of the view itself';
 query('ALTER VIEW app.outboxevent RENAME COLUMN aggregatetype TO aggregate_type; ALTER VIEW app.outboxevent RENAME TO events; ALTER VIEW app.events SET SCHEMA public');
 query(q(ALTER VIEW events ALTER COLUMN type SET DEFAULT 'Paid'; ALTER VIEW app.event ALTER COLUMN topic SET DEFAULT 'usual'));
 query(q(SELECT outbox.create_view('app.outboxevent', topic_prefix => '')));
+query(q(SET standard_conforming_strings = off; SELECT outbox.create_view('app.backslash'); DROP VIEW app.backslash));
 is(in_transaction(q(INSERT INTO app.outboxevent (aggregatetype) VALUES ('new'); SELECT aggregate_type FROM events; SELECT aggregatetype FROM app.outboxevent)),
 	'new', 'one that gets the name that another had shows its own');
 my $both = q(INSERT INTO events (aggregate_type, aggregateid, payload) VALUES ('order', '1', 'x'); INSERT INTO app.event (payload) VALUES ('{}'));
