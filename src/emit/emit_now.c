@@ -37,7 +37,7 @@
 #include "store/pending.h"
 
 /* one that a relay has taken is committed at once; for so long the session
- * waits to know, beyond its time */
+ * waits to know, beyond its time, and whatever interrupts it */
 #define TAKEN_MS 1000
 
 /* What keeps relays of this database from running for longer than a moment;
@@ -131,15 +131,17 @@ report_unknown(const Datum *values)
 static OutboxHandoverState
 wait_for_answer(TimestampTz deadline)
 {
+	TimestampTz patience = 0; /* with one that is known to be taken */
+
 	for (;;)
 	{
+		TimestampTz now = GetCurrentTimestamp();
 		OutboxHandoverState state = outbox_handover_state();
 		bool asked = (state == OUTBOX_HANDOVER_ASKED);
 		bool waits = asked || state == OUTBOX_HANDOVER_TAKEN;
 		long left_ms = TimestampDifferenceMilliseconds(
-			GetCurrentTimestamp(),
-			asked ? deadline
-				  : TimestampTzPlusMilliseconds(deadline, TAKEN_MS));
+			now, asked ? deadline
+					   : TimestampTzPlusMilliseconds(deadline, TAKEN_MS));
 
 		if (!waits || left_ms <= 0)
 		{
@@ -149,6 +151,13 @@ wait_for_answer(TimestampTz deadline)
 		}
 		/* one that is taken must not be left for what can wait a moment */
 		if (asked)
+			patience = 0;
+		else if (patience == 0)
+			patience = TimestampTzPlusMilliseconds(now, TAKEN_MS);
+		if (now < patience)
+			left_ms =
+				Min(left_ms, TimestampDifferenceMilliseconds(now, patience));
+		else
 			CHECK_FOR_INTERRUPTS();
 		outbox_wait_session(left_ms, OUTBOX_WAIT_EMIT_NOW);
 	}

@@ -263,6 +263,17 @@ is(answer($call), "t\n", 'it goes on');
 committed('held', 'x', 'the one that nobody waits for, too');
 committed('again', '', 'without what was refused');
 
+note 'one that is cancelled then';
+$holder->query_safe('SELECT pg_advisory_lock(161)');
+$call = call('held cancelled', '-c outbox.emit_now_timeout=60s');
+wait_until(undef, sub { query("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") });
+soon(30, sub {
+		query(q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = 'held cancelled'});
+		like(answer($call), qr/57014/, 'it ends, although the relay does not answer');
+	});
+$holder->query_safe('SELECT pg_advisory_unlock(161)');
+wait_until(undef, sub { query(q{SELECT count(*) FROM outbox.event WHERE key = 'held cancelled'}) }, 'no event');
+
 note 'a relay that ends while it commits';
 $holder->query_safe('SELECT pg_advisory_lock(161)');
 $call = call('held by next', '-c outbox.emit_now_timeout=60s');
