@@ -56,7 +56,8 @@ set_well(OutboxTaskErrors *errors)
 		return;
 	errors->failing = false;
 	if (--failing_tasks == 0)
-		outbox_relay_state_failing(false, NULL, NULL);
+		outbox_relay_state_failing(false, "What has failed goes well again",
+								   NULL);
 }
 
 /* The task has failed, and is tried again after that delay: tells it, as a

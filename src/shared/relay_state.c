@@ -271,7 +271,8 @@ outbox_relay_state_still(const char *reason, const char *hint)
 	outbox_state_log_still(shown, reason, hint);
 }
 
-/* Shows whether an error is in the way; the rest as above. */
+/* Shows whether an error is in the way; the rest as above. If there is none any
+ * more, that is why the relay publishes, but not why it does anything else. */
 bool
 outbox_relay_state_failing(bool failing, const char *reason, const char *hint)
 {
@@ -283,7 +284,10 @@ outbox_relay_state_failing(bool failing, const char *reason, const char *hint)
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
 	status->failing_since = failing ? GetCurrentTimestamp() : 0;
 	LWLockRelease(outbox_shmem->lock);
-	set_why(&of_failing, reason, hint);
+	if (failing)
+		set_why(&of_failing, reason, hint);
+	else if (status->state == OUTBOX_RELAY_PUBLISHING)
+		set_why(&of_state, reason, hint);
 	show();
 	return true;
 }

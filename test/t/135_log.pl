@@ -2,9 +2,10 @@
 # one form, and lines about an event have its event_id, topic and key. csvlog and
 # jsonlog can be read whatever events and brokers contain.
 #
-# Catches: a change that is told twice, or not at all; a state that comes and
-# goes and fills the log; a line that an event or a broker's message breaks, or
-# forges; a message with bytes of no encoding in the log or in a table.
+# Catches: a change that is told twice, or not at all, or with the reason of an
+# earlier one; a state that comes and goes and fills the log; a line that an event
+# or a broker's message breaks, or forges; a message with bytes of no encoding in
+# the log or in a table.
 
 use strict;
 use warnings;
@@ -146,7 +147,7 @@ $node->safe_psql('postgres', <<~'END');
 told('publishing -> failing', qr/Retrying parked events has failed, and is tried again in 100 ms\./, '');
 $node->safe_psql('postgres', q{DROP RULE forbid ON outbox.parked});
 $node->reload;
-told('failing -> publishing', $where, '');
+told('failing -> publishing', 'What has failed goes well again.', '');
 
 $node->safe_psql('postgres', 'SELECT pg_terminate_backend(pid) FROM outbox.stat_relay WHERE relay = \'default\'');
 wait_until(undef, sub { last_change('default') =~ /^stopped -> publishing/ }, 'it comes back');
