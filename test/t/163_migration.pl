@@ -3,8 +3,8 @@
 # one, and those of a key in order, all in one partition.
 #
 # Catches: an event that the change of the ways loses, repeats or overtakes;
-# clients that need another statement or a right of ours; a way back that does
-# not work; a script that has an error.
+# clients that need another statement or a right of ours, or that get into a
+# deadlock; a way back that does not work; a script that has an error.
 
 use strict;
 use warnings;
@@ -167,6 +167,13 @@ note 'triggers with NOTIFY';
 	my $sent = 0;
 	wait_until(undef, sub { ($sent += ($listen->())[0]) > 100 }, 'something is heard');
 	query($pause);
+
+	my $reader = $node->background_psql('postgres');
+	$reader->query_safe('BEGIN; SELECT count(*) FROM orders');
+	eval { query($change =~ s/'5s'/'100ms'/r) };
+	like($@, qr/<stdin>:3: ERROR:  canceling statement due to lock timeout/,
+		'a transaction that has read is waited for before anything is locked that it may want');
+	$reader->quit;
 	query($change);
 	wait_until(undef, sub { query(q{SELECT count(*) FROM outbox.event WHERE topic = 'orders'}) > 100 }, 'new rows are emitted');
 	is(by_relay('orders'), 0, 'what is new is kept back');
