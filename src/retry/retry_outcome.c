@@ -32,24 +32,26 @@ is_own_fault(const OutboxAttempt *attempt)
 			attempt->failure == OUTBOX_FAILURE_INVALID);
 }
 
-/* The topic is given up, with all that waits for it. */
-static OutboxStoreStatus
-give_up_topic(const OutboxAttempt *attempt)
+/* That an event has failed is written down: counts and tells it. dead: how many
+ * dead letters have been made, of the event or of all of its topic */
+static void
+report_failure(const OutboxAttempt *attempt, OutboxFate fate, uint64 dead)
 {
-	uint64 made;
-	OutboxStoreStatus status = outbox_dead_letters_from_topic(
-		outbox_my_relay.name, attempt->topic, attempt->error, &made);
-
+	outbox_figures_failed(attempt->topic, attempt->failure);
+	if (fate != OUTBOX_FATE_DEAD && fate != OUTBOX_FATE_TOPIC_DEAD)
+		return;
+	outbox_figures_dead(attempt->topic, dead, false);
+	outbox_dead_letter_copies_added();
 	outbox_event_log_named(
 		attempt->name,
-		"is a dead letter, with all that is parked of its topic",
+		fate == OUTBOX_FATE_DEAD
+			? OUTBOX_EVENT_LOG_DEAD
+			: "is a dead letter, with all that is parked of its topic",
 		attempt->error);
-	outbox_figures_dead(attempt->topic, made, false);
-	outbox_dead_letter_copies_added();
-	return status;
 }
 
-/* Writes down that an event has failed. */
+/* Writes down that an event has failed. If that is not possible now, it is
+ * called again. */
 static OutboxStoreStatus
 note_failure(OutboxAttempt *attempt)
 {
@@ -59,25 +61,28 @@ note_failure(OutboxAttempt *attempt)
 								  .uncounted = attempt->uncounted,
 								  .parked = true};
 	OutboxParkReason reason;
+	OutboxFate fate = outbox_failure_reason(&failed, &reason);
+	OutboxStoreStatus status = OUTBOX_STORE_OK;
+	uint64 dead = 1;
 
 	outbox_relay_state_error(attempt->error);
-	outbox_figures_failed(attempt->topic, attempt->failure);
-	switch (outbox_failure_reason(&failed, &reason))
+	switch (fate)
 	{
 		case OUTBOX_FATE_AGAIN:
-			return OUTBOX_STORE_OK;
-		case OUTBOX_FATE_RETRY:
 			break;
+		case OUTBOX_FATE_RETRY:
 		case OUTBOX_FATE_DEAD:
-			outbox_figures_dead(attempt->topic, 1, false);
-			outbox_dead_letter_copies_added();
-			outbox_event_log_named(attempt->name, OUTBOX_EVENT_LOG_DEAD,
-								   attempt->error);
+			status = outbox_parked_failed(outbox_my_relay.name, attempt->id,
+										  &reason);
 			break;
 		case OUTBOX_FATE_TOPIC_DEAD:
-			return give_up_topic(attempt);
+			status = outbox_dead_letters_from_topic(
+				outbox_my_relay.name, attempt->topic, attempt->error, &dead);
+			break;
 	}
-	return outbox_parked_failed(outbox_my_relay.name, attempt->id, &reason);
+	if (status == OUTBOX_STORE_OK)
+		report_failure(attempt, fate, dead);
+	return status;
 }
 
 /* What brokers say about the topic of an attempt */

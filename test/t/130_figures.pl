@@ -3,8 +3,9 @@
 # ends with the relay, and begins anew when asked to.
 #
 # Catches: figures that are lost with the process, that another relay of the same
-# name goes on with, that are torn, that count an event twice, or by which one that
-# waited for a relay has been quick; and more topics than there is room for.
+# name goes on with, that are torn, that count an event or a failure twice, or by
+# which one that waited for a relay has been quick; and more topics than there is
+# room for.
 
 use strict;
 use warnings;
@@ -71,6 +72,23 @@ ok(topic('missing', 'failures') >= 2, 'attempts that have failed');
 $mock->command('allow missing');
 becomes(sub { topic('missing', 'published') }, '1', 'a retried one is published, too');
 is(query(q{SELECT max(events) FROM outbox.relay_histogram('default', 'commit')}), '102', '... but says nothing of how quick we are');
+
+note 'an attempt whose failure cannot be written down for a while';
+$mock->command('fail Produce 1000 POLICY_VIOLATION');
+query(q{SELECT outbox_emit('b', 'k', 'x')});
+wait_rows(1, q{state = 'retrying' AND topic = 'b'});
+$mock->command($_) for 'rtt 2000', 'clear Produce', 'fail Produce 1000 INVALID_RECORD';
+wait_rows(1, q{next_attempt_at < clock_timestamp() - interval '100 ms' AND topic = 'b'});
+my $failures = topic('b', 'failures');
+my $locker = $node->background_psql('postgres');
+$locker->query_safe('BEGIN; LOCK TABLE outbox.parked IN SHARE MODE');
+my $locked = time;
+wait_until(undef, sub { time > $locked + 3 }, 'the answer');
+$locker->quit;
+$mock->command($_) for 'rtt 0', 'clear Produce';
+wait_rows(1, q{state = 'dead' AND topic = 'b'});
+becomes(sub { topic('b', "dead_letters, failures - $failures <= 2") }, '1|t', 'is counted once');
+is(scalar(log_lines($node, 0, qr/topic "b", key "k"\) is a dead letter/)), 1, '... and told once');
 
 note 'another process';
 my $before = relay('stats_reset, published, failures');
