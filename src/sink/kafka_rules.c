@@ -105,12 +105,10 @@ is_name(const char *name, const char *listed)
 		   pg_strcasecmp(plain_name(name), listed) == 0;
 }
 
-/*
- * Must the value not be shown? Names that have one of the words, but for those
- * of which it is known that theirs is harmless; and addresses with a password.
- */
+/* Names that have one of the words, but for those of which it is known that
+ * their values are harmless */
 static bool
-is_secret(const char *name, const char *value)
+is_secret_name(const char *name)
 {
 	static const char *const words[] = {
 		"assertion",  "credential", "jaas",   "oauthbearer.config",
@@ -134,10 +132,7 @@ is_secret(const char *name, const char *value)
 		"ssl.ca.pem",
 		"ssl.certificate.pem",
 	};
-	const char *host = strstr(value, "://");
 
-	if (host != NULL && host[3 + strcspn(host + 3, "/@?#")] == '@')
-		return true;
 	for (size_t i = 0; i < lengthof(harmless); i++)
 	{
 		if (is_name(name, harmless[i]))
@@ -149,6 +144,42 @@ is_secret(const char *name, const char *value)
 			return true;
 	}
 	return false;
+}
+
+/* Does a value go on with the secret of another property? So it does where
+ * commas or the like are taken for what separates properties. */
+static bool
+has_secret(const char *value)
+{
+	static const char separators[] = " \t,;";
+	static const char ends[] = " \t,;=";
+	char name[64];
+
+	while (*(value += strcspn(value, separators)) != '\0')
+	{
+		size_t length;
+
+		value += strspn(value, separators);
+		length = strcspn(value, ends);
+		if (value[length] != '=')
+			continue;
+		snprintf(name, sizeof(name), "%.*s", (int) length, value);
+		if (is_secret_name(name))
+			return true;
+	}
+	return false;
+}
+
+/* Must the value not be shown? That of a secret, or an address with a
+ * password */
+static bool
+is_secret(const char *name, const char *value)
+{
+	const char *host = strstr(value, "://");
+
+	if (host != NULL && host[3 + strcspn(host + 3, "/@?#")] == '@')
+		return true;
+	return is_secret_name(name) || has_secret(value);
 }
 
 static bool

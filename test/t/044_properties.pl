@@ -54,7 +54,8 @@ all_said(qr/holds a secret/, 'secrets, known and unknown',
 	  sasl.oauthbearer.assertion.private.key.pem=x sasl.oauthbearer.config=x
 	  topic.sasl.password=x sasl.jaas.config=x some.new.passphrase=x
 	  any.access.token=x basic.auth.credentials=x my.passwd=x
-	  sasl.oauthbearer.token.endpoint.url=https://me:hush@idp/token));
+	  sasl.oauthbearer.token.endpoint.url=https://me:hush@idp/token
+	  security.protocol=sasl_ssl;sasl.password=x client.id=a;b=c;;sasl.password=x));
 all_said(qr/^$/, 'harmless ones',
 	qw(sasl.oauthbearer.token.endpoint.url=https://idp.example.com/token?a=b@c
 	  sasl.oauthbearer.assertion.private.key.file=/etc/key.pem
