@@ -4,8 +4,9 @@
 # not quite gone; a name that is folded; no worker that is free; a schema that
 # only looks like ours.
 #
-# Catches: a relay that stops by such a setting, a log full of failed starts,
-# and a relay that is not there without a reason.
+# Catches: a relay that stops by such a setting, or a function that does something
+# else; a log full of failed starts, and a relay that is not there without a
+# reason.
 
 use strict;
 use warnings;
@@ -111,6 +112,13 @@ is_deeply(
 	[ log_lines($node, $from, qr/ERROR|PLANNER STATISTICS|has failed/) ],
 	[], 'no error')
   or diag slurp_file($node->logfile, $from);
+
+hostile("SELECT outbox.create_view('public.v')");
+# other letters are hard to see in what functions return
+is(hostile(<<~'END'), '', 'a backslash means in no function what standard_conforming_strings says');
+	SELECT p.proname, l.line FROM pg_proc p CROSS JOIN regexp_split_to_table(p.prosrc, E'\n') l (line)
+	WHERE p.pronamespace = 'outbox'::regnamespace AND p.prolang <> 13 AND l.line LIKE E'%\\\\%' AND l.line NOT LIKE '%E''%'
+	END
 
 note 'a database that is not quite gone';
 query('CREATE DATABASE gone');
