@@ -173,9 +173,10 @@ add_to_window(PageState *page, const OutboxEvent *event,
 		committed_at = event->emitted_at;
 	outbox_window_measure(stream->window, outbox_record_size(record),
 						  page->now - committed_at);
+	taken(page, event->id);
+	/* last: it may find no memory, and the event is under way */
 	if (unlikely(outbox_log_events))
 		outbox_window_note(stream->window, outbox_event_log_name(event));
-	taken(page, event->id);
 }
 
 /* Takes an event that the sink has refused; false if the page ends with it. */
