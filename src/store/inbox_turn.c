@@ -17,7 +17,9 @@
 #include "utils/timestamp.h"
 
 #include "guc.h"
+#include "shared/chores.h"
 #include "shared/my_relay.h"
+#include "shared/relays.h"
 #include "shared/segment.h"
 #include "store/inbox_turn.h"
 #include "store/statement.h"
@@ -51,7 +53,12 @@ outbox_inbox_current(OutboxDatabase *db)
 		/* if the relay has not told meanwhile */
 		if (pg_atomic_compare_exchange_u32(&db->inbox_current, &word,
 										   (uint32) current + 1))
+		{
 			word = (uint32) current + 1;
+			/* it may sleep, for good, where nobody emits */
+			outbox_chores_wanted(db);
+			outbox_relays_wake(db);
+		}
 	}
 	return (int) word - 1;
 }

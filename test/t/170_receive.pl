@@ -193,5 +193,20 @@ $node->command_ok([ 'pg_restore', '-d', $node->connstr('copy'), $dump ], 'restor
 is(query(q{SELECT outbox.receive('c', 'in use'), outbox.receive('c', 'not there')}, 'copy'),
 	'f|t', 'ids are known');
 is(query($turn, 'copy'), query($turn), 'in the same table');
+
+note 'a relay that has ended for want of work';
+my $mock = OutboxTest::Mock->new;
+conf_reload($node, 'outbox.bootstrap_servers = ' . "'" . $mock->bootstrap . "'\noutbox.idle_timeout = 100");
+query('CREATE DATABASE quiet', 'template1');
+query('CREATE EXTENSION outbox', 'quiet');
+my $state = 'SELECT state FROM outbox.stat_relay';
+wait_until(undef, sub { query($state, 'quiet') eq 'idle' }, 'the relay does not end');
+is(query(q{SELECT outbox.receive('c', '1')}, 'quiet'), 't', 'the first message of a database');
+wait_until(undef, sub { query('SELECT count(*) FROM outbox.inbox_turn', 'quiet') == 1 },
+	'the relay does not look after the inbox');
+pass('the relay looks after the inbox');
+wait_until(undef, sub { query($state, 'quiet') eq 'idle' }, 'the relay does not end again');
+pass('and ends again');
+
 clean_log($node, 'the log is clean', also => qr/segfault/);
 done_testing();
