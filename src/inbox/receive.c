@@ -61,6 +61,14 @@ check_length(const char *name, text *value, int max)
 	return value;
 }
 
+/* isalnum() may know letters that are not in ASCII */
+static bool
+is_of_a_name(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+		   (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+}
+
 /* A consumer's name: what a right can name, too */
 static text *
 check_consumer(text *consumer)
@@ -73,8 +81,7 @@ check_consumer(text *consumer)
 	bytes = VARSIZE_ANY_EXHDR(consumer);
 	for (int i = 0; i < bytes; i++)
 	{
-		if (!isalnum((unsigned char) name[i]) &&
-			strchr("._-", name[i]) == NULL)
+		if (!is_of_a_name(name[i]))
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 							errmsg("consumer \"%s\" has illegal characters",
 								   text_to_cstring(consumer)),
