@@ -136,6 +136,13 @@ take_turn(TimestampTz now, int known)
 		write_turn(known);
 		return known;
 	}
+	/* the clock was ahead then: it counts from now on */
+	if (since > now)
+	{
+		write_turn(current);
+		look_at = 0;
+		return current;
+	}
 	due = TimestampTzPlusMilliseconds(since,
 									  (int64) outbox_inbox_retention_s * 1000);
 	look_at = due;

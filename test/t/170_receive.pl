@@ -159,6 +159,14 @@ $open->query_safe('COMMIT');
 is(receive('in use'), 'f', '... and what it holds is known');
 $open->quit;
 
+note 'a clock that was ahead';
+query(q{UPDATE outbox.inbox_turn SET since = now() + interval '10 years'});
+conf_reload($node);
+wait_until(undef, sub { query('SELECT since <= clock_timestamp() FROM outbox.inbox_turn') eq 't' },
+	'the table is kept for years');
+pass('counts from now on');
+is(receive('in use'), 'f', '... and nothing is forgotten');
+
 note 'rights and arguments';
 query(q{CREATE ROLE app LOGIN; SELECT outbox.grant_receive('app', '{billing,mail.*}')});
 my @app = (connstr => $node->connstr('postgres') . ' user=app');
