@@ -29,6 +29,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -56,6 +57,7 @@ typedef struct InboxTable
 {
 	Relation rel;
 	ResultRelInfo *info;
+	bool has_triggers; /* of others, to be fired */
 } InboxTable;
 
 static TupleDesc
@@ -90,9 +92,9 @@ open_table(InboxTable *table, int number, LOCKMODE lock)
 			psprintf("%s%d", OUTBOX_INBOX_PREFIX, number));
 	table->rel = table_open(oid, lock);
 	outbox_table_writer_check(table->rel, columns());
-	table->info = makeNode(ResultRelInfo);
-	table->info->ri_RelationDesc = table->rel;
-	ExecOpenIndices(table->info, true);
+	table->has_triggers = outbox_table_writer_has_triggers(table->rel);
+	table->info =
+		outbox_table_writer_rel_info(table->rel, table->has_triggers, true);
 }
 
 /* lock: the one that is given back, or NoLock */
@@ -148,6 +150,7 @@ outbox_inbox_add(OutboxDatabase *db, text *consumer, text *message_id)
 							 [COLUMN_RECEIVED_AT] =
 								 TimestampTzGetDatum(GetCurrentTimestamp())};
 	bool nulls[COLUMNS] = {0};
+	TransitionCaptureState *capture = NULL;
 	InboxTable mine;
 	InboxTable other;
 	bool is_new;
@@ -155,6 +158,8 @@ outbox_inbox_add(OutboxDatabase *db, text *consumer, text *message_id)
 	open_table(&mine, current, RowExclusiveLock);
 	ExecStoreHeapTuple(heap_form_tuple(columns(), values, nulls), slot, true);
 	slot->tts_tableOid = RelationGetRelid(mine.rel);
+	if (mine.has_triggers)
+		capture = outbox_table_writer_fire_before(estate, mine.info, &slot, 1);
 	is_new = insert(&mine, slot, estate);
 	if (is_new)
 	{
@@ -168,8 +173,11 @@ outbox_inbox_add(OutboxDatabase *db, text *consumer, text *message_id)
 			simple_heap_delete(mine.rel, &slot->tts_tid);
 		}
 	}
+	if (mine.has_triggers)
+		outbox_table_writer_fire_after(estate, mine.info, &slot,
+									   is_new ? 1 : 0, capture);
 	close_table(&mine, NoLock);
 	ExecDropSingleTupleTableSlot(slot);
-	FreeExecutorState(estate);
+	outbox_table_writer_free(estate);
 	return is_new;
 }

@@ -111,8 +111,8 @@ is_fired(const Trigger *trigger)
 }
 
 /* Has the table triggers of others that we have to fire? */
-static bool
-has_triggers(Relation rel)
+bool
+outbox_table_writer_has_triggers(Relation rel)
 {
 	TriggerDesc *triggers = rel->trigdesc;
 
@@ -126,8 +126,9 @@ has_triggers(Relation rel)
 }
 
 /* What the executor must know of the table: its indexes, and triggers */
-static ResultRelInfo *
-make_rel_info(Relation rel, bool with_triggers)
+ResultRelInfo *
+outbox_table_writer_rel_info(Relation rel, bool with_triggers,
+							 bool speculative)
 {
 	ResultRelInfo *rel_info = makeNode(ResultRelInfo);
 
@@ -144,7 +145,7 @@ make_rel_info(Relation rel, bool with_triggers)
 		}
 	}
 	rel_info->ri_RelationDesc = rel;
-	ExecOpenIndices(rel_info, false);
+	ExecOpenIndices(rel_info, speculative);
 	return rel_info;
 }
 
@@ -163,8 +164,9 @@ outbox_table_writer_begin(Oid table, TupleDesc columns)
 	writer->rel = table_open(table, RowExclusiveLock);
 	outbox_table_writer_check(writer->rel, columns);
 	writer->estate = CreateExecutorState();
-	writer->has_triggers = has_triggers(writer->rel);
-	writer->rel_info = make_rel_info(writer->rel, writer->has_triggers);
+	writer->has_triggers = outbox_table_writer_has_triggers(writer->rel);
+	writer->rel_info =
+		outbox_table_writer_rel_info(writer->rel, writer->has_triggers, false);
 	return writer;
 }
 
@@ -192,58 +194,68 @@ is_same_row(TupleDesc columns, HeapTuple a, HeapTuple b)
 
 /* Fires what comes before a row. Raises 27000 if the row does not stay. */
 static void
-fire_before_row(OutboxTableWriter *writer, TupleTableSlot *slot)
+fire_before_row(EState *estate, ResultRelInfo *rel_info, TupleTableSlot *slot)
 {
+	Relation rel = rel_info->ri_RelationDesc;
 	HeapTuple before = ExecCopySlotHeapTuple(slot);
 
-	if (!ExecBRInsertTriggers(writer->estate, writer->rel_info, slot) ||
-		!is_same_row(RelationGetDescr(writer->rel), before,
+	if (!ExecBRInsertTriggers(estate, rel_info, slot) ||
+		!is_same_row(RelationGetDescr(rel), before,
 					 ExecFetchSlotHeapTuple(slot, false, NULL)))
 		ereport(ERROR,
 				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 				 errmsg("a trigger must not change rows of table \"%s.%s\", "
 						"or leave them out",
-						OUTBOX_SCHEMA, RelationGetRelationName(writer->rel)),
+						OUTBOX_SCHEMA, RelationGetRelationName(rel)),
 				 errhint("Make it an AFTER trigger.")));
 	heap_freetuple(before);
 }
 
-/* Fires what comes before a batch. The executor keeps what it learns of the
- * triggers, so its memory must be that of the writer. */
-static TransitionCaptureState *
-begin_statement(OutboxTableWriter *writer)
+/* Fires what comes before an INSERT of these rows. The executor keeps what it
+ * learns of the triggers, so its memory must be that of the estate. */
+TransitionCaptureState *
+outbox_table_writer_fire_before(EState *estate, ResultRelInfo *rel_info,
+								TupleTableSlot **slots, int count)
 {
-	TriggerDesc *triggers = writer->rel_info->ri_TrigDesc;
-	MemoryContext old_context =
-		MemoryContextSwitchTo(writer->estate->es_query_cxt);
+	TriggerDesc *triggers = rel_info->ri_TrigDesc;
+	MemoryContext old_context = MemoryContextSwitchTo(estate->es_query_cxt);
 	TransitionCaptureState *capture;
 
 	AfterTriggerBeginQuery();
 	capture = MakeTransitionCaptureState(
-		triggers, RelationGetRelid(writer->rel), CMD_INSERT);
-	ExecBSInsertTriggers(writer->estate, writer->rel_info);
+		triggers, RelationGetRelid(rel_info->ri_RelationDesc), CMD_INSERT);
+	ExecBSInsertTriggers(estate, rel_info);
 	if (triggers->trig_insert_before_row)
 	{
-		for (int i = 0; i < writer->count; i++)
-			fire_before_row(writer, writer->slots[i]);
+		for (int i = 0; i < count; i++)
+			fire_before_row(estate, rel_info, slots[i]);
 	}
 	MemoryContextSwitchTo(old_context);
 	return capture;
 }
 
-/* The same for what comes after it */
-static void
-end_statement(OutboxTableWriter *writer, TransitionCaptureState *capture)
+/* The same for what comes after it; count: of rows that have been inserted */
+void
+outbox_table_writer_fire_after(EState *estate, ResultRelInfo *rel_info,
+							   TupleTableSlot **slots, int count,
+							   TransitionCaptureState *capture)
 {
-	MemoryContext old_context =
-		MemoryContextSwitchTo(writer->estate->es_query_cxt);
+	MemoryContext old_context = MemoryContextSwitchTo(estate->es_query_cxt);
 
-	for (int i = 0; i < writer->count; i++)
-		ExecARInsertTriggers(writer->estate, writer->rel_info,
-							 writer->slots[i], NIL, capture);
-	ExecASInsertTriggers(writer->estate, writer->rel_info, capture);
-	AfterTriggerEndQuery(writer->estate);
+	for (int i = 0; i < count; i++)
+		ExecARInsertTriggers(estate, rel_info, slots[i], NIL, capture);
+	ExecASInsertTriggers(estate, rel_info, capture);
+	AfterTriggerEndQuery(estate);
 	MemoryContextSwitchTo(old_context);
+}
+
+/* Lets go of what triggers have opened, and the estate. */
+void
+outbox_table_writer_free(EState *estate)
+{
+	ExecResetTupleTable(estate->es_tupleTable, false);
+	ExecCloseResultRelations(estate);
+	FreeExecutorState(estate);
 }
 
 /*
@@ -301,7 +313,10 @@ static void
 write_batch(OutboxTableWriter *writer)
 {
 	TransitionCaptureState *capture =
-		writer->has_triggers ? begin_statement(writer) : NULL;
+		writer->has_triggers
+			? outbox_table_writer_fire_before(writer->estate, writer->rel_info,
+											  writer->slots, writer->count)
+			: NULL;
 	MemoryContext old_context =
 		MemoryContextSwitchTo(GetPerTupleMemoryContext(writer->estate));
 
@@ -315,7 +330,8 @@ write_batch(OutboxTableWriter *writer)
 								   writer->estate);
 	}
 	if (writer->has_triggers)
-		end_statement(writer, capture);
+		outbox_table_writer_fire_after(writer->estate, writer->rel_info,
+									   writer->slots, writer->count, capture);
 	for (int i = 0; i < writer->count; i++)
 		ExecClearTuple(writer->slots[i]);
 	writer->count = 0;
@@ -357,10 +373,7 @@ outbox_table_writer_end(OutboxTableWriter *writer)
 	for (int i = 0; i < writer->slots_made; i++)
 		ExecDropSingleTupleTableSlot(writer->slots[i]);
 	ExecCloseIndices(writer->rel_info);
-	/* what triggers have opened */
-	ExecResetTupleTable(writer->estate->es_tupleTable, false);
-	ExecCloseResultRelations(writer->estate);
-	FreeExecutorState(writer->estate);
+	outbox_table_writer_free(writer->estate);
 	table_close(writer->rel, NoLock);
 	pfree(writer);
 }

@@ -167,6 +167,23 @@ wait_until(undef, sub { query('SELECT since <= clock_timestamp() FROM outbox.inb
 pass('counts from now on');
 is(receive('in use'), 'f', '... and nothing is forgotten');
 
+note 'triggers of others';
+query(<<~'END');
+	CREATE TABLE log (id text);
+	CREATE FUNCTION log() RETURNS trigger LANGUAGE plpgsql AS
+		$$ BEGIN INSERT INTO public.log VALUES (NEW.message_id); RETURN NULL; END $$;
+	CREATE FUNCTION change() RETURNS trigger LANGUAGE plpgsql AS
+		$$ BEGIN NEW.message_id = 'x'; RETURN NEW; END $$;
+	END
+my @tables = map { "outbox.inbox_$_" } 0, 1;
+query("CREATE TRIGGER others AFTER INSERT ON $_ FOR EACH ROW EXECUTE FUNCTION log()") for @tables;
+is(receive($_), $_ eq 'logged' ? 't' : 'f', "received: $_") for 'logged', 'in use';
+is(receive('logged'), 'f', '... again');
+is(query('SELECT string_agg(id, $$ $$) FROM log'), 'logged', 'they know of what is new');
+query("CREATE TRIGGER changes BEFORE INSERT ON $_ FOR EACH ROW EXECUTE FUNCTION change()") for @tables;
+fails_with($node, 'postgres', q{SELECT outbox.receive('c', '4')}, '27000', qr/inbox_/, 'they may not change it');
+query("DROP TRIGGER changes ON $_; DROP TRIGGER others ON $_") for @tables;
+
 note 'rights and arguments';
 query(q{CREATE ROLE app LOGIN; SELECT outbox.grant_receive('app', '{billing,mail.*}')});
 my @app = (connstr => $node->connstr('postgres') . ' user=app');
