@@ -219,6 +219,16 @@ is(query(q{SELECT outbox.receive('c', 'in use'), outbox.receive('c', 'not there'
 	'f|t', 'ids are known');
 is(query($turn, 'copy'), query($turn), 'in the same table');
 
+note 'a move';
+my $received = PostgreSQL::Test::Utils::tempdir('move') . '/received';
+query('CREATE DATABASE green', 'template1');
+query('CREATE EXTENSION outbox', 'green');
+query("COPY (TABLE outbox.inbox_0 UNION ALL TABLE outbox.inbox_1) TO '$received'");
+query("COPY outbox.inbox_0 FROM '$received'", 'green');
+is(query(q{SELECT outbox.receive('c', 'in use'), outbox.receive('c', 'after'), outbox.receive('c', 'not there')}, 'green'),
+	query(q{SELECT outbox.receive('c', 'in use'), outbox.receive('c', 'after'), outbox.receive('c', 'not there')}),
+	'takes along what has been received');
+
 note 'a relay that has ended for want of work';
 my $mock = OutboxTest::Mock->new;
 conf_reload($node, 'outbox.bootstrap_servers = ' . "'" . $mock->bootstrap . "'\noutbox.idle_timeout = 100");
