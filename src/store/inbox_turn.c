@@ -25,7 +25,7 @@
 #include "store/statement.h"
 #include "store/table_reader.h"
 
-/* a table that somebody uses is tried again after so long */
+/* what somebody uses or has locked is tried again after so long */
 #define IN_USE_RETRY_MS 1000
 
 /* Takes the first column of the one row. */
@@ -65,7 +65,8 @@ outbox_inbox_current(OutboxDatabase *db)
 
 static TimestampTz look_at = 0; /* DT_NOEND = once the inbox is used */
 
-/* What is on disk; false if there is nothing, or another relay is at it. */
+/* What is on disk; false if there is nothing, or somebody has locked it, as
+ * another relay does. */
 static bool
 read_turn(int *current, TimestampTz *since)
 {
@@ -93,6 +94,17 @@ write_turn(int current)
 	Datum value = Int32GetDatum(current);
 
 	(void) outbox_store_execute(&statement, &value, NULL);
+}
+
+/* The same, if there is nothing yet, and nobody is about to write it: a restore
+ * may be under way. */
+static void
+write_first_turn(int current)
+{
+	(void) outbox_store_try(
+		psprintf("INSERT INTO outbox.inbox_turn (current, since)"
+				 " VALUES (%d, clock_timestamp()) ON CONFLICT DO NOTHING",
+				 current));
 }
 
 /* Empties the table, and makes it the current one. False if somebody uses it:
@@ -125,8 +137,8 @@ take_turn(TimestampTz now, int known)
 		look_at = DT_NOEND;
 		if (known >= 0)
 		{
-			write_turn(known);
-			look_at = 0;
+			write_first_turn(known);
+			look_at = TimestampTzPlusMilliseconds(now, IN_USE_RETRY_MS);
 		}
 		return known;
 	}

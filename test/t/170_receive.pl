@@ -167,6 +167,16 @@ wait_until(undef, sub { query('SELECT since <= clock_timestamp() FROM outbox.inb
 pass('counts from now on');
 is(receive('in use'), 'f', '... and nothing is forgotten');
 
+note 'locks of others';
+$open = $node->background_psql('postgres');
+$open->query_safe('BEGIN; SELECT FROM outbox.inbox_turn FOR UPDATE');
+conf_reload($node);
+ok(stays(2, sub {
+			query(q{SELECT count(*) FROM pg_stat_activity
+				WHERE backend_type LIKE 'outbox relay%' AND wait_event_type = 'Lock'}) == 0;
+		}), 'who has locked what is noted does not hold up the relay');
+$open->quit;
+
 note 'triggers of others';
 query(<<~'END');
 	CREATE TABLE log (id text);
