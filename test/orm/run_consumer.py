@@ -1,17 +1,18 @@
-"""run_consumer.py SERVERS TOPIC GROUP [KEY]: runs the recipe for consumers up
+"""run_consumer.py RECIPE SERVERS TOPIC GROUP [KEY]: runs a recipe for consumers up
 to the end of the topic, which has one partition, and notes each event in the
 table handled. At the event with that key the process ends, before its commit."""
 
+import importlib
 import os
 import sys
 
 import psycopg
 from confluent_kafka import (OFFSET_STORED, Consumer, KafkaError,
                              TopicPartition)
-from consumer import consume
 
-servers, topic, group = sys.argv[1:4]
-fatal = sys.argv[4].encode() if len(sys.argv) > 4 else None
+recipe, servers, topic, group = sys.argv[1:5]
+fatal = sys.argv[5].encode() if len(sys.argv) > 5 else None
+consume = importlib.import_module(recipe).consume
 
 
 class Reader(Consumer):

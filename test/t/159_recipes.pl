@@ -46,7 +46,7 @@ sub run_program
 }
 
 note 'all files';
-my $tests = join '', map { slurp_file($_) } glob("$FindBin::RealBin/15[89]_*.pl");
+my $tests = join '', map { slurp_file($_) } glob("$FindBin::RealBin/{158,159,171}_*.pl");
 for my $name (OutboxTest::Recipes::names())
 {
 	like($tests, qr/'\Q$name\E'/, "$name is run");
@@ -79,7 +79,7 @@ note 'a consumer';
 sub consume
 {
 	my ($group, $fatal) = @_;
-	my ($end, $said) = run_program($python, "$programs/run_consumer.py", $mock->bootstrap, $letters, $group,
+	my ($end, $said) = run_program($python, "$programs/run_consumer.py", 'consumer', $mock->bootstrap, $letters, $group,
 		$fatal // ());
 
 	is($end, $fatal ? 3 : 0, "$group: ends as it should") or diag $said;
