@@ -18,7 +18,10 @@
  * it, without end.
  *
  * An error that a row or what users have written may be the cause of ends the
- * job; outbox.resume_backfill() lets it go on there.
+ * job; outbox.resume_backfill() lets it go on there. What takes too long is
+ * cancelled; a function that catches that, and does not return, ends with the
+ * process: it is in the way of the stream, and of a shutdown. The next process
+ * ends the job.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,6 +30,7 @@
 #include <signal.h>
 
 #include "miscadmin.h"
+#include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/fmgroids.h"
 #include "utils/timeout.h"
@@ -48,10 +52,11 @@
 #define ROWS_US_MAX     3000
 #define ROWS_US_MIN     1000
 
-/* how often a chunk begins, and how long one may take that calls functions
- * which do not return */
+/* how often a chunk begins, how long one may take that calls functions which
+ * do not return, and those that do not let themselves be cancelled */
 #define CHUNK_EVERY_MS  10
 #define CHUNK_MAX_MS    1000
+#define CHUNK_END_MS    2000
 
 /* chunks a second, at rates where one row after another would be too slow */
 #define CHUNKS_A_SECOND 5
@@ -71,6 +76,7 @@ static bool any_running = true; /* as far as we know */
 static uint32 changes_seen = 0;
 static TimestampTz next_at = 0;
 static int tries = 0; /* without getting on */
+static volatile int64 job_at_hand = 0;
 
 /* When is the next turn of a job, if there is any? */
 static void
@@ -85,17 +91,34 @@ plan_next(TimestampTz now)
 	next_at = Min(next, TimestampTzPlusMilliseconds(now, REST_MAX_MS));
 }
 
+/* In a signal handler: ends the process, which no function can catch, and tells
+ * the next one why. */
+static void
+end_process(void)
+{
+	pg_atomic_write_u64(&outbox_my_relay.db->endless_backfill,
+						(uint64) job_at_hand);
+	ProcDiePending = true;
+	InterruptPending = true;
+	SetLatch(MyLatch);
+}
+
 /* Emits a chunk in a subtransaction, which is undone if that raises an error.
  * It cannot take for ever, whatever functions it calls. */
 static ErrorData *
 emit_chunk(OutboxChunk *chunk)
 {
+	static TimeoutId end_timeout = MAX_TIMEOUTS;
 	ErrorData *error;
 
+	if (end_timeout == MAX_TIMEOUTS)
+		end_timeout = RegisterTimeout(USER_TIMEOUT, end_process);
 	chunk_began = GetCurrentTimestamp();
 	pqsignal(SIGINT, StatementCancelHandler);
 	enable_timeout_after(STATEMENT_TIMEOUT, CHUNK_MAX_MS);
+	enable_timeout_after(end_timeout, CHUNK_END_MS);
 	error = outbox_store_subtransaction(outbox_capture_chunk, chunk);
+	disable_timeout(end_timeout, false);
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	pqsignal(SIGINT, SIG_IGN);
 	if (error != NULL && outbox_shutdown_is_reason(error->sqlerrcode))
@@ -136,6 +159,16 @@ words_for(const OutboxChunk *chunk, const ErrorData *error)
 	return psprintf("row %s: %s",
 					OidOutputFunctionCall(F_ARRAY_OUT, PointerGetDatum(key)),
 					error->message);
+}
+
+/* Has the last process ended because this job did not? */
+static bool
+was_endless(const OutboxBackfillJob *job)
+{
+	uint64 id = (uint64) job->id;
+
+	return pg_atomic_compare_exchange_u64(
+		&outbox_my_relay.db->endless_backfill, &id, 0);
 }
 
 /* The job goes on with its next table, or partition. */
@@ -202,6 +235,14 @@ run_chunk(OutboxBackfillJob *job, TimestampTz now)
 						 .wait = tries >= TRIES};
 	ErrorData *error;
 
+	if (was_endless(job))
+	{
+		tell_stuck(job,
+				   "a function has not ended when it was cancelled, so its "
+				   "process was",
+				   true, now);
+		return OUTBOX_CHUNK_CANNOT_READ;
+	}
 	if (!job->is_published)
 	{
 		tell_stuck(job, "the table is not published any more", true, now);
@@ -214,6 +255,7 @@ run_chunk(OutboxBackfillJob *job, TimestampTz now)
 		outbox_backfill_jobs_progress(job, 0, 0, now);
 		return OUTBOX_CHUNK_TABLE_IS_GONE;
 	}
+	job_at_hand = job->id;
 	error = emit_chunk(&chunk);
 	if (error == NULL)
 	{

@@ -120,6 +120,7 @@ init_database(OutboxDatabase *db)
 	pg_atomic_init_u64(&db->addressed_upto, 0);
 	pg_atomic_init_u32(&db->dead_for_all, 0);
 	pg_atomic_init_u32(&db->parked_changes, 0);
+	pg_atomic_init_u64(&db->endless_backfill, 0);
 	pg_atomic_init_u64(&db->issued_bytes, 0);
 	pg_atomic_init_u64(&db->settled_bytes, 0);
 	pg_atomic_init_u64(&db->before_bytes, 0);

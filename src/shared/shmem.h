@@ -197,8 +197,8 @@ typedef struct OutboxDatabase
 	/* counts dead letters that one relay has made for all: of delayed events */
 	pg_atomic_uint32 dead_for_all;
 
-	/* counts commits that have changed outbox.parked from outside */
-	pg_atomic_uint32 parked_changes;
+	pg_atomic_uint32 parked_changes;   /* commits that changed outbox.parked */
+	pg_atomic_uint64 endless_backfill; /* a process has ended for it; or 0 */
 
 	/* what is kept unpublished: pending.c */
 	pg_atomic_uint64 issued_bytes;    /* of events, since there is a limit */

@@ -232,6 +232,35 @@ for ([ 1, '' ], [ 2, qr/^row \{17\}: cannot set parameter "role" within security
 }
 is(query(q{SELECT * FROM written}), '1001|boss|origin', 'as the owner of the table, with triggers');
 is(relay_pid($node), $pid, 'the relay lives on');
+
+# Nobody can cancel it: it ends with the process, once; so the server can stop.
+query(<<~'END');
+	CREATE FUNCTION own_endless(operation text, before jsonb, after jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+	BEGIN
+		LOOP
+			BEGIN
+				PERFORM pg_sleep(60);
+			EXCEPTION WHEN query_canceled THEN NULL;
+			END;
+		END LOOP;
+	END $$;
+	CREATE TABLE endless (id integer PRIMARY KEY); INSERT INTO endless VALUES (1);
+	ALTER TABLE endless OWNER TO boss; ALTER FUNCTION own_endless OWNER TO boss;
+	SELECT outbox.publish_table('endless', 'fn', format => 'public.own_endless');
+	END
+$job = query(q{SELECT outbox.backfill('endless')});
+wait_for($job, "state = 'failed'");
+like(job($job, 'error'), qr/^a function has not ended when it was cancelled/, 'a function that catches everything');
+isnt(relay_pid($node), $pid, '... ends the process');
+query(q{SELECT outbox_emit('row', 'k', 'afterwards')});
+ok(wait_published($node), '... and the next one publishes');
+query("SELECT outbox.resume_backfill($job)");
+$node->poll_query_until('postgres', q{SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE backend_type = 'outbox relay'})
+  or die 'it does not sleep';
+$node->restart;
+wait_for($job, "state = 'failed'");
+query("SELECT outbox.cancel_backfill($job)");
+wait_state($node, 'publishing');
 is(query("SELECT status FROM outbox.health() WHERE \"check\" = 'backfill'"), 'ok', 'all is well');
 
 note 'what is gone';
