@@ -70,6 +70,9 @@
 /* a row that has been locked so often, one time after another, is waited for */
 #define TRIES           10
 
+/* what a job says then, whether it waits or not */
+#define ROW_IS_LOCKED   "others have locked its next row"
+
 static int64 rows_us = ROWS_US_MAX / 2;
 static TimestampTz chunk_began = 0;
 static bool any_running = true; /* as far as we know */
@@ -154,6 +157,9 @@ words_for(const OutboxChunk *chunk, const ErrorData *error)
 	ArrayType *key =
 		chunk->scan == NULL ? NULL : outbox_key_scan_key(chunk->scan);
 
+	if (chunk->wait && chunk->rows == 0 &&
+		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		return ROW_IS_LOCKED;
 	if (key == NULL)
 		return error->message;
 	return psprintf("row %s: %s",
@@ -207,7 +213,7 @@ note_progress(OutboxBackfillJob *job, const OutboxChunk *chunk,
 		case OUTBOX_CHUNK_MET_A_LOCK:
 			if (chunk->rows > 0)
 				break;
-			tell_stuck(job, "others have locked its next row", false, now);
+			tell_stuck(job, ROW_IS_LOCKED, false, now);
 			return;
 		case OUTBOX_CHUNK_CANNOT_READ:
 			tell_stuck(job, "others have locked the table, or its index",
