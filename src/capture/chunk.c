@@ -257,10 +257,14 @@ outbox_capture_chunk(void *arg)
 Datum
 outbox_backfill_check(PG_FUNCTION_ARGS)
 {
-	Relation rel = table_open(PG_GETARG_OID(0), AccessShareLock);
+	Relation rel;
 	Datum *captures;
 	int count;
 
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("relation and captures must not be null")));
+	rel = table_open(PG_GETARG_OID(0), AccessShareLock);
 	if (!OidIsValid(outbox_key_scan_index(rel)))
 		refuse_table(rel);
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), INT4OID, sizeof(int32), true,

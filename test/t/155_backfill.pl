@@ -96,6 +96,8 @@ fails_with($node, 'postgres', "SELECT outbox.backfill($_->[0])", $_->[1], $_->[2
   [ "'f', condition => 'missing = 1'", '42703', qr/"missing" does not exist/ ],
   [ "'f', condition => 'random() < 1'", '0A000', qr/must be immutable/ ];
 fails_with($node, 'postgres', q{SET ROLE app; SELECT outbox.backfill('f')}, '42501', qr/must be owner of table public\.f/, 'not the owner');
+fails_with($node, 'postgres', "SELECT outbox.check_backfill($_, NULL)", '22004', qr/must not be null/, 'null is refused')
+  for q{NULL, '{1}'}, q{'f', NULL};
 is(query('SELECT outbox.cancel_backfill(1000), outbox.resume_backfill(1000)'), 'f|f', 'there is none');
 
 note 'keys of all kinds';
