@@ -75,11 +75,25 @@ emit(const OutboxCapturePlan *plan, text *key, bytea *payload)
 	outbox_xact_add(values, nulls, false);
 }
 
+/* Has the current transaction changed or deleted this version of a row? */
+static bool
+is_changed(TupleTableSlot *row)
+{
+	HeapTupleHeader header;
+
+	if (!TTS_IS_BUFFERTUPLE(row))
+		return false;
+	header = ((BufferHeapTupleTableSlot *) row)->base.tuple->t_data;
+	return (header->t_infomask & HEAP_XMAX_INVALID) == 0 &&
+		   !HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) &&
+		   TransactionIdIsCurrentTransactionId(
+			   HeapTupleHeaderGetUpdateXid(header));
+}
+
 /*
- * Has the current transaction changed or deleted this version of a row again?
- * Whoever did, in a trigger or a function that the statement has called, has
- * ended before we are called, and so has told what came of it: if our trigger
- * is one for what was done.
+ * The same, and has it been told? Whoever did it, in a trigger or a function
+ * that the statement has called, has ended before we are called, and so has
+ * told what came of it: if our trigger is one for what was done.
  */
 static bool
 is_superseded(const Trigger *trigger, TupleTableSlot *row)
@@ -87,15 +101,10 @@ is_superseded(const Trigger *trigger, TupleTableSlot *row)
 	HeapTuple tuple;
 	HeapTupleHeader header;
 
-	if (!TTS_IS_BUFFERTUPLE(row))
+	if (!is_changed(row))
 		return false;
 	tuple = ((BufferHeapTupleTableSlot *) row)->base.tuple;
 	header = tuple->t_data;
-	if ((header->t_infomask & HEAP_XMAX_INVALID) != 0 ||
-		HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) ||
-		!TransactionIdIsCurrentTransactionId(
-			HeapTupleHeaderGetUpdateXid(header)))
-		return false;
 	/* to another partition: it is deleted here, and inserted there */
 	if (HeapTupleHeaderIndicatesMovedPartitions(header))
 		return TRIGGER_FOR_DELETE(trigger->tgtype) ||
@@ -147,6 +156,14 @@ outbox_capture_read_row(const OutboxCapturePlan *plan, TupleTableSlot *row)
 		return false;
 	key = outbox_capture_key(plan, row);
 	payload = outbox_capture_payload(plan, OUTBOX_CAPTURE_READ, NULL, row);
+	/* its event would come after that of the change, if there is one */
+	if (OidIsValid(plan->function) && is_changed(row))
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("the function that makes payloads of \"%s\" has "
+						"changed the row that it was given",
+						plan->table),
+				 errhint("It must not do that for the operation \"read\".")));
 	if (payload != NULL)
 		emit(plan, key, payload);
 	return payload != NULL;

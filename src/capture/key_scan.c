@@ -299,8 +299,11 @@ outbox_key_scan_lock(OutboxKeyScan *scan, bool wait, TupleTableSlot **row)
 			return OUTBOX_KEY_ROW_LOCKED;
 		case TM_WouldBlock:
 			return OUTBOX_KEY_ROW_BUSY;
+		case TM_SelfModified:
+		case TM_Invisible:
+			/* by a function, since the snapshot: the next one has it */
+			return OUTBOX_KEY_ROW_BUSY;
 		default:
-			/* deleted, or changed by ourselves: the trigger has told it */
 			return OUTBOX_KEY_ROW_GONE;
 	}
 }

@@ -21,7 +21,8 @@ typedef enum OutboxKeyRow
 {
 	OUTBOX_KEY_ROW_LOCKED, /* it is ours until the end of the transaction */
 	OUTBOX_KEY_ROW_GONE,   /* or the entry is old */
-	OUTBOX_KEY_ROW_BUSY,   /* somebody else has locked or changed it */
+	OUTBOX_KEY_ROW_BUSY,   /* somebody else has locked or changed it, or a
+							* function in this transaction has */
 } OutboxKeyRow;
 
 extern Oid outbox_key_scan_index(Relation rel);

@@ -266,6 +266,32 @@ query("SELECT outbox.cancel_backfill($job)");
 wait_state($node, 'publishing');
 is(query("SELECT status FROM outbox.health() WHERE \"check\" = 'backfill'"), 'ok', 'all is well');
 
+# A function that changes rows of the table itself
+query(<<~'END');
+	CREATE TABLE touched (id integer PRIMARY KEY, n integer, unpublished integer);
+	INSERT INTO touched SELECT g, 0 FROM generate_series(1, 30) g;
+	CREATE FUNCTION touched_made(operation text, before jsonb, after jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+	BEGIN
+		IF after->>'n' = '0' THEN
+			UPDATE public.touched SET unpublished = 1 WHERE id = (after->>'id')::integer + 1;
+		ELSIF operation = 'read' THEN
+			UPDATE public.touched SET n = 2 WHERE id = (after->>'id')::integer;
+		END IF;
+		RETURN after;
+	END $$;
+	SELECT outbox.publish_table('touched', 'fn', columns => '{id,n}', format => 'public.touched_made');
+	END
+my $before = query(q{SELECT max(id) FROM outbox.event});
+$job = query(q{SELECT outbox.backfill('touched')});
+wait_for($job, "state <> 'running'");
+is(query("SELECT count(*) || ' ' || count(DISTINCT key) FROM outbox.event WHERE id > $before"), '30 30',
+	'one that changes another row, in what is not published: each row once');
+query('SET session_replication_role = replica; UPDATE touched SET n = 1 WHERE id = 17');
+$job = query(q{SELECT outbox.backfill('touched')});
+wait_for($job, "state <> 'running'");
+is(job($job, 'state, error'), 'failed|row {17}: the function that makes payloads of "touched" has changed the row that it was given',
+	'one that changes its row, whose old event would come last');
+
 note 'what is gone';
 query(<<~'END');
 	CREATE TABLE gone (id integer PRIMARY KEY); INSERT INTO gone SELECT generate_series(1, 100);
