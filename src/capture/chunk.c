@@ -192,19 +192,18 @@ static void
 read_table(OutboxChunk *chunk, Relation rel, Relation index)
 {
 	OutboxCapturePlan wanted = {0};
-	bool users_code;
 	ListCell *cell;
 
 	if (chunk->condition != NULL)
 		wanted.condition = outbox_capture_condition(rel, chunk->condition);
-	users_code = runs_users_code(&wanted);
+	chunk->users_code = runs_users_code(&wanted);
 	foreach (cell, chunk->captures)
-		users_code =
+		chunk->users_code =
 			runs_users_code(outbox_capture_plan(lfirst_int(cell), rel)) ||
-			users_code;
+			chunk->users_code;
 	/* for what it writes, triggers and foreign keys count. Not for nothing:
 	 * all plans of the session must be made anew */
-	if (users_code)
+	if (chunk->users_code)
 		set_local("session_replication_role", "origin");
 
 	chunk->end = OUTBOX_CHUNK_TABLE_IS_READ;

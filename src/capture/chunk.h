@@ -43,6 +43,7 @@ typedef struct OutboxChunk
 	int64 rows; /* that have been looked at */
 	int64 events;
 	OutboxKeyScan *scan; /* has the row at hand when there is an error */
+	bool users_code;     /* functions of users may have been called */
 } OutboxChunk;
 
 extern void outbox_capture_chunk(void *chunk);

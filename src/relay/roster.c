@@ -14,9 +14,6 @@
  */
 #include "outbox.h"
 
-#include "miscadmin.h"
-#include "storage/lmgr.h"
-
 #include "relay/roster.h"
 #include "shared/figures.h"
 #include "shared/my_relay.h"
@@ -25,24 +22,6 @@
 #include "store/relay_list.h"
 #include "store/relay_row.h"
 
-/* class of our advisory lock, beside the 1 and 2 that SQL functions use */
-#define RELAY_LOCK_CLASS 0x6f62
-
-/* One process for each relay of a database, whoever starts it */
-static void
-lock_relay(void)
-{
-	LOCKTAG tag;
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, (uint32) outbox_my_relay.number,
-						 RELAY_LOCK_CLASS);
-	if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
-						errmsg("another outbox relay \"%s\" is active in "
-							   "this database",
-							   outbox_my_relay.name)));
-}
-
 /* Makes this process that relay, if it may be. */
 static bool
 become(int number, const char *name)
@@ -50,7 +29,7 @@ become(int number, const char *name)
 	if (!outbox_relay_state_attach(number, name))
 		return false;
 	outbox_my_relay_name(number, name);
-	lock_relay();
+	outbox_my_relay_lock();
 	outbox_figures_attach();
 	return true;
 }

@@ -263,6 +263,8 @@ run_chunk(OutboxBackfillJob *job, TimestampTz now)
 	}
 	job_at_hand = job->id;
 	error = emit_chunk(&chunk);
+	if (chunk.users_code)
+		outbox_my_relay_lock_alone();
 	if (error == NULL)
 	{
 		note_progress(job, &chunk, now);

@@ -8,9 +8,14 @@
  */
 #include "outbox.h"
 
+#include "miscadmin.h"
+#include "storage/lock.h"
 #include "utils/memutils.h"
 
 #include "shared/my_relay.h"
+
+/* class of our advisory lock, beside the 1 and 2 that SQL functions use */
+#define RELAY_LOCK_CLASS 0x6f62
 
 OutboxMyRelay outbox_my_relay;
 
@@ -56,4 +61,29 @@ outbox_my_relay_name(int number, const char *name)
 			psprintf("outbox relay \"%s\" for database \"%s\"", name,
 					 outbox_my_relay.database);
 	MemoryContextSwitchTo(old_context);
+}
+
+/* One process for each relay of a database, whoever starts it: raises 55006 if
+ * there is another one. */
+void
+outbox_my_relay_lock(void)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, (uint32) outbox_my_relay.number,
+						 RELAY_LOCK_CLASS);
+	if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+						errmsg("another outbox relay \"%s\" is active in "
+							   "this database",
+							   outbox_my_relay.name)));
+}
+
+/* Functions of users have run here: nobody else would give back the advisory
+ * locks that they have left to the session, or take ours again. */
+void
+outbox_my_relay_lock_alone(void)
+{
+	LockReleaseSession(USER_LOCKMETHOD);
+	outbox_my_relay_lock();
 }

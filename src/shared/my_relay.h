@@ -30,5 +30,7 @@ extern void outbox_my_relay_init(const OutboxRelayArgs *args);
 extern void outbox_my_relay_name_database(const char *database);
 extern bool outbox_my_relay_has_changed(void);
 extern void outbox_my_relay_name(int number, const char *name);
+extern void outbox_my_relay_lock(void);
+extern void outbox_my_relay_lock_alone(void);
 
 #endif /* OUTBOX_MY_RELAY_H */

@@ -207,6 +207,9 @@ query(<<~'END');
 			PERFORM set_config('outbox.log_level', 'x', false);
 		ELSIF n = 5 THEN
 			PERFORM set_config('work_mem', '64kB', false);
+		ELSIF n = 6 THEN
+			PERFORM pg_advisory_unlock_all(), pg_advisory_lock(4711);
+			RAISE 'it has ended';
 		END IF;
 		RETURN after;
 	END $$;
@@ -214,8 +217,10 @@ query(<<~'END');
 	SELECT outbox.publish_table('own', 'fn', format => 'public.own_made');
 	END
 my $pid = relay_pid($node);
+my $advisory = q{SELECT classid, objid, objsubid FROM pg_locks WHERE locktype = 'advisory'};
+my $locks = query($advisory);
 for ([ 1, '' ], [ 2, qr/^row \{17\}: cannot set parameter "role" within security-restricted operation/ ],
-	[ 3, qr/^row \{17\}: canceling statement due to statement timeout/ ], [ 5, '' ])
+	[ 3, qr/^row \{17\}: canceling statement due to statement timeout/ ], [ 5, '' ], [ 6, qr/^row \{17\}: it has ended/ ])
 {
 	my ($n, $error) = @$_;
 
@@ -235,6 +240,7 @@ for ([ 1, '' ], [ 2, qr/^row \{17\}: cannot set parameter "role" within security
 }
 is(query(q{SELECT * FROM written}), '1001|boss|origin', 'as the owner of the table, with triggers');
 is(relay_pid($node), $pid, 'the relay lives on');
+is(query($advisory), $locks, '... with its lock, and without those that functions have left');
 
 # Nobody can cancel it: it ends with the process, once; so the server can stop.
 query(<<~'END');
