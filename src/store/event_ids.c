@@ -57,8 +57,8 @@ advance(Relation rel, Buffer buffer, HeapTuple tuple, int64 count)
 {
 	Form_pg_sequence_data data = (Form_pg_sequence_data) GETSTRUCT(tuple);
 	Page page = BufferGetPage(buffer);
-	int64 last = data->last_value + count;
-	int64 ahead = data->log_cnt - count;
+	int64 last = data->last_value + count - (data->is_called ? 0 : 1);
+	int64 ahead = data->is_called ? data->log_cnt - count : -1;
 
 	START_CRIT_SECTION();
 	MarkBufferDirty(buffer);
@@ -67,9 +67,12 @@ advance(Relation rel, Buffer buffer, HeapTuple tuple, int64 count)
 	{
 		ahead = AHEAD;
 		data->last_value = last + ahead;
+		data->is_called = true;
 		data->log_cnt = 0;
 		if (RelationNeedsWAL(rel))
 			PageSetLSN(page, outbox_log_sequence(rel, buffer, tuple));
+		else
+			ahead = 0; /* the commit writes the page as it is then */
 	}
 	data->last_value = last;
 	data->log_cnt = ahead;
@@ -86,6 +89,7 @@ take_many(Oid sequence, int64 count)
 	ItemId item;
 	HeapTupleData tuple;
 	Form_pg_sequence_data data;
+	int64 next;
 	int64 last;
 	int64 first = 0;
 
@@ -102,9 +106,10 @@ take_many(Oid sequence, int64 count)
 	tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
 	tuple.t_len = ItemIdGetLength(item);
 	data = (Form_pg_sequence_data) GETSTRUCT(&tuple);
-	if (data->is_called && data->last_value <= last - count - AHEAD)
+	next = data->last_value + (data->is_called ? 1 : 0);
+	if (next <= last - count - AHEAD)
 	{
-		first = data->last_value + 1;
+		first = next;
 		advance(rel, buffer, &tuple, count);
 	}
 	UnlockReleaseBuffer(buffer);
@@ -120,7 +125,10 @@ take_many(Oid sequence, int64 count)
 int64
 outbox_event_ids_take(Oid sequence, int64 *count)
 {
-	int64 first = *count > 1 ? take_many(sequence, *count) : 0;
+	/* with wal_level = minimal, nextval() believes ids of a new sequence to be
+	 * logged that are not: a crash sets it back */
+	int64 first =
+		*count > 1 || !XLogIsNeeded() ? take_many(sequence, *count) : 0;
 
 	if (first != 0)
 		return first;
