@@ -59,7 +59,7 @@ sub login
 
 note 'TLS';
 $secured->publishes('tls', 'tls', @tls);
-$secured->refused('unknown authority', 'untrusted', qr/we do not trust Kafka's certificate/,
+$secured->refused('unknown authority', 'untrusted', qr/We do not trust Kafka's certificate/,
 	qr/ssl\.ca\.location/, 'tls', $secured->tls('stranger'));
 $secured->publishes('known authority', 'tls', @tls);
 $secured->refused('another host', 'untrusted', qr/certificate is of another host/,
