@@ -21,7 +21,7 @@ if (my $why = OutboxTest::Kafka->skip_reason)
 	plan skip_all => $why;
 }
 
-my $most = 5;    # seconds that default may need for an event, on a busy machine
+my $most = 15;    # seconds that default may need for an event, on a busy machine
 my %cluster = map { $_ => OutboxTest::Kafka->new(start => 0) } qw(default audit);
 
 OutboxTest::Kafka::start_all(values %cluster);
