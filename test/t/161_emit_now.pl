@@ -117,7 +117,7 @@ wait_state($node, 'unconfigured');
 committed('rolled back', 'kept', 'durable, and without what was rolled back');
 conf_reload($node, "outbox.bootstrap_servers = '" . $mock->bootstrap . "'");
 wait_state($node, 'publishing');
-ok(wait_published($node), 'published');
+ok(wait_published($node) && $consumer->wait_for(1), 'published');
 is( join(' ', map { "$_->{payload} @{$_->{headers}[0]}" } $consumer->records),
 	'kept event_id ' . query('SELECT event_id FROM outbox.event'),
 	'... with its event_id, alone');
