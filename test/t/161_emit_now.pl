@@ -301,7 +301,7 @@ pgbench($node, <<~'END', clients => 20, transactions => 50);
 	END
 is(query(q{SELECT count(DISTINCT payload), count(*) FROM outbox.event WHERE key = 'many'}),
 	'1000|1000', 'each once');
-ok(wait_published($node), 'published');
+ok(wait_published($node) && $consumer->drain, 'published');
 is( scalar(grep { ($_->{key} // '') eq 'many' } $consumer->records), 1000,
 	'... once');
 
