@@ -40,58 +40,46 @@
 #include "emit/xact.h"
 #include "poison/guard.h"
 #include "schedule/backfill.h"
+#include "schedule/turns.h"
 #include "shared/my_relay.h"
-#include "shared/relay_state.h"
 #include "shared/shutdown.h"
 #include "shared/times.h"
 #include "store/backfill_jobs.h"
 
 /* what a chunk takes, from its first row to the end of its commit, and of that,
  * how long rows are read */
-#define CHUNK_US        5000
-#define ROWS_US_MAX     3000
-#define ROWS_US_MIN     1000
+#define CHUNK_US      5000
+#define ROWS_US_MAX   3000
+#define ROWS_US_MIN   1000
 
-/* how often a chunk begins, how long one may take that calls functions which
- * do not return, and those that do not let themselves be cancelled */
-#define CHUNK_EVERY_MS  10
-#define CHUNK_MAX_MS    1000
-#define CHUNK_END_MS    2000
-
-/* chunks a second, at rates where one row after another would be too slow */
-#define CHUNKS_A_SECOND 5
-
-/* the longest rest: of one row at the lowest rate, one a second */
-#define REST_MAX_MS     1000
+/* how long a chunk may take that calls functions which do not return, and those
+ * that do not let themselves be cancelled */
+#define CHUNK_MAX_MS  1000
+#define CHUNK_END_MS  2000
 
 /* events that wait to be published, beyond which there are no more of ours */
-#define WAITING_MAX     20000
+#define WAITING_MAX   20000
 
 /* a row that has been locked so often, one time after another, is waited for */
-#define TRIES           10
+#define TRIES         10
 
 /* what a job says then, whether it waits or not */
-#define ROW_IS_LOCKED   "others have locked its next row"
+#define ROW_IS_LOCKED "others have locked its next row"
 
 static int64 rows_us = ROWS_US_MAX / 2;
 static TimestampTz chunk_began = 0;
-static bool any_running = true; /* as far as we know */
-static uint32 changes_seen = 0;
-static TimestampTz next_at = 0;
+static OutboxTurns turns = {0};
 static int tries = 0; /* without getting on */
 static volatile int64 job_at_hand = 0;
 
-/* When is the next turn of a job, if there is any? */
+/* No job is due now. */
 static void
 plan_next(TimestampTz now)
 {
 	TimestampTz next;
+	bool any = outbox_backfill_jobs_next(&next);
 
-	any_running = outbox_backfill_jobs_next(&next);
-	/* due already, but locked by somebody */
-	if (next <= now)
-		next = TimestampTzPlusMilliseconds(now, OUTBOX_DUE_ROWS_RETRY_MS);
-	next_at = Min(next, TimestampTzPlusMilliseconds(now, REST_MAX_MS));
+	outbox_turns_plan(&turns, any, next, now);
 }
 
 /* In a signal handler: ends the process, which no function can catch, and tells
@@ -137,7 +125,7 @@ static void
 tell_stuck(const OutboxBackfillJob *job, const char *error, bool failed,
 		   TimestampTz now)
 {
-	int64 delay_ms = CHUNK_EVERY_MS << Min(tries, 10);
+	int64 delay_ms = OUTBOX_TURN_EVERY_MS << Min(tries, 10);
 
 	tries++;
 	outbox_backfill_jobs_stuck(
@@ -229,8 +217,9 @@ note_progress(OutboxBackfillJob *job, const OutboxChunk *chunk,
 static OutboxChunkEnd
 run_chunk(OutboxBackfillJob *job, TimestampTz now)
 {
-	int64 max_rows =
-		job->rate == 0 ? PG_INT64_MAX : Max(job->rate / CHUNKS_A_SECOND, 1);
+	int64 max_rows = job->rate == 0
+						 ? PG_INT64_MAX
+						 : Max(job->rate / OUTBOX_TURNS_A_SECOND, 1);
 	OutboxChunk chunk = {.table = job->table,
 						 .captures = job->captures,
 						 .condition = job->condition,
@@ -289,21 +278,6 @@ learn(void)
 		rows_us = Min(rows_us + rows_us / 8, ROWS_US_MAX);
 }
 
-/* Are there jobs, as far as we know, and is it the time for them? */
-static bool
-is_time(void)
-{
-	uint32 changes = pg_atomic_read_u32(&outbox_my_relay.db->parked_changes);
-
-	if (changes != changes_seen)
-	{
-		changes_seen = changes;
-		any_running = true;
-		next_at = 0;
-	}
-	return any_running && outbox_relay_state() == OUTBOX_RELAY_PUBLISHING;
-}
-
 /* Is there so much to publish that there should not be more? */
 static bool
 is_behind(const OutboxRound *round)
@@ -335,16 +309,12 @@ static OutboxTaskResult
 run(const OutboxRound *round)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	/* beyond that only by a clock that has been set back since */
-	TimestampTz latest = TimestampTzPlusMilliseconds(now, REST_MAX_MS);
+	TimestampTz latest;
 	OutboxStoreStatus status;
 	bool was_full = false;
 	bool worked = false;
 
-	if (!is_time() || (now < next_at && next_at <= latest))
-		return OUTBOX_TASK_IDLE;
-	next_at = TimestampTzPlusMilliseconds(now, CHUNK_EVERY_MS);
-	if (is_behind(round))
+	if (!outbox_turns_begin(&turns, now, &latest) || is_behind(round))
 		return OUTBOX_TASK_IDLE;
 	status = outbox_store_begin_emit("outbox: backfilling tables",
 									 OUTBOX_BACKFILL_TABLE);
@@ -362,17 +332,14 @@ run(const OutboxRound *round)
 static void
 take_over(void)
 {
-	any_running = true;
-	next_at = 0;
+	outbox_turns_forget(&turns);
 }
 
 static long
 timeout_ms(const OutboxRound *round)
 {
 	(void) round;
-	if (!is_time())
-		return -1;
-	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_at);
+	return outbox_turns_timeout_ms(&turns);
 }
 
 OutboxTask outbox_backfill_task = {

@@ -9,8 +9,7 @@
  *
  * A slice looks at a few thousand ids at most, and only so often, so that a
  * search for rare events does not keep the relay from its work. Jobs take
- * turns: each rests as long as its rate asks for, which its row tells. While
- * no events can be published, all rest.
+ * turns (turns.c).
  *
  * Copies that one relay alone is to publish are its own affair: it makes them
  * itself, with a header that has the others pass them over (addressed.c). The
@@ -26,20 +25,15 @@
 #include "emit/xact.h"
 #include "poison/guard.h"
 #include "schedule/replay.h"
+#include "schedule/turns.h"
 #include "shared/chores.h"
 #include "shared/event_log.h"
 #include "shared/my_relay.h"
-#include "shared/relay_state.h"
-#include "shared/times.h"
 #include "store/replay_jobs.h"
 
-#define SLICE_IDS       5000
-#define SLICE_EVENTS    2000
-#define SLICE_BYTES     (1024 * 1024) /* more than that in one event only */
-#define SLICE_EVERY_MS  10
-
-/* slices a second, at rates where one event after another would be too slow */
-#define SLICES_A_SECOND 5
+#define SLICE_IDS    5000
+#define SLICE_EVENTS 2000
+#define SLICE_BYTES  (1024 * 1024) /* more than that in one event only */
 
 typedef struct Slice
 {
@@ -48,26 +42,18 @@ typedef struct Slice
 	bool full;      /* there may be more, up to the id where it ends */
 } Slice;
 
-/* the longest rest: of one event at the lowest rate, one a second */
-#define REST_MAX_MS 1000
-
 static int64 slice_ids = SLICE_IDS; /* less after an error */
-static bool any_running = true;     /* as far as we know */
-static uint32 changes_seen = 0;
-static TimestampTz next_at = 0;
+static OutboxTurns turns = {0};
 
-/* When is the next turn of a job, if there is any? */
+/* No job is due now. */
 static void
 plan_next(TimestampTz now)
 {
 	TimestampTz next;
+	bool any = outbox_replay_jobs_next(outbox_my_relay.name,
+									   outbox_chores_are_mine(), &next);
 
-	any_running = outbox_replay_jobs_next(outbox_my_relay.name,
-										  outbox_chores_are_mine(), &next);
-	/* due already, but locked by somebody */
-	if (next <= now)
-		next = TimestampTzPlusMilliseconds(now, OUTBOX_DUE_ROWS_RETRY_MS);
-	next_at = Min(next, TimestampTzPlusMilliseconds(now, REST_MAX_MS));
+	outbox_turns_plan(&turns, any, next, now);
 }
 
 /* Puts one event into the buffer of the transaction. */
@@ -135,7 +121,7 @@ narrow(const OutboxReplayJob *job)
 static void
 run_slice(const OutboxReplayJob *job, TimestampTz now)
 {
-	int64 limit = job->rate / SLICES_A_SECOND;
+	int64 limit = job->rate / OUTBOX_TURNS_A_SECOND;
 	int64 upto = job->last_id;
 	Slice slice = {0};
 	uint64 count = 0;
@@ -159,36 +145,19 @@ run_slice(const OutboxReplayJob *job, TimestampTz now)
 		TimestampTzPlusMilliseconds(now, (int64) (count * 1000 / job->rate)));
 }
 
-/* Are there jobs, as far as we know, and is it the time for them? */
-static bool
-is_time(void)
-{
-	uint32 changes = pg_atomic_read_u32(&outbox_my_relay.db->parked_changes);
-
-	if (changes != changes_seen)
-	{
-		changes_seen = changes;
-		any_running = true;
-		next_at = 0;
-	}
-	return any_running && outbox_relay_state() == OUTBOX_RELAY_PUBLISHING;
-}
-
 /* Works on replays, if there are any. */
 static OutboxTaskResult
 run(const OutboxRound *round)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	/* beyond that only by a clock that has been set back since */
-	TimestampTz latest = TimestampTzPlusMilliseconds(now, REST_MAX_MS);
+	TimestampTz latest;
 	OutboxStoreStatus status;
 	bool worked = false;
 	OutboxReplayJob job;
 
 	(void) round;
-	if (!is_time() || (now < next_at && next_at <= latest))
+	if (!outbox_turns_begin(&turns, now, &latest))
 		return OUTBOX_TASK_IDLE;
-	next_at = TimestampTzPlusMilliseconds(now, SLICE_EVERY_MS);
 	status = outbox_store_begin_emit("outbox: replaying events",
 									 OUTBOX_REPLAY_TABLE);
 	if (status != OUTBOX_STORE_OK)
@@ -211,17 +180,14 @@ run(const OutboxRound *round)
 static void
 take_over(void)
 {
-	any_running = true;
-	next_at = 0;
+	outbox_turns_forget(&turns);
 }
 
 static long
 timeout_ms(const OutboxRound *round)
 {
 	(void) round;
-	if (!is_time())
-		return -1;
-	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_at);
+	return outbox_turns_timeout_ms(&turns);
 }
 
 OutboxTask outbox_replay_task = {
