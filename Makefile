@@ -9,8 +9,8 @@
 
 MODULE_big = outbox
 # the folders of outbox.so, the lower ones first; src/README.md tells more
-FOLDERS = sink format shared store poison retry emit capture inbox publish schedule relay \
-	monitor ddl launcher
+FOLDERS = sink source format shared store poison retry emit capture inbox publish schedule relay \
+	subscribe monitor ddl launcher
 OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c) \
 	$(foreach folder,$(FOLDERS),$(wildcard src/$(folder)/*.c)))
 EXTENSION = outbox
