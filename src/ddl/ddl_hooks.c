@@ -48,7 +48,7 @@
 #include "shared/load_guard.h"
 #include "shared/prepared.h"
 #include "shared/relays.h"
-#include "store/subscription.h"
+#include "store/logical_subscription.h"
 
 static object_access_hook_type prev_object_access_hook = NULL;
 static ProcessUtility_hook_type prev_process_utility_hook = NULL;
@@ -244,7 +244,8 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 {
 	const char *database = database_to_empty(pstmt->utilityStmt);
 	/* asked now: a command that ends the transaction may free its tree */
-	const char *subscription = outbox_subscription_of(pstmt->utilityStmt);
+	const char *subscription =
+		outbox_logical_subscription_of(pstmt->utilityStmt);
 	bool as_new = discards_all(pstmt->utilityStmt);
 
 	if (database != NULL && context == PROCESS_UTILITY_TOPLEVEL)
@@ -268,7 +269,7 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 								params, query_env, dest, completion);
 
 	if (subscription != NULL)
-		outbox_subscription_altered(subscription);
+		outbox_logical_subscription_altered(subscription);
 	if (as_new)
 		outbox_load_guard_end();
 }

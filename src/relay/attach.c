@@ -21,7 +21,7 @@
 #include "store/extension.h"
 #include "store/parked.h"
 #include "store/position.h"
-#include "store/subscription.h"
+#include "store/logical_subscription.h"
 
 /* Says once that library and extension do not fit together. */
 static void
@@ -96,7 +96,7 @@ outbox_attach(OutboxStream *stream)
 	if (status == OUTBOX_STORE_ABSENT)
 		return OUTBOX_LAUNCH_ABSENT;
 
-	outbox_subscription_leave_all();
+	outbox_logical_subscription_leave_all();
 	stream->has_more = true;
 	/* if the sequence was set back, nobody may use ids up to the position */
 	outbox_horizon_raise(outbox_my_relay.db, Max(last_id, stream->read_upto));

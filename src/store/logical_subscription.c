@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * subscription.c
+ * logical_subscription.c
  *	  Rows of ours never come in by logical replication.
  *
  * A database publishes what was committed in it. The same events replicated
@@ -44,7 +44,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
-#include "store/subscription.h"
+#include "store/logical_subscription.h"
 #include "store/transaction.h"
 
 PG_FUNCTION_INFO_V1(outbox_skip_replicated);
@@ -89,7 +89,7 @@ leave(Oid subscription)
 
 /* The subscription into which a command may put tables, or NULL */
 const char *
-outbox_subscription_of(Node *stmt)
+outbox_logical_subscription_of(Node *stmt)
 {
 	if (IsA(stmt, CreateSubscriptionStmt))
 		return ((CreateSubscriptionStmt *) stmt)->subname;
@@ -100,7 +100,7 @@ outbox_subscription_of(Node *stmt)
 
 /* Such a command has been run: takes our tables out again, and tells it. */
 void
-outbox_subscription_altered(const char *name)
+outbox_logical_subscription_altered(const char *name)
 {
 	Oid subscription;
 
@@ -121,7 +121,7 @@ outbox_subscription_altered(const char *name)
  * that is at work may not notice; then it meets the triggers.
  */
 void
-outbox_subscription_leave_all(void)
+outbox_logical_subscription_leave_all(void)
 {
 	outbox_store_begin_unlocked("outbox: looking at subscriptions");
 	if (leave(InvalidOid) > 0)
