@@ -81,7 +81,8 @@ typedef struct OutboxSourceEvent
 	const char *topic; /* all pointers are valid until the next poll */
 	int32 partition;
 	int64 offset;
-	int count; /* of a topic's partitions */
+	int count; /* of a topic's partitions; 0 = there is no such topic,
+				* and -1 = it is not known, if it is FAULTY */
 	OutboxTopicState state;
 	OutboxFailure failure;
 	OutboxTrouble trouble;
