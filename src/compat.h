@@ -197,40 +197,6 @@ outbox_log_sequence(Relation rel, Buffer buffer, HeapTuple tuple)
 	return XLogInsert(RM_SEQ_ID, XLOG_SEQ_LOG);
 }
 
-/* Has no row the keys of this one? As ON CONFLICT DO NOTHING looks, so it waits
- * for transactions that have written one. ExecOpenIndices() was told so. */
-static inline bool
-outbox_index_allows(ResultRelInfo *rel_info, TupleTableSlot *slot,
-					EState *estate)
-{
-	ItemPointerData found;
-#if PG_VERSION_NUM >= 180000
-	ItemPointerData none;
-
-	ItemPointerSetInvalid(&none);
-	return ExecCheckIndexConstraints(rel_info, slot, estate, &found, &none,
-									 NIL);
-#else
-
-	return ExecCheckIndexConstraints(rel_info, slot, estate, &found, NIL);
-#endif
-}
-
-/* ExecInsertIndexTuples() of a speculative insertion; conflict: was there one?
- */
-static inline void
-outbox_insert_index_tuples_speculative(ResultRelInfo *rel_info,
-									   TupleTableSlot *slot, EState *estate,
-									   bool *conflict)
-{
-#if PG_VERSION_NUM >= 160000
-	ExecInsertIndexTuples(rel_info, slot, estate, false, true, conflict, NIL,
-						  false);
-#else
-	ExecInsertIndexTuples(rel_info, slot, estate, false, true, conflict, NIL);
-#endif
-}
-
 /* The index of the primary key, which is not deferrable */
 static inline Oid
 outbox_primary_key_index(Relation rel)

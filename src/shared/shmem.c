@@ -18,6 +18,10 @@
 #include "shared/crash.h"
 #include "shared/shmem.h"
 
+/* of messages that are received at once: more of them than CPUs */
+#define INBOX_TRANCHE "outbox_inbox"
+#define INBOX_LOCKS   128
+
 OutboxShmem *outbox_shmem = NULL;
 
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
@@ -81,6 +85,7 @@ shmem_request(void)
 
 	RequestAddinShmemSpace(total_size());
 	RequestNamedLWLockTranche(OUTBOX_EXTENSION, 1);
+	RequestNamedLWLockTranche(INBOX_TRANCHE, INBOX_LOCKS);
 }
 
 static void
@@ -161,6 +166,7 @@ shmem_startup(void)
 	{
 		memset(outbox_shmem, 0, total_size());
 		outbox_shmem->lock = &GetNamedLWLockTranche(OUTBOX_EXTENSION)->lock;
+		outbox_shmem->inbox_locks = GetNamedLWLockTranche(INBOX_TRANCHE);
 		pg_atomic_init_u32(&outbox_shmem->launcher_proc, OUTBOX_NO_PROC);
 		pg_atomic_init_u32(&outbox_shmem->ddl_count, 0);
 		outbox_shmem->crashes = outbox_crash_count_start();
@@ -273,6 +279,13 @@ outbox_shmem_my_database(void)
 	if (my_database == NULL)
 		my_database = find_or_create(MyDatabaseId);
 	return my_database;
+}
+
+/* The lock of messages with this hash: inbox.c */
+LWLock *
+outbox_shmem_inbox_lock(uint32 hash)
+{
+	return &outbox_shmem->inbox_locks[hash % INBOX_LOCKS].lock;
 }
 
 /*

@@ -8,6 +8,9 @@
  *	outbox_shmem->lock	guards which database an entry belongs to, and every
  *						field that is not atomic. Held for a few instructions
  *						only, never while waiting.
+ *	inbox_locks			guard no memory: who looks whether a message has been
+ *						received, and writes that it has, holds one meanwhile
+ *						(inbox.c).
  *	atomics				the horizon protocol (horizon.c tells the order in
  *						which they must be touched), and figures that are
  *						merely shown.
@@ -291,6 +294,7 @@ typedef struct OutboxKeptAway
 typedef struct OutboxShmem
 {
 	LWLock *lock;
+	LWLockPadded *inbox_locks;      /* inbox.c tells what for */
 	pg_atomic_uint32 launcher_proc; /* or OUTBOX_NO_PROC */
 	pg_atomic_uint32 ddl_count;     /* databases may have come or gone */
 	int launch_count;               /* outbox.max_relays */
@@ -317,6 +321,7 @@ extern void outbox_shmem_install_hooks(void);
 extern void outbox_shmem_require(void);
 extern OutboxDatabase *outbox_shmem_find(Oid dbid);
 extern OutboxDatabase *outbox_shmem_my_database(void);
+extern LWLock *outbox_shmem_inbox_lock(uint32 hash);
 extern bool outbox_shmem_is_held_off(Oid dbid);
 extern char *outbox_shmem_why_held_off(Oid dbid);
 extern void outbox_shmem_forget(OutboxDatabase *db);

@@ -7,13 +7,23 @@
  *	  for that long at least, twice as long at most, and space comes back as a
  *	  whole.
  *
- * A message is first written into the current table, whose primary key lets one
- * of several transactions do so, and makes the others wait for its fate. Only
- * then is it looked for in the other table, likewise waiting for whoever has
- * written it there. In this order, because others may take another table for
- * the current one, while that is changing: of two transactions that write the
- * same message to different tables, the one that looks last finds the other. If
- * both do, that is a deadlock, and one of them is told so.
+ * A message is looked for in the other table, and written to the current one if
+ * its primary key has it not, both under a lock of its own: an LWLock that it
+ * shares with messages whose ids have the same hash. So it does not matter that
+ * others may take another table for the current one, while that is changing: of
+ * two that receive the same message, the second comes when the first has
+ * written it, wherever that was, and finds it there. What somebody has written
+ * whose transaction has not ended is waited for without that lock; then
+ * everything begins anew. (SQL, as of a restore, has no such lock: against its
+ * rows, in the current table, there is the primary key.)
+ *
+ * To be refused by the primary key leaves a dead row, so after a repetition the
+ * current table is looked into, too: a replay leaves one, and what is known in
+ * the other table leaves none.
+ *
+ * Under the lock we touch nothing but the two tables and their primary keys: so
+ * nobody can wait for it in a circle, and no code of others runs there (theirs
+ * are triggers, and expressions of indexes).
  *
  * The lock on the table that is written to is kept until the transaction ends:
  * so none is emptied that holds what is not decided. The one on the other is
@@ -23,25 +33,32 @@
  */
 #include "outbox.h"
 
+#include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
+#include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "common/hashfn.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
-#include "shared/segment.h"
+#include "shared/shmem.h"
 #include "store/inbox.h"
 #include "store/inbox_turn.h"
 #include "store/table_writer.h"
+#include "store/transaction.h"
 
 /* columns of both tables */
 enum
@@ -52,13 +69,25 @@ enum
 	COLUMNS
 };
 
+/* columns of their primary keys */
+#define KEYS 2
+
 /* One of the tables, open */
 typedef struct InboxTable
 {
 	Relation rel;
-	ResultRelInfo *info;
-	bool has_triggers; /* of others, to be fired */
+	Relation index; /* its primary key */
 } InboxTable;
+
+/* What others have added to the table that is written to; estate is NULL if
+ * they have not */
+typedef struct Additions
+{
+	EState *estate;
+	ResultRelInfo *info;
+	bool has_triggers;
+	TransitionCaptureState *capture;
+} Additions;
 
 static TupleDesc
 columns(void)
@@ -85,53 +114,172 @@ columns(void)
 static void
 open_table(InboxTable *table, int number, LOCKMODE lock)
 {
-	Oid oid = outbox_segment_relation(OUTBOX_INBOX_PREFIX, number);
+	static const char *const names[] = {OUTBOX_INBOX_PREFIX "0",
+										OUTBOX_INBOX_PREFIX "1"};
+	Oid oid = outbox_store_relation(names[number]);
+	Oid index;
 
 	if (!OidIsValid(oid))
-		outbox_table_writer_refuse(
-			psprintf("%s%d", OUTBOX_INBOX_PREFIX, number));
+		outbox_table_writer_refuse(names[number]);
 	table->rel = table_open(oid, lock);
 	outbox_table_writer_check(table->rel, columns());
-	table->has_triggers = outbox_table_writer_has_triggers(table->rel);
-	table->info =
-		outbox_table_writer_rel_info(table->rel, table->has_triggers, true);
+	index = outbox_primary_key_index(table->rel);
+	if (!OidIsValid(index))
+		outbox_table_writer_refuse(RelationGetRelationName(table->rel));
+	table->index = index_open(index, lock);
+	if (IndexRelationGetNumberOfKeyAttributes(table->index) != KEYS)
+		outbox_table_writer_refuse(RelationGetRelationName(table->rel));
 }
 
 /* lock: the one that is given back, or NoLock */
 static void
 close_table(InboxTable *table, LOCKMODE lock)
 {
-	ExecCloseIndices(table->info);
+	index_close(table->index, lock);
 	table_close(table->rel, lock);
 }
 
+/* The value of one of the columns of the primary key */
+static Datum
+key_value(const InboxTable *table, int key, const Datum *values)
+{
+	return values[table->index->rd_index->indkey.values[key] - 1];
+}
+
 /*
- * Writes a row, as INSERT .. ON CONFLICT DO NOTHING does; false if there is one
- * already. Waits for transactions that have written it and not ended.
+ * Has the table this message? Then *writer is the transaction that has written
+ * it, or removes it, and has not ended; invalid if that is decided, or our own.
  */
 static bool
-insert(InboxTable *table, TupleTableSlot *slot, EState *estate)
+look(const InboxTable *table, const Datum *values, TransactionId *writer)
 {
+	static ScanKeyData keys[KEYS];
+	TupleTableSlot *slot =
+		MakeSingleTupleTableSlot(columns(), &TTSOpsBufferHeapTuple);
+	SnapshotData dirty;
+	IndexScanDesc scan;
+	bool found;
+
+	for (int i = 0; i < KEYS; i++)
+	{
+		if (keys[i].sk_attno == 0)
+			ScanKeyEntryInitialize(&keys[i], 0, (AttrNumber) (i + 1),
+								   BTEqualStrategyNumber, InvalidOid,
+								   C_COLLATION_OID, F_TEXTEQ, (Datum) 0);
+		keys[i].sk_argument = key_value(table, i, values);
+	}
+	InitDirtySnapshot(dirty);
+	scan = outbox_index_beginscan(table->rel, table->index, &dirty, KEYS);
+	index_rescan(scan, keys, KEYS, NULL, 0);
+	found = index_getnext_slot(scan, ForwardScanDirection, slot);
+	if (found)
+		*writer = TransactionIdIsValid(dirty.xmin) ? dirty.xmin : dirty.xmax;
+	index_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	return found;
+}
+
+/*
+ * Writes a row into the table and its primary key; false if that has such a row
+ * already, decided or not. Ours is none then for anybody: not even for who
+ * waits for our transaction. That is what a speculative insertion can do, here
+ * without its lock: who comes across it looks again until it is completed.
+ */
+static bool
+insert(const InboxTable *table, const Datum *values, TupleTableSlot *row)
+{
+	const uint32 token = 1;
+	Datum keys[KEYS];
+	bool nulls[KEYS] = {0};
+	bool is_new;
+
+	for (int i = 0; i < KEYS; i++)
+		keys[i] = key_value(table, i, values);
+	table_tuple_insert_speculative(table->rel, row, GetCurrentCommandId(true),
+								   0, NULL, token);
+	is_new = index_insert(table->index, keys, nulls, &row->tts_tid, table->rel,
+						  UNIQUE_CHECK_PARTIAL, false, NULL);
+	table_tuple_complete_speculative(table->rel, row, token, is_new);
+	return is_new;
+}
+
+/* Writes the message, unless it is known; waits for who has not decided. */
+static bool
+add(const InboxTable *mine, int number_of_other, const Datum *values,
+	TupleTableSlot *row)
+{
+	/* it was so the last time, and repetitions come together */
+	static bool is_repeated = false;
+	text *id = DatumGetTextPP(values[COLUMN_MESSAGE_ID]);
+	LWLock *lock = outbox_shmem_inbox_lock(
+		hash_bytes((unsigned char *) VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id)));
+
 	for (;;)
 	{
-		TransactionId xid = GetCurrentTransactionId();
-		bool conflict = false;
-		uint32 token;
+		TransactionId writer = InvalidTransactionId;
+		InboxTable other;
+		bool known;
 
-		if (!outbox_index_allows(table->info, slot, estate))
-			return false;
-		token = SpeculativeInsertionLockAcquire(xid);
-		table_tuple_insert_speculative(
-			table->rel, slot, GetCurrentCommandId(true), 0, NULL, token);
-		outbox_insert_index_tuples_speculative(table->info, slot, estate,
-											   &conflict);
-		table_tuple_complete_speculative(table->rel, slot, token, !conflict);
-		SpeculativeInsertionLockRelease(xid);
-		if (!conflict)
+		open_table(&other, number_of_other, AccessShareLock);
+		LWLockAcquire(lock, LW_EXCLUSIVE);
+		known = (is_repeated && look(mine, values, &writer)) ||
+				look(&other, values, &writer);
+		is_repeated = known || !insert(mine, values, row);
+		LWLockRelease(lock);
+		close_table(&other, AccessShareLock);
+		if (!is_repeated)
 			return true;
-		/* somebody else was quicker, just now: waits for him */
+		if (known && !TransactionIdIsValid(writer))
+			return false;
+		if (known)
+			XactLockTableWait(writer, NULL, NULL, XLTW_None);
 		CHECK_FOR_INTERRUPTS();
 	}
+}
+
+/* Fires triggers of others that come first. */
+static void
+begin_additions(Additions *more, const InboxTable *mine, TupleTableSlot *row)
+{
+	List *indexes = RelationGetIndexList(mine->rel);
+
+	memset(more, 0, sizeof(*more));
+	more->has_triggers = outbox_table_writer_has_triggers(mine->rel);
+	if (more->has_triggers || list_length(indexes) > 1)
+	{
+		more->estate = CreateExecutorState();
+		more->info =
+			outbox_table_writer_rel_info(mine->rel, more->has_triggers);
+		if (more->has_triggers)
+			more->capture = outbox_table_writer_fire_before(
+				more->estate, more->info, &row, 1);
+	}
+	list_free(indexes);
+}
+
+/* Writes into indexes of others, and fires triggers that come last. */
+static void
+end_additions(Additions *more, const InboxTable *mine, TupleTableSlot *row,
+			  bool is_new)
+{
+	ResultRelInfo *info = more->info;
+
+	if (more->estate == NULL)
+		return;
+	/* the primary key has the row already */
+	for (int i = 0; i < info->ri_NumIndices; i++)
+	{
+		if (RelationGetRelid(info->ri_IndexRelationDescs[i]) ==
+			RelationGetRelid(mine->index))
+			info->ri_IndexRelationInfo[i]->ii_ReadyForInserts = false;
+	}
+	if (is_new)
+		outbox_insert_index_tuples(info, row, more->estate);
+	if (more->has_triggers)
+		outbox_table_writer_fire_after(more->estate, info, &row,
+									   is_new ? 1 : 0, more->capture);
+	ExecCloseIndices(info);
+	outbox_table_writer_free(more->estate);
 }
 
 /*
@@ -142,42 +290,24 @@ bool
 outbox_inbox_add(OutboxDatabase *db, text *consumer, text *message_id)
 {
 	int current = outbox_inbox_current(db);
-	EState *estate = CreateExecutorState();
-	TupleTableSlot *slot =
+	TupleTableSlot *row =
 		MakeSingleTupleTableSlot(columns(), &TTSOpsHeapTuple);
 	Datum values[COLUMNS] = {[COLUMN_CONSUMER] = PointerGetDatum(consumer),
 							 [COLUMN_MESSAGE_ID] = PointerGetDatum(message_id),
 							 [COLUMN_RECEIVED_AT] =
 								 TimestampTzGetDatum(GetCurrentTimestamp())};
 	bool nulls[COLUMNS] = {0};
-	TransitionCaptureState *capture = NULL;
+	Additions more;
 	InboxTable mine;
-	InboxTable other;
 	bool is_new;
 
 	open_table(&mine, current, RowExclusiveLock);
-	ExecStoreHeapTuple(heap_form_tuple(columns(), values, nulls), slot, true);
-	slot->tts_tableOid = RelationGetRelid(mine.rel);
-	if (mine.has_triggers)
-		capture = outbox_table_writer_fire_before(estate, mine.info, &slot, 1);
-	is_new = insert(&mine, slot, estate);
-	if (is_new)
-	{
-		open_table(&other, 1 - current, AccessShareLock);
-		is_new = outbox_index_allows(other.info, slot, estate);
-		close_table(&other, AccessShareLock);
-		if (!is_new)
-		{
-			/* by which our own row can be seen */
-			CommandCounterIncrement();
-			simple_heap_delete(mine.rel, &slot->tts_tid);
-		}
-	}
-	if (mine.has_triggers)
-		outbox_table_writer_fire_after(estate, mine.info, &slot,
-									   is_new ? 1 : 0, capture);
+	ExecStoreHeapTuple(heap_form_tuple(columns(), values, nulls), row, true);
+	row->tts_tableOid = RelationGetRelid(mine.rel);
+	begin_additions(&more, &mine, row);
+	is_new = add(&mine, 1 - current, values, row);
+	end_additions(&more, &mine, row, is_new);
 	close_table(&mine, NoLock);
-	ExecDropSingleTupleTableSlot(slot);
-	outbox_table_writer_free(estate);
+	ExecDropSingleTupleTableSlot(row);
 	return is_new;
 }

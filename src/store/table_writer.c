@@ -127,8 +127,7 @@ outbox_table_writer_has_triggers(Relation rel)
 
 /* What the executor must know of the table: its indexes, and triggers */
 ResultRelInfo *
-outbox_table_writer_rel_info(Relation rel, bool with_triggers,
-							 bool speculative)
+outbox_table_writer_rel_info(Relation rel, bool with_triggers)
 {
 	ResultRelInfo *rel_info = makeNode(ResultRelInfo);
 
@@ -145,7 +144,7 @@ outbox_table_writer_rel_info(Relation rel, bool with_triggers,
 		}
 	}
 	rel_info->ri_RelationDesc = rel;
-	ExecOpenIndices(rel_info, speculative);
+	ExecOpenIndices(rel_info, false);
 	return rel_info;
 }
 
@@ -166,7 +165,7 @@ outbox_table_writer_begin(Oid table, TupleDesc columns)
 	writer->estate = CreateExecutorState();
 	writer->has_triggers = outbox_table_writer_has_triggers(writer->rel);
 	writer->rel_info =
-		outbox_table_writer_rel_info(writer->rel, writer->has_triggers, false);
+		outbox_table_writer_rel_info(writer->rel, writer->has_triggers);
 	return writer;
 }
 

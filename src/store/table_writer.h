@@ -22,8 +22,7 @@ extern void outbox_table_writer_check(Relation rel, TupleDesc columns);
 extern bool outbox_table_writer_is_our_trigger(const char *name);
 extern bool outbox_table_writer_has_triggers(Relation rel);
 extern ResultRelInfo *outbox_table_writer_rel_info(Relation rel,
-												   bool with_triggers,
-												   bool speculative);
+												   bool with_triggers);
 extern struct TransitionCaptureState *
 outbox_table_writer_fire_before(EState *estate, ResultRelInfo *rel_info,
 								TupleTableSlot **slots, int count);

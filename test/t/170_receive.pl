@@ -4,7 +4,9 @@
 # transaction that received it first; two at once that both believe they are the
 # first, also while the tables change over; ids that are forgotten too soon, or
 # never, or not by a dump; a table that cannot be emptied because somebody holds
-# a snapshot, or is emptied while it is in use; a consumer that others may use.
+# a snapshot, or is emptied while it is in use; a replay that leaves a dead row
+# for each message; two that wait for a third, and then for one another; an index
+# of others that lacks rows; a consumer that others may use.
 
 use strict;
 use warnings;
@@ -109,6 +111,20 @@ for my $end ('COMMIT', 'ROLLBACK')
 	is(answer($second), $end eq 'COMMIT' ? "f\n" : "t\n", "... and has its answer by $end");
 	$first->quit;
 }
+my $first = $node->background_psql('postgres');
+$first->query_safe(q{BEGIN; SELECT outbox.receive('c', 'three')});
+my @others = map { start(q{SELECT outbox.receive('c', 'three')}) } 1, 2;
+wait_until(undef, sub {
+		query(q{SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'}) == 2;
+	}, 'two do not wait');
+$first->query_safe('ROLLBACK');
+is(join('', sort map { answer($_) } @others), "f\nt\n", 'of two that wait, one has it');
+$first->query_safe(q{BEGIN; INSERT INTO outbox.inbox_0 VALUES ('c', 'by SQL', now())});
+my $beside = start(q{SELECT outbox.receive('c', 'by SQL')});
+ok($beside->is_running, 'what SQL writes is waited for');
+$first->query_safe('COMMIT');
+is(answer($beside), "f\n", '... and known');
+$first->quit;
 query('CREATE TABLE effect (id text)');
 pgbench($node, <<~'END', clients => 20, transactions => 100);
 	\set id random(1, 200)
@@ -118,6 +134,13 @@ pgbench($node, <<~'END', clients => 20, transactions => 100);
 	END
 is(query('SELECT count(DISTINCT id), count(*) - count(DISTINCT id) FROM effect'),
 	'200|0', 'of many at once, each has one effect');
+
+is(query(<<~'END'), '1', 'repetitions leave one dead row');
+	BEGIN;
+	SELECT FROM generate_series(1, 100) WHERE outbox.receive('c', '1');
+	SELECT n_tup_ins FROM pg_stat_xact_all_tables WHERE relid = 'outbox.inbox_0'::regclass;
+	END;
+	END
 
 note 'in turn';
 my $snapshot = $node->background_psql('postgres');
@@ -129,6 +152,7 @@ my $open = $node->background_psql('postgres');
 $open->query_safe("BEGIN; SELECT outbox.receive('c', 'open')");
 change_over();
 is(receive('1'), 'f', 'known in the table before');
+is(query(q{SELECT pg_relation_size('outbox.inbox_1')}), 0, '... which writes nothing');
 is(receive('after'), 't', 'a new one');
 is(query(q{SELECT count(*) FROM outbox.inbox_1 WHERE message_id IN ('1', 'after')}),
 	1, '... is in the next one, alone');
@@ -193,6 +217,17 @@ is(query('SELECT string_agg(id, $$ $$) FROM log'), 'logged', 'they know of what 
 query("CREATE TRIGGER changes BEFORE INSERT ON $_ FOR EACH ROW EXECUTE FUNCTION change()") for @tables;
 fails_with($node, 'postgres', q{SELECT outbox.receive('c', '4')}, '27000', qr/inbox_/, 'they may not change it');
 query("DROP TRIGGER changes ON $_; DROP TRIGGER others ON $_") for @tables;
+
+note 'indexes of others';
+query("CREATE INDEX others_$_ ON $tables[$_] ((lower(message_id)))") for 0, 1;
+is(receive($_), $_ eq 'Indexed' ? 't' : 'f', "received: $_") for 'Indexed', 'in use';
+is(query(<<~'END'), '1|f', 'they have the row');
+	SET enable_seqscan = off;
+	SELECT (SELECT count(*) FROM outbox.inbox_0 WHERE lower(message_id) = 'indexed')
+		+ (SELECT count(*) FROM outbox.inbox_1 WHERE lower(message_id) = 'indexed'),
+		outbox.receive('c', 'Indexed');
+	END
+query("DROP INDEX outbox.others_$_") for 0, 1;
 
 note 'rights and arguments';
 query(q{CREATE ROLE app LOGIN; SELECT outbox.grant_receive('app', '{billing,mail.*}')});
