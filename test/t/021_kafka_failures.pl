@@ -50,6 +50,7 @@ sub poll
 }
 
 note 'events too large for their topic, among thousands of good ones';
+wait_state($node, 'publishing');
 my $pid = relay_pid($node);
 query(<<~'END');
 	SELECT outbox_emit('narrow', n % 10,

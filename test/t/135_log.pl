@@ -89,11 +89,25 @@ sub activities
 		END
 }
 
+# That is what they do: they say so again after each transaction, which says
+# what it is for.
+sub become_active
+{
+	my ($expected, $name) = @_;
+	my $is = '';
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	eval { wait_until(undef, sub { ($is = activities()) =~ $expected }, $name) };
+	like($is, $expected, $name);
+	return;
+}
+
 start();
 $node->safe_psql('postgres', 'CREATE EXTENSION outbox');
-my $where = quotemeta 'It publishes to ' . $mock->bootstrap . '.';
+my $publishes = quotemeta 'It publishes to ' . $mock->bootstrap;
+my $where = "$publishes\\.";
 told('stopped -> publishing', $where, '');
-is(activities(), 'outbox: looking after relays, outbox: publishing: It publishes to ' . $mock->bootstrap,
+become_active(qr/^outbox: looking after relays, outbox: publishing: $publishes$/,
 	'pg_stat_activity tells what they do');
 
 note 'a state that comes and goes';
@@ -125,7 +139,7 @@ note 'each state';
 $mock->command('down');
 $node->safe_psql('postgres', q{SELECT outbox_emit('t', 'k', 'x')});
 told('publishing -> unavailable', qr/Kafka is unavailable: .*\./, '');
-like(activities(), qr/, outbox: unavailable: Kafka is unavailable: \w/, 'and pg_stat_activity, too');
+become_active(qr/, outbox: unavailable: Kafka is unavailable: \w/, 'and pg_stat_activity, too');
 $mock->command('up');
 told('unavailable -> publishing', qr/Kafka is available again after \d+ s\./, '');
 $node->safe_psql('postgres', q{SELECT outbox.pause('default')});
