@@ -13,7 +13,6 @@
 
 #include "guc.h"
 #include "publish/answers.h"
-#include "publish/outage.h"
 #include "publish/recovery.h"
 #include "publish/stuck.h"
 #include "shared/event_log.h"
@@ -50,7 +49,27 @@ take_delivered(OutboxStream *stream, uint64 count)
 	pg_atomic_fetch_add_u64(&outbox_my_relay.slot->published, count);
 	stream->outage.login_failures = 0;
 	stream->life.delivered_at = GetCurrentTimestamp();
-	outbox_outage_over(stream);
+	outbox_outage_over(&stream->outage, outbox_stream_is_pending(stream));
+}
+
+/* No broker can be reached, or they refuse our credentials. */
+static void
+take_unreachable(OutboxStream *stream, const OutboxSinkEvent *event)
+{
+	OutboxOutage *outage = &stream->outage;
+
+	if (event->failure != OUTBOX_FAILURE_LOGIN)
+	{
+		outbox_outage_unreachable(outage, outbox_stream_is_pending(stream));
+		return;
+	}
+	if (stream->state == OUTBOX_STREAM_OPEN)
+	{
+		outbox_stream_end(stream);
+		stream->open_at = TimestampTzPlusMilliseconds(
+			GetCurrentTimestamp(), outbox_outage_login_delay_ms(outage));
+	}
+	outbox_outage_refused(outage, event->trouble, event->message);
 }
 
 /* Takes in all that the sink has to tell. Returns whether there was any. */
@@ -88,14 +107,15 @@ poll_sink(OutboxStream *stream)
 				outbox_stuck_answer(stream, &event);
 				break;
 			case OUTBOX_SINK_LOST:
-				outbox_outage_lost(stream, event.trouble, event.message);
+				outbox_outage_lost(&stream->outage,
+								   outbox_stream_is_pending(stream),
+								   event.trouble, event.message);
 				break;
 			case OUTBOX_SINK_UNREACHABLE:
-				outbox_outage_unreachable(stream, event.failure, event.trouble,
-										  event.message);
+				take_unreachable(stream, &event);
 				break;
 			case OUTBOX_SINK_LOG:
-				outbox_outage_complaint(stream, event.log_level,
+				outbox_outage_complaint(&stream->outage, event.log_level,
 										event.message);
 				break;
 			case OUTBOX_SINK_STATISTICS:
@@ -106,7 +126,7 @@ poll_sink(OutboxStream *stream)
 	if (delivered > 0)
 		take_delivered(stream, delivered);
 	else
-		outbox_outage_check(stream);
+		outbox_outage_check(&stream->outage, outbox_stream_is_pending(stream));
 	return any;
 }
 
@@ -140,14 +160,15 @@ run(const OutboxRound *round)
 	published = pg_atomic_read_u64(&outbox_my_relay.slot->published);
 	if (stream->outage.since != 0 && published != before &&
 		!outbox_stream_is_pending(stream))
-		outbox_outage_over(stream);
+		outbox_outage_over(&stream->outage, false);
 	return poll_sink(stream) ? OUTBOX_TASK_WORKED : OUTBOX_TASK_IDLE;
 }
 
 static long
 timeout_ms(const OutboxRound *round)
 {
-	return outbox_outage_timeout_ms(round->stream);
+	return outbox_outage_timeout_ms(&round->stream->outage,
+									outbox_stream_is_pending(round->stream));
 }
 
 /* Answers may have been lost with the error. */

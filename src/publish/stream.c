@@ -76,21 +76,6 @@ outbox_stream_is_pending(const OutboxStream *stream)
 	return stream->sender.in_flight > 0;
 }
 
-/* Nothing is known of the brokers of the sink that has just been opened, but
- * that an outage goes on. */
-static void
-forget_complaints(OutboxStream *stream)
-{
-	OutboxOutage *outage = &stream->outage;
-
-	outage->complaint[0] = '\0';
-	outage->complaint_untold = false;
-	if (outage->since != 0)
-		return;
-	outage->trouble = OUTBOX_TROUBLE_AWAY;
-	outage->unreachable_since = 0;
-}
-
 /*
  * Goes on with another sink, which has been opened, instead of the one that
  * there was, if any. Events that are done are remembered, the others of the
@@ -108,7 +93,7 @@ outbox_stream_open(OutboxStream *stream, const OutboxSender *sender,
 	stream->limit.next = 0;
 	stream->has_more = true;
 	stream->open_at = 0;
-	forget_complaints(stream);
+	outbox_outage_reopened(&stream->outage);
 }
 
 /* The sink has stopped, or must: waits for all answers, then begins anew. It

@@ -10,7 +10,7 @@
 #define OUTBOX_STREAM_H
 
 #include "publish/window.h"
-#include "shared/shmem.h"
+#include "shared/outage.h"
 #include "sink/sender.h"
 
 /* see README.md */
@@ -21,19 +21,6 @@ typedef enum OutboxStreamState
 	OUTBOX_STREAM_ENDING,     /* next: PARKING, CLOSED */
 	OUTBOX_STREAM_PARKING,    /* next: CLOSED */
 } OutboxStreamState;
-
-/* While brokers do not answer; see outage.c */
-typedef struct OutboxOutage
-{
-	TimestampTz since;             /* 0 = they answer */
-	TimestampTz back_at;           /* the last one was over */
-	TimestampTz unreachable_since; /* the sink says so; not only silence */
-	TimestampTz last_result_at;    /* or when something to answer came */
-	int login_failures;            /* one after another */
-	OutboxTrouble trouble;         /* what the complaint tells of */
-	char complaint[OUTBOX_SINK_ERROR_MAX]; /* of the sink, since then */
-	bool complaint_untold;                 /* in the log */
-} OutboxOutage;
 
 /* How large batches may be, after some were refused; see recovery.c */
 typedef struct OutboxBatchLimit

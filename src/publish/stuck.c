@@ -26,7 +26,6 @@
 
 #include "utils/timestamp.h"
 
-#include "publish/outage.h"
 #include "publish/stuck.h"
 
 /* an event's topic is asked about after OUTBOX_SENDER_STUCK_MS without an
@@ -176,13 +175,14 @@ outbox_stuck_answer(OutboxStream *stream, const OutboxSinkEvent *answer)
 				blame(stream, topic, true, answer->message);
 			break;
 		case OUTBOX_TOPIC_LEADERLESS:
-			outbox_outage_complaint(stream, 0, answer->message);
+			outbox_outage_complaint(&stream->outage, 0, answer->message);
 			if (!others_pass(stream, since, now) &&
 				!is_older(since, LEADERLESS_MS, now))
 				break;
 			blame(stream, topic, false, answer->message);
 			/* that was no outage */
-			outbox_outage_over(stream);
+			outbox_outage_over(&stream->outage,
+							   outbox_stream_is_pending(stream));
 			break;
 		case OUTBOX_TOPIC_FINE:
 			if (stream->outage.since != 0 ||

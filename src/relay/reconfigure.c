@@ -15,7 +15,7 @@
 #include "relay/reconfigure.h"
 #include "relay/sink_config.h"
 #include "relay/tasks.h"
-#include "shared/my_relay.h"
+#include "shared/cluster_config.h"
 #include "shared/policy.h"
 #include "shared/relay_state.h"
 #include "shared/shutdown.h"
@@ -25,49 +25,12 @@
 #define SWITCH_GRACE_MS 5000
 
 static OutboxConfig *running = NULL; /* that the sink was opened with */
-static char *refused = NULL;         /* the error told last, to tell it once */
 
 /* The settings in use; NULL if there are none yet that can be used */
 const OutboxSinkConfig *
 outbox_reconfigure_running(void)
 {
 	return running ? &running->sink : NULL;
-}
-
-/* Something is wrong with the settings: says so, once. hint: what helps; NULL =
- * to set others. */
-static void
-refuse(const char *error, const char *hint)
-{
-	char set_others[256];
-
-	if (refused != NULL && strcmp(refused, error) == 0)
-		return;
-	if (refused != NULL)
-		pfree(refused);
-	refused = MemoryContextStrdup(TopMemoryContext, error);
-	outbox_relay_state_error(error);
-	outbox_relay_state_refused(error);
-	snprintf(set_others, sizeof(set_others), "Set %s, and reload.",
-			 outbox_module_kind()->settings);
-	if (hint == NULL)
-		hint = set_others;
-	if (running != NULL)
-		ereport(LOG, (errmsg("%s keeps its settings: %s",
-							 outbox_my_relay.label, error),
-					  errhint("%s", hint)));
-	else if (!outbox_relay_state_set(OUTBOX_RELAY_UNCONFIGURED, error, hint))
-		outbox_relay_state_still(error, hint);
-}
-
-/* The settings are fine; the next refusal is news. */
-static void
-accept(void)
-{
-	if (refused != NULL)
-		pfree(refused);
-	refused = NULL;
-	outbox_relay_state_refused(NULL);
 }
 
 /*
@@ -100,7 +63,7 @@ stop(OutboxStream *stream)
 		return false;
 	outbox_sink_config_free(running);
 	running = NULL;
-	accept();
+	outbox_cluster_config_accept();
 	return true;
 }
 
@@ -109,7 +72,7 @@ static void
 rest(OutboxStream *stream, const char *why, const char *hint)
 {
 	if (stop(stream))
-		refuse(why, hint);
+		outbox_cluster_config_refuse(why, hint, running != NULL);
 }
 
 static void
@@ -133,7 +96,7 @@ pause(OutboxStream *stream)
 		outbox_stream_end(stream);
 	if (!stop(stream))
 		return;
-	accept();
+	outbox_cluster_config_accept();
 	/* the last answers may have told otherwise */
 	show_paused();
 }
@@ -180,13 +143,13 @@ outbox_reconfigure(OutboxStream *stream)
 	config = outbox_sink_config_read(error, &hint);
 	if (config == NULL)
 	{
-		refuse(error, hint);
+		outbox_cluster_config_refuse(error, hint, running != NULL);
 		return;
 	}
 	if (running != NULL && outbox_sink_config_equal(config, running))
 	{
 		outbox_sink_config_free(config);
-		accept();
+		outbox_cluster_config_accept();
 		return;
 	}
 
@@ -194,7 +157,7 @@ outbox_reconfigure(OutboxStream *stream)
 	if (!outbox_sender_try_open(&sender, &config->sink, error))
 	{
 		outbox_sink_config_free(config);
-		refuse(error, hint);
+		outbox_cluster_config_refuse(error, hint, running != NULL);
 		return;
 	}
 
@@ -209,6 +172,6 @@ outbox_reconfigure(OutboxStream *stream)
 	if (running != NULL)
 		outbox_sink_config_free(running);
 	running = config;
-	accept();
+	outbox_cluster_config_accept();
 	show_servers(&config->sink);
 }

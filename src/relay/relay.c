@@ -379,6 +379,9 @@ outbox_relay_main(Datum main_arg)
 		outbox_sender_init(&stream.sender,
 						   outbox_module_load(outbox_guc_sink_kind()),
 						   "events");
+		outbox_outage_init(&stream.outage, stream.sender.api->words,
+						   stream.sender.api->is_same_message,
+						   OUTBOX_RELAY_PUBLISHING);
 		outbox_tasks_init(&stream);
 		/* before that there is nothing to be written */
 		outbox_shutdown_install();

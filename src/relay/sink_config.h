@@ -8,15 +8,14 @@
 #ifndef OUTBOX_SINK_CONFIG_H
 #define OUTBOX_SINK_CONFIG_H
 
+#include "shared/cluster_config.h"
 #include "sink/sink.h"
 
-/* A snapshot of the settings, in a memory context of its own */
+/* A snapshot of the settings, in the memory context of cluster */
 typedef struct OutboxConfig
 {
-	MemoryContext context;
+	OutboxClusterConfig *cluster;
 	OutboxSinkConfig sink;
-	OutboxProperties *properties; /* the same as those of sink */
-	uint64 files; /* becomes another number when a file is another one */
 } OutboxConfig;
 
 extern bool outbox_sink_config_is_missing(char *error, const char **hint);
