@@ -15,14 +15,15 @@ ask(OutboxSink *sink, OutboxKafkaTopic *topic)
 	if (topic->asking)
 		return;
 	topic->asking = true;
-	outbox_kafka_query_ask(sink->query, topic->name);
+	outbox_kafka_query_ask(sink->client.query, topic->name, -1, 0);
 }
 
 /* Asks about a topic; the answer is told to the relay. */
 void
 outbox_kafka_ask_topic(OutboxSink *sink, const char *name)
 {
-	OutboxKafkaTopic *topic = outbox_kafka_topic(sink->topics, sink->rk, name);
+	OutboxKafkaTopic *topic =
+		outbox_kafka_topic(sink->topics, sink->client.rk, name);
 
 	if (topic == NULL)
 		return;
@@ -35,7 +36,8 @@ ask_count(OutboxKafkaTopic *topic, void *arg)
 {
 	OutboxSink *sink = arg;
 
-	if (topic->count > 0 && sink->now - topic->last_result_at < sink->count_ms)
+	if (topic->count > 0 &&
+		sink->client.now - topic->last_result_at < sink->count_ms)
 		ask(sink, topic);
 }
 
@@ -43,10 +45,34 @@ ask_count(OutboxKafkaTopic *topic, void *arg)
 void
 outbox_kafka_ask_counts(OutboxSink *sink)
 {
-	if (sink->now < sink->count_at)
+	if (sink->client.now < sink->count_at)
 		return;
-	sink->count_at = sink->now + sink->count_ms;
+	sink->count_at = sink->client.now + sink->count_ms;
 	outbox_kafka_topics_each(sink->topics, ask_count, sink);
+}
+
+/* What an answer says about its topic; unless it is fine, with a failure and a
+ * message (OUTBOX_SINK_ERROR_MAX). */
+OutboxTopicState
+outbox_kafka_topic_state(const OutboxKafkaQuestion *question,
+						 OutboxFailure *failure, char *message)
+{
+	if (question->code != RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		*failure = outbox_kafka_failure(question->code);
+		outbox_kafka_message(question->code, message);
+		return *failure == OUTBOX_FAILURE_CLUSTER ? OUTBOX_TOPIC_SILENT
+												  : OUTBOX_TOPIC_FAULTY;
+	}
+	if (question->leaderless >= 0)
+	{
+		*failure = OUTBOX_FAILURE_CLUSTER;
+		snprintf(message, OUTBOX_SINK_ERROR_MAX,
+				 "partition %d of topic \"%s\" has no leader",
+				 question->leaderless, question->topic);
+		return OUTBOX_TOPIC_LEADERLESS;
+	}
+	return OUTBOX_TOPIC_FINE;
 }
 
 /* Makes an event of an answer. */
@@ -56,25 +82,9 @@ tell(OutboxSink *sink, const OutboxKafkaQuestion *question,
 {
 	event->type = OUTBOX_SINK_TOPIC;
 	event->topic = question->topic;
-	event->message = sink->message;
-	if (question->code != RD_KAFKA_RESP_ERR_NO_ERROR)
-	{
-		event->failure = outbox_kafka_failure(question->code);
-		event->state = (event->failure == OUTBOX_FAILURE_CLUSTER)
-						   ? OUTBOX_TOPIC_SILENT
-						   : OUTBOX_TOPIC_FAULTY;
-		outbox_kafka_message(question->code, sink->message);
-	}
-	else if (question->leaderless >= 0)
-	{
-		event->failure = OUTBOX_FAILURE_CLUSTER;
-		event->state = OUTBOX_TOPIC_LEADERLESS;
-		snprintf(sink->message, sizeof(sink->message),
-				 "partition %d of topic \"%s\" has no leader",
-				 question->leaderless, question->topic);
-	}
-	else
-		event->state = OUTBOX_TOPIC_FINE;
+	event->message = sink->client.message;
+	event->state = outbox_kafka_topic_state(question, &event->failure,
+											sink->client.message);
 }
 
 /*
@@ -90,11 +100,13 @@ outbox_kafka_make_answer(OutboxSink *sink, OutboxSinkEvent *event)
 		OutboxKafkaTopic *topic;
 		bool telling;
 
-		free(sink->question);
-		question = sink->question = outbox_kafka_query_next(sink->query);
+		free(sink->client.question);
+		question = sink->client.question =
+			outbox_kafka_query_next(sink->client.query);
 		if (question == NULL)
 			return false;
-		topic = outbox_kafka_topic(sink->topics, sink->rk, question->topic);
+		topic =
+			outbox_kafka_topic(sink->topics, sink->client.rk, question->topic);
 		telling = topic->telling;
 		topic->asking = topic->telling = false;
 		if (question->code == RD_KAFKA_RESP_ERR_NO_ERROR &&

@@ -90,7 +90,7 @@ static void
 wake(OutboxSink *sink)
 {
 	/* if the pipe is full, it will look anyway */
-	ssize_t rc = write(sink->wake_fd, "", 1);
+	ssize_t rc = write(sink->client.wake_fd, "", 1);
 
 	(void) rc;
 }

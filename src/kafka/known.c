@@ -37,7 +37,7 @@ outbox_kafka_partition(OutboxSink *sink, OutboxKafkaTopic *topic,
 {
 	/* it may have other partitions by now, and this is the time to look */
 	if (topic->count > 0 && topic->in_flight == 0 && topic->held == 0 &&
-		sink->now - topic->last_result_at > sink->count_ms)
+		sink->client.now - topic->last_result_at > sink->count_ms)
 		outbox_kafka_set_count(sink, topic, 0);
 	if (topic->count == 0)
 		return &topic->any;
@@ -62,7 +62,8 @@ outbox_kafka_may_send(const OutboxSink *sink, const OutboxKafkaTopic *topic,
 {
 	if (topic->next_count > 0)
 		return false;
-	return partition->in_flight == 0 || sink->now < partition->known_until;
+	return partition->in_flight == 0 ||
+		   sink->client.now < partition->known_until;
 }
 
 /* The library has another record; partition is NULL if it has no key. */
@@ -135,7 +136,7 @@ learn(OutboxSink *sink, OutboxKafkaTopic *topic, int32 number, int64 offset)
 		}
 		partition->next_offset = offset + 1;
 	}
-	partition->known_until = sink->now + KNOWN_MS;
+	partition->known_until = sink->client.now + KNOWN_MS;
 }
 
 /*
@@ -151,7 +152,7 @@ outbox_kafka_answered(OutboxSink *sink, OutboxKafkaTopic *topic,
 	OutboxKafkaPartition *partition = &topic->any;
 
 	topic->in_flight--;
-	topic->last_result_at = sink->now;
+	topic->last_result_at = sink->client.now;
 	if (topic->count > 0 && number >= 0 && number < topic->count)
 		partition = &topic->partitions[number];
 	if (message->key == NULL || sink->keys_once)

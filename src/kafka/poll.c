@@ -8,11 +8,6 @@
  */
 #include "kafka/kafka.h"
 
-#include <syslog.h>
-
-/* how many threads the library may have, one for each broker that is named */
-#define THREADS_MAX   2000
-
 /* statistics are not told more often */
 #define STATISTICS_MS 1000
 
@@ -32,8 +27,8 @@ make_failure(OutboxSink *sink, rd_kafka_resp_err_t code, const char *topic,
 			event->type = OUTBOX_SINK_FAILED;
 			event->failure = outbox_kafka_failure(code);
 			event->topic = topic;
-			outbox_kafka_message(code, sink->message);
-			event->message = sink->message;
+			outbox_kafka_message(code, sink->client.message);
+			event->message = sink->client.message;
 	}
 }
 
@@ -49,15 +44,15 @@ make_delivery(OutboxSink *sink, const rd_kafka_message_t *message,
 	if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
 		event->type = OUTBOX_SINK_DELIVERED;
-		sink->got_on = true;
-		sink->served = true;
+		sink->client.got_on = true;
+		sink->client.served = true;
 	}
 	else
 	{
 		make_failure(sink, message->err, topic->name, event);
 		if (event->type == OUTBOX_SINK_FAILED &&
 			event->failure != OUTBOX_FAILURE_CLUSTER)
-			sink->got_on = true;
+			sink->client.got_on = true;
 		if (event->type == OUTBOX_SINK_FAILED &&
 			event->failure == OUTBOX_FAILURE_TOPIC)
 			outbox_kafka_topic_failed(sink, topic, message->err);
@@ -76,95 +71,25 @@ make_returned(OutboxSink *sink, const OutboxKafkaHeld *held,
 	make_failure(sink, held->code, held->topic->name, event);
 }
 
-/* The sink ends; told as the library's log line would be. */
+/* What the library says of itself and the brokers */
 static void
-make_fatal(OutboxSink *sink, const char *reason, OutboxSinkEvent *event)
+make_news(OutboxSink *sink, const OutboxKafkaReport *report,
+		  OutboxSinkEvent *event)
 {
-	snprintf(sink->message, sizeof(sink->message), "FATAL: %s", reason);
-	event->type = OUTBOX_SINK_FATAL;
-	event->message = sink->message;
-}
+	static const OutboxSinkEventType types[] = {
+		[OUTBOX_KAFKA_LOST] = OUTBOX_SINK_LOST,
+		[OUTBOX_KAFKA_UNREACHABLE] = OUTBOX_SINK_UNREACHABLE,
+		[OUTBOX_KAFKA_FATAL] = OUTBOX_SINK_FATAL,
+		[OUTBOX_KAFKA_LOG] = OUTBOX_SINK_LOG,
+	};
 
-/* Whose fault an error is, by what it is about */
-static OutboxFailure
-blame(OutboxTrouble trouble, rd_kafka_resp_err_t code)
-{
-	switch (trouble)
-	{
-		case OUTBOX_TROUBLE_CERTIFICATE:
-		case OUTBOX_TROUBLE_ANONYMOUS:
-			return OUTBOX_FAILURE_LOGIN;
-		case OUTBOX_TROUBLE_AWAY:
-			/* it connects again by itself: see tls.c */
-			if (outbox_kafka_failure(code) == OUTBOX_FAILURE_LOGIN)
-				return OUTBOX_FAILURE_CLUSTER;
-			return outbox_kafka_failure(code);
-		case OUTBOX_TROUBLE_TOKEN:
-			/* the library goes on asking for one, and the last one may be
-			 * good for some time */
-			return OUTBOX_FAILURE_CLUSTER;
-		default:
-			return outbox_kafka_failure(code);
-	}
-}
-
-static void
-make_error(OutboxSink *sink, OutboxSinkEvent *event)
-{
-	rd_kafka_resp_err_t code = rd_kafka_event_error(sink->event);
-
-	event->message = rd_kafka_event_error_string(sink->event);
-	event->trouble = outbox_kafka_trouble(sink, code, &event->message);
-	event->failure = blame(event->trouble, code);
-	if (code == RD_KAFKA_RESP_ERR__FATAL)
-	{
-		char reason[OUTBOX_SINK_ERROR_MAX - 10];
-
+	if (report->news == OUTBOX_KAFKA_FATAL)
 		outbox_kafka_stop(sink);
-		rd_kafka_fatal_error(sink->rk, reason, sizeof(reason));
-		make_fatal(sink, reason, event);
-	}
-	else if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
-			 event->failure == OUTBOX_FAILURE_LOGIN)
-		event->type = OUTBOX_SINK_UNREACHABLE;
-	else if (event->failure == OUTBOX_FAILURE_CLUSTER)
-		event->type = OUTBOX_SINK_LOST;
-	else
-	{
-		event->type = OUTBOX_SINK_LOG;
-		event->log_level = LOG_WARNING;
-	}
-}
-
-static void
-make_log(OutboxSink *sink, OutboxSinkEvent *event)
-{
-	const char *facility;
-	const char *text;
-	int level;
-
-	rd_kafka_event_log(sink->event, &facility, &text, &level);
-	outbox_kafka_tls_log(sink, facility, text);
-	event->message = sink->message;
-	event->trouble = outbox_kafka_log_trouble(sink, facility, text, level);
-	if (event->trouble != OUTBOX_TROUBLE_AWAY)
-	{
-		event->type = OUTBOX_SINK_LOST;
-		event->failure = OUTBOX_FAILURE_CLUSTER;
-		return;
-	}
-	event->type = OUTBOX_SINK_LOG;
-	/* what the library thinks of our settings is known here; and what fails
-	 * comes as an error, too */
-	if (strcmp(facility, "CONFWARN") == 0 || strcmp(facility, "FAIL") == 0 ||
-		strcmp(facility, "FATAL") == 0 || strncmp(facility, "SSL", 3) == 0)
-		level = LOG_DEBUG;
-	event->log_level = level;
-	if (outbox_kafka_is_of_tokens(facility))
-		outbox_kafka_copy_harmless(sink->message, sizeof(sink->message), text);
-	else
-		snprintf(sink->message, sizeof(sink->message), "%s: %s", facility,
-				 text);
+	event->type = types[report->news];
+	event->failure = report->failure;
+	event->trouble = report->trouble;
+	event->log_level = report->log_level;
+	event->message = report->message;
 }
 
 /* Hands out the current event, or its next part; false if it is used up. */
@@ -172,37 +97,39 @@ static bool
 make_event(OutboxSink *sink, OutboxSinkEvent *event)
 {
 	const rd_kafka_message_t *message;
+	OutboxKafkaReport report;
 
-	switch (rd_kafka_event_type(sink->event))
+	switch (rd_kafka_event_type(sink->client.event))
 	{
 		case RD_KAFKA_EVENT_DR:
-			message = rd_kafka_event_message_next(sink->event);
+			message = rd_kafka_event_message_next(sink->client.event);
 			if (message == NULL)
 				return false;
 			make_delivery(sink, message, event);
 			return true;
 		case RD_KAFKA_EVENT_ERROR:
-			make_error(sink, event);
-			sink->told = true;
+			outbox_kafka_report_error(&sink->client, &report);
+			make_news(sink, &report, event);
+			sink->client.told = true;
 			return true;
 		case RD_KAFKA_EVENT_LOG:
-			make_log(sink, event);
-			sink->told = true;
+			outbox_kafka_report_log(&sink->client, &report);
+			make_news(sink, &report, event);
+			sink->client.told = true;
 			return true;
 		default:
 			return false;
 	}
 }
 
-/* Brokers can name ever more brokers, and the library starts a thread for each
- * name: tells once that there are too many. */
 static bool
 is_crowded(OutboxSink *sink, OutboxSinkEvent *event)
 {
-	if (sink->crowded || rd_kafka_thread_cnt() <= THREADS_MAX)
+	OutboxKafkaReport report;
+
+	if (!outbox_kafka_client_is_crowded(&sink->client, &report))
 		return false;
-	sink->crowded = true;
-	make_fatal(sink, "the brokers name too many brokers", event);
+	make_news(sink, &report, event);
 	return true;
 }
 
@@ -210,22 +137,14 @@ is_crowded(OutboxSink *sink, OutboxSinkEvent *event)
 static bool
 make_statistics(OutboxSink *sink, OutboxSinkEvent *event)
 {
-	if (sink->now < sink->statistics_at ||
-		!outbox_kafka_meter_read(sink->remains->meter, &sink->statistics))
+	if (sink->client.now < sink->statistics_at ||
+		!outbox_kafka_meter_read(sink->client.remains->meter,
+								 &sink->statistics))
 		return false;
-	sink->statistics_at = sink->now + STATISTICS_MS;
+	sink->statistics_at = sink->client.now + STATISTICS_MS;
 	event->type = OUTBOX_SINK_STATISTICS;
 	event->statistics = &sink->statistics;
 	return true;
-}
-
-/* Are they the same, but for the time that the library adds in parentheses? */
-bool
-outbox_kafka_is_same_message(const char *a, const char *b)
-{
-	size_t len = strcspn(a, "(");
-
-	return len == strcspn(b, "(") && strncmp(a, b, len) == 0;
 }
 
 /*
@@ -242,22 +161,11 @@ outbox_kafka_poll(OutboxSink *sink, OutboxSinkEvent *event)
 		make_returned(sink, held, event);
 		return true;
 	}
-	for (;;)
+	while (outbox_kafka_client_next(&sink->client))
 	{
-		if (sink->event != NULL)
-		{
-			if (!sink->told && make_event(sink, event))
-				return true;
-			rd_kafka_event_destroy(sink->event);
-			if (sink->got_on)
-				outbox_kafka_gate_open_wide();
-			sink->got_on = false;
-		}
-		sink->told = false;
-		sink->now = outbox_kafka_clock_ms();
-		sink->event = rd_kafka_queue_poll(sink->queue, 0);
-		if (sink->event == NULL)
-			break;
+		if (!sink->client.told && make_event(sink, event))
+			return true;
+		outbox_kafka_client_done(&sink->client);
 	}
 	if (outbox_kafka_make_answer(sink, event))
 		return true;

@@ -2,121 +2,43 @@
  *
  * producer.c
  *	  The sink that publishes to Kafka: an idempotent producer of librdkafka.
- *
- * librdkafka works in threads of its own. Nothing of ours runs in them, but
- * for connect.c, meter.c, tls.c and the partitioner of topics.c: delivery
- * reports, errors and log lines are events of one queue, which poll() reads in
- * the relay's thread. When that queue becomes non-empty, librdkafka writes a
- * byte into the relay's pipe.
- *
- * librdkafka blocks all signals in its threads, unless
- * internal.termination.signal is set, which kafka_rules.c refuses.
+ *	  What goes out is here, and what comes back in poll.c; client.c tells of
+ *	  the library's threads.
  *
  *-------------------------------------------------------------------------
  */
 #include "kafka/kafka.h"
 
-#include "fmgr.h"
-#include "portability/instr_time.h"
 #include "utils/memutils.h"
-
-#include "compat.h"
-
-PG_MODULE_MAGIC_EXT(.name = "outbox_kafka", .version = OUTBOX_VERSION);
-
-/* how many closed producers may be left that do not end */
-#define ENDING_MAX 8
 
 /* how long the number of partitions is believed, if the library never looks
  * at it by itself */
-#define COUNT_MS   300000
-
-static const char *
-kafka_version(void)
-{
-	return rd_kafka_version_str();
-}
+#define COUNT_MS 300000
 
 /* Asks for what has not been sent back; what has been gets its answer. */
 static void
 kafka_purge(OutboxSink *sink)
 {
 	outbox_kafka_stop(sink);
-	rd_kafka_purge(sink->rk,
+	rd_kafka_purge(sink->client.rk,
 				   RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
-}
-
-/* Runs in a thread of its own, and may take long. */
-static void
-end_remains(void *arg)
-{
-	OutboxKafkaRemains *remains = arg;
-
-	if (remains->query != NULL)
-		outbox_kafka_query_destroy(remains->query);
-	if (remains->rk != NULL)
-		rd_kafka_destroy(remains->rk);
-	outbox_kafka_sensors_free(remains->sensors);
-	free(remains->gate);
-	outbox_kafka_meter_destroy(remains->meter);
-	free(remains);
 }
 
 static void
 kafka_close(OutboxSink *sink)
 {
-	if (sink->event)
-		rd_kafka_event_destroy(sink->event);
 	if (sink->topics)
-		sink->remains->sensors = outbox_kafka_topics_destroy(sink->topics);
-	if (sink->queue)
-	{
-		rd_kafka_queue_io_event_enable(sink->queue, -1, NULL, 0);
-		rd_kafka_queue_destroy(sink->queue);
-	}
-	if (sink->rk)
-	{
-		/* what has no answer is read again from the outbox */
-		rd_kafka_purge(sink->rk, RD_KAFKA_PURGE_F_QUEUE |
-									 RD_KAFKA_PURGE_F_INFLIGHT |
-									 RD_KAFKA_PURGE_F_NON_BLOCKING);
-		outbox_kafka_gate_close(sink->remains->gate);
-		outbox_kafka_end(end_remains, sink->remains);
-	}
-	else
-		end_remains(sink->remains);
-	free(sink->question);
+		sink->client.remains->sensors =
+			outbox_kafka_topics_destroy(sink->topics);
+	/* what has no answer is read again from the outbox */
+	if (sink->client.rk)
+		rd_kafka_purge(sink->client.rk, RD_KAFKA_PURGE_F_QUEUE |
+											RD_KAFKA_PURGE_F_INFLIGHT |
+											RD_KAFKA_PURGE_F_NON_BLOCKING);
+	outbox_kafka_client_close(&sink->client);
 	if (sink->context)
 		MemoryContextDelete(sink->context);
 	pfree(sink);
-}
-
-static OutboxKafkaRemains *
-make_remains(rd_kafka_conf_t *conf, bool watch)
-{
-	OutboxKafkaRemains *remains = calloc(1, sizeof(OutboxKafkaRemains));
-
-	if (remains != NULL && conf != NULL)
-	{
-		rd_kafka_conf_set_opaque(conf, remains);
-		remains->gate = outbox_kafka_gate_create(conf);
-		remains->meter = outbox_kafka_meter_create(conf, watch);
-	}
-	if (remains == NULL ||
-		(conf != NULL && (remains->gate == NULL || remains->meter == NULL)))
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY),
-						errmsg("out of memory for a Kafka producer")));
-	return remains;
-}
-
-/* Milliseconds of a clock that nobody sets */
-int64
-outbox_kafka_clock_ms(void)
-{
-	instr_time now;
-
-	INSTR_TIME_SET_CURRENT(now);
-	return (int64) INSTR_TIME_GET_MILLISEC(now);
 }
 
 /* What the library uses for a property */
@@ -124,7 +46,8 @@ static void
 get_property(OutboxSink *sink, const char *name, char *value, size_t size)
 {
 	value[0] = '\0';
-	(void) rd_kafka_conf_get(rd_kafka_conf(sink->rk), name, value, &size);
+	(void) rd_kafka_conf_get(rd_kafka_conf(sink->client.rk), name, value,
+							 &size);
 }
 
 /* What the sink knows and keeps by itself */
@@ -138,12 +61,9 @@ make_memory(OutboxSink *sink)
 	get_property(sink, "topic.metadata.refresh.interval.ms", value,
 				 sizeof(value));
 	sink->count_ms = atoi(value) > 0 ? atoi(value) : COUNT_MS;
-	sink->query = sink->remains->query =
-		outbox_kafka_query_create(sink->rk, sink->wake_fd);
 	sink->context = AllocSetContextCreate(
 		CurrentMemoryContext, "outbox Kafka sink", ALLOCSET_DEFAULT_SIZES);
-	sink->now = outbox_kafka_clock_ms();
-	sink->count_at = sink->now + sink->count_ms;
+	sink->count_at = sink->client.now + sink->count_ms;
 }
 
 /*
@@ -153,47 +73,16 @@ make_memory(OutboxSink *sink)
 static OutboxSink *
 kafka_open(const OutboxSinkConfig *config, char *error)
 {
-	static bool refused = false; /* the last one could not be made */
-	OutboxSink *sink;
-	rd_kafka_conf_t *conf;
+	OutboxSink *sink = palloc0(sizeof(OutboxSink));
 
-	if (outbox_kafka_ending() >= ENDING_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("%d Kafka producers do not end", ENDING_MAX),
-				 errdetail("Their threads wait for a broker or for a name to "
-						   "be looked up. Another process goes on.")));
-	sink = palloc0(sizeof(OutboxSink));
-	conf = outbox_kafka_conf(config, error);
-	sink->remains = make_remains(conf, !refused);
-	if (conf != NULL)
+	if (!outbox_kafka_client_open(&sink->client, RD_KAFKA_PRODUCER,
+								  outbox_kafka_sink_conf(config, error),
+								  config->wake_fd, error))
 	{
-		sink->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error,
-								OUTBOX_SINK_ERROR_MAX);
-		if (sink->rk == NULL)
-		{
-			/* the library has freed what interceptors have added, and would
-			 * again: so one with an interceptor is left, and the next ones
-			 * have none until one can be made */
-			if (refused)
-				rd_kafka_conf_destroy(conf);
-			outbox_kafka_name_refusal(error);
-		}
-		refused = (sink->rk == NULL);
-	}
-	if (sink->rk == NULL)
-	{
-		kafka_close(sink);
+		pfree(sink);
 		return NULL;
 	}
-	sink->remains->rk = sink->rk;
-
-	rd_kafka_set_log_queue(sink->rk, NULL);
-	sink->queue = rd_kafka_queue_get_main(sink->rk);
-	sink->wake_fd = config->wake_fd;
 	sink->keys_once = config->keys_once;
-	sink->anonymous = outbox_kafka_is_anonymous(sink->rk);
-	rd_kafka_queue_io_event_enable(sink->queue, sink->wake_fd, "1", 1);
 	make_memory(sink);
 	return sink;
 }
@@ -210,7 +99,7 @@ refuse(rd_kafka_resp_err_t code, OutboxFailure *failure, char *error)
 static bool
 is_busy(OutboxSink *sink)
 {
-	return sink->held_count > 0 || rd_kafka_outq_len(sink->rk) > 0;
+	return sink->held_count > 0 || rd_kafka_outq_len(sink->client.rk) > 0;
 }
 
 static OutboxSinkAnswer
@@ -223,7 +112,7 @@ kafka_publish(OutboxSink *sink, const OutboxRecord *record,
 
 	if (sink->ended)
 		return OUTBOX_SINK_ENDED;
-	topic = outbox_kafka_topic(sink->topics, sink->rk, record->topic);
+	topic = outbox_kafka_topic(sink->topics, sink->client.rk, record->topic);
 	/* another sink begins when this one has done its work */
 	if (topic == NULL && outbox_kafka_topics_full(sink->topics))
 		return is_busy(sink) ? OUTBOX_SINK_FULL : OUTBOX_SINK_ENDED;
@@ -258,17 +147,11 @@ kafka_publish(OutboxSink *sink, const OutboxRecord *record,
 	return refuse(code, failure, error);
 }
 
-static bool
-kafka_has_ended(void)
-{
-	return outbox_kafka_ending() == 0;
-}
-
 static const OutboxSinkApi kafka_api = {
 	.interface = OUTBOX_SINK_INTERFACE,
 	.words = outbox_kafka_words,
 	.batch_bytes_max = 1000000,
-	.version = kafka_version,
+	.version = outbox_kafka_version,
 	.is_same_message = outbox_kafka_is_same_message,
 	.open = kafka_open,
 	.publish = kafka_publish,
@@ -276,7 +159,7 @@ static const OutboxSinkApi kafka_api = {
 	.poll = outbox_kafka_poll,
 	.purge = kafka_purge,
 	.close = kafka_close,
-	.has_ended = kafka_has_ended,
+	.has_ended = outbox_kafka_has_ended,
 };
 
 extern PGDLLEXPORT const OutboxSinkApi *outbox_sink_api(void);

@@ -1,8 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * query.c
- *	  Questions to the brokers about topics. librdkafka waits for the answer,
- *	  so they are asked in a thread of their own, begun with the first one.
+ *	  Questions to the brokers about topics and offsets. librdkafka waits for
+ *	  the answer, so they are asked in a thread of their own, begun with the
+ *	  first one.
  *
  * Questions that have come meanwhile are asked together, with one request.
  * The thread blocks all signals, and nothing of PostgreSQL is called in it; it
@@ -57,10 +58,10 @@ answer(OutboxKafkaQuestion *question, const struct rd_kafka_metadata *metadata)
 }
 
 static void
-ask(rd_kafka_t *rk, OutboxKafkaQuestion *questions)
+ask_topics(rd_kafka_t *rk, OutboxKafkaQuestion *questions)
 {
 	const struct rd_kafka_metadata *metadata;
-	rd_kafka_topic_t *handle = NULL; /* all that the producer knows */
+	rd_kafka_topic_t *handle = NULL; /* all that the client knows */
 	rd_kafka_resp_err_t code;
 
 	if (questions->next == NULL)
@@ -80,6 +81,53 @@ ask(rd_kafka_t *rk, OutboxKafkaQuestion *questions)
 		rd_kafka_metadata_destroy(metadata);
 }
 
+/*
+ * All of one topic, whose fault is not that of others. What is asked of a time
+ * at which nothing is as new gets RD_KAFKA_OFFSET_END.
+ */
+static void
+ask_offsets_once(rd_kafka_t *rk, OutboxKafkaQuestion *questions)
+{
+	rd_kafka_topic_partition_list_t *list =
+		rd_kafka_topic_partition_list_new(16);
+	rd_kafka_resp_err_t code;
+
+	for (const OutboxKafkaQuestion *one = questions; one; one = one->next)
+		rd_kafka_topic_partition_list_add(list, one->topic, one->partition)
+			->offset = one->time;
+	code = rd_kafka_offsets_for_times(rk, list, ANSWER_MS);
+	for (int i = 0; questions != NULL; questions = questions->next, i++)
+	{
+		const rd_kafka_topic_partition_t *found =
+			rd_kafka_topic_partition_list_find(list, questions->topic,
+											   questions->partition);
+
+		questions->code = code;
+		if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+			questions->code = found->err;
+		questions->offset = found->offset;
+	}
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
+static void
+ask_offsets(rd_kafka_t *rk, OutboxKafkaQuestion *questions)
+{
+	bool again = false;
+
+	ask_offsets_once(rk, questions);
+	for (OutboxKafkaQuestion *one = questions; one; one = one->next)
+	{
+		if (one->code != RD_KAFKA_RESP_ERR_NO_ERROR || one->offset >= 0)
+			continue;
+		again |= one->time != RD_KAFKA_OFFSET_END;
+		one->time = RD_KAFKA_OFFSET_END;
+	}
+	/* those that have their answer get it again */
+	if (again)
+		ask_offsets_once(rk, questions);
+}
+
 /* Puts questions, which have an order no more, before those of a list. */
 static void
 push(OutboxKafkaQuestion **list, OutboxKafkaQuestion *questions)
@@ -90,6 +138,35 @@ push(OutboxKafkaQuestion **list, OutboxKafkaQuestion *questions)
 		last = last->next;
 	last->next = *list;
 	*list = questions;
+}
+
+/* Takes the first question out of a list, and those that can be asked with
+ * it. */
+static OutboxKafkaQuestion *
+take_alike(OutboxKafkaQuestion **list)
+{
+	OutboxKafkaQuestion *first = *list;
+	OutboxKafkaQuestion **last = &first->next;
+	OutboxKafkaQuestion **next = list;
+
+	*list = first->next;
+	first->next = NULL;
+	while (*next != NULL)
+	{
+		OutboxKafkaQuestion *one = *next;
+
+		if ((one->partition < 0) != (first->partition < 0) ||
+			(one->partition >= 0 && strcmp(one->topic, first->topic) != 0))
+		{
+			next = &one->next;
+			continue;
+		}
+		*next = one->next;
+		one->next = NULL;
+		*last = one;
+		last = &one->next;
+	}
+	return first;
 }
 
 static void *
@@ -106,11 +183,13 @@ ask_all(void *arg)
 			pthread_cond_wait(&query->changed, &query->mutex);
 		if (query->ending)
 			break;
-		questions = query->asked;
-		query->asked = NULL;
+		questions = take_alike(&query->asked);
 		pthread_mutex_unlock(&query->mutex);
 
-		ask(query->rk, questions);
+		if (questions->partition < 0)
+			ask_topics(query->rk, questions);
+		else
+			ask_offsets(query->rk, questions);
 
 		pthread_mutex_lock(&query->mutex);
 		push(&query->answered, questions);
@@ -166,14 +245,20 @@ outbox_kafka_query_create(rd_kafka_t *rk, int wake_fd)
 	return query;
 }
 
-/* Asks about a topic that the producer has a handle of. */
+/*
+ * Asks about a topic that the client has a handle of, if partition is -1; else
+ * where in that partition something is: see OutboxKafkaQuestion.
+ */
 void
-outbox_kafka_query_ask(OutboxKafkaQuery *query, const char *topic)
+outbox_kafka_query_ask(OutboxKafkaQuery *query, const char *topic,
+					   int32 partition, int64 time)
 {
 	OutboxKafkaQuestion *question = allocate(sizeof(OutboxKafkaQuestion));
 	bool begun = begin(query);
 
 	strlcpy(question->topic, topic, sizeof(question->topic));
+	question->partition = partition;
+	question->time = time;
 	question->code = RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
 	query->waiting++;
 	pthread_mutex_lock(&query->mutex);

@@ -36,8 +36,8 @@ outbox_kafka_produce(OutboxSink *sink, OutboxKafkaTopic *topic,
 	int32 number = partition ? outbox_kafka_partition_number(topic, partition)
 							 : RD_KAFKA_PARTITION_UA;
 	rd_kafka_resp_err_t code = rd_kafka_producev(
-		sink->rk, RD_KAFKA_V_RKT(topic->handle), RD_KAFKA_V_PARTITION(number),
-		RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+		sink->client.rk, RD_KAFKA_V_RKT(topic->handle),
+		RD_KAFKA_V_PARTITION(number), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
 		RD_KAFKA_V_KEY(record->key, record->key_bytes),
 		RD_KAFKA_V_VALUE(unconstify(char *, record->payload),
 						 record->payload_bytes),

@@ -22,26 +22,40 @@ typedef struct Setting
 
 /* What the administrator may change */
 static const Setting defaults[] = {
-	/* no lingering: while there is a backlog, batches fill by themselves
-	 * behind the requests that are in flight */
-	{"linger.ms", "0"},
 	{"socket.nagle.disable", "true"},
 	{"socket.keepalive.enable", "true"},
-	/* as the Java clients, so that a key meets the same partition */
-	{"partitioner", "murmur2_random"},
-	/* a topic that is still unknown then is parked */
+	/* a topic that is still unknown then is told */
 	{"topic.metadata.propagation.max.ms", "3000"},
 	/* an outage is over soon after the brokers are back */
 	{"reconnect.backoff.ms", "50"},
 	{"reconnect.backoff.max.ms", "1000"},
 	/* who hangs up on us is told in no other way: see tls.c */
 	{"log.connection.close", "true"},
+};
+
+static const Setting producer_defaults[] = {
+	/* no lingering: while there is a backlog, batches fill by themselves
+	 * behind the requests that are in flight */
+	{"linger.ms", "0"},
+	/* as the Java clients, so that a key meets the same partition */
+	{"partitioner", "murmur2_random"},
 	/* nothing is fetched: it is metadata that may be large */
 	{"receive.message.max.bytes", "16777216"},
 };
 
+static const Setting consumer_defaults[] = {
+	/* the first message comes whole, however large it is: so must it, here */
+	{"receive.message.max.bytes", "1000000000"},
+};
+
+/* Newer than the oldest library */
+static const Setting consumer_newer[] = {
+	/* so soon after its queue was full, it fetches again */
+	{"fetch.queue.backoff.ms", "10"},
+};
+
 /* What the promises rest on */
-static const Setting fixed[] = {
+static const Setting producer_fixed[] = {
 	{"enable.idempotence", "true"},
 	{"acks", "all"},
 	/* when a batch is refused, nothing behind it may overtake it: the
@@ -57,8 +71,22 @@ static const Setting fixed[] = {
 	{"log.queue", "true"},
 };
 
+static const Setting consumer_fixed[] = {
+	/* never a silent jump: what is not there (any more) is told */
+	{"auto.offset.reset", "error"},
+	{"check.crcs", "true"},
+	/* offsets are in the database, not in a group of Kafka's */
+	{"enable.auto.commit", "false"},
+	{"enable.auto.offset.store", "false"},
+	{"enable.partition.eof", "true"},
+	{"isolation.level", "read_committed"},
+	/* of a producer; here it would be the least that is fetched at once */
+	{"message.max.bytes", "1000"},
+	{"log.queue", "true"},
+};
+
 /* What must be there in the end, however it has been set; "" = nothing */
-static const Setting needed[] = {
+static const Setting producer_needed[] = {
 	{"delivery.report.only.error", "false"},
 	{"enable.gapless.guarantee", "true"},
 	{"enable.idempotence", "true"},
@@ -72,6 +100,22 @@ static const Setting needed[] = {
 	{"statistics.interval.ms", "0"},
 	{"topic.blacklist", ""},
 	{"transactional.id", ""},
+};
+
+static const Setting consumer_needed[] = {
+	{"allow.auto.create.topics", "false"},
+	{"auto.offset.reset", "error"},
+	{"check.crcs", "true"},
+	{"enable.auto.commit", "false"},
+	{"enable.auto.offset.store", "false"},
+	{"enable.partition.eof", "true"},
+	{"group.id", ""},
+	{"internal.termination.signal", "0"},
+	{"isolation.level", "read_committed"},
+	{"log.queue", "true"},
+	{"plugin.library.paths", ""},
+	{"statistics.interval.ms", "0"},
+	{"topic.blacklist", ""},
 };
 
 /* The partitioners by which events of one key stay together, as topics.c
@@ -202,7 +246,8 @@ lacks_tokens(const rd_kafka_conf_t *conf, char *error)
 
 /* Has the library understood the properties as we have? */
 static bool
-check(const rd_kafka_conf_t *conf, char *error)
+check(const rd_kafka_conf_t *conf, const Setting *needed, size_t count,
+	  char *error)
 {
 	const char *wrong = NULL;
 	char value[64];
@@ -210,7 +255,7 @@ check(const rd_kafka_conf_t *conf, char *error)
 	get(conf, "partitioner", value, sizeof(value));
 	if (!is_partitioner(value))
 		wrong = "partitioner";
-	for (size_t i = 0; wrong == NULL && i < lengthof(needed); i++)
+	for (size_t i = 0; wrong == NULL && i < count; i++)
 	{
 		get(conf, needed[i].name, value, sizeof(value));
 		if (strcmp(value, needed[i].value) != 0)
@@ -251,33 +296,77 @@ set_batch(rd_kafka_conf_t *conf, int batch_bytes, char *error)
 	return set_number(conf, "batch.size", batch_bytes, error);
 }
 
-/*
- * Makes a configuration, or returns NULL and a message in error (of
- * OUTBOX_SINK_ERROR_MAX bytes).
- */
-rd_kafka_conf_t *
-outbox_kafka_conf(const OutboxSinkConfig *config, char *error)
+/* Sets those that this version of the library knows. */
+static bool
+set_newer(rd_kafka_conf_t *conf, const Setting *settings, size_t count,
+		  char *error)
 {
-	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	for (size_t i = 0; i < count; i++)
+	{
+		if (rd_kafka_conf_set(conf, settings[i].name, settings[i].value, error,
+							  OUTBOX_SINK_ERROR_MAX) == RD_KAFKA_CONF_INVALID)
+			return false;
+	}
+	return true;
+}
 
-	if (set_limits(conf, config, error) &&
-		set(conf, "client.id", config->client_id, error) &&
-		set_all(conf, defaults, lengthof(defaults), error) &&
-		set_properties(conf, config->properties, error) &&
-		set_batch(conf, config->batch_bytes, error) &&
-		set(conf, "bootstrap.servers", config->servers, error) &&
-		set_all(conf, fixed, lengthof(fixed), error) && check(conf, error) &&
-		!lacks_tokens(conf, error) &&
-		(!config->keys_once ||
-		 set(conf, "enable.gapless.guarantee", "false", error)))
+/* What a producer and a consumer have in common in the end; the configuration
+ * is destroyed if it is not good. */
+static rd_kafka_conf_t *
+finish(rd_kafka_conf_t *conf, bool good, int events, char *error)
+{
+	if (good && !lacks_tokens(conf, error))
 	{
 		outbox_kafka_tls_init(conf);
 		/* everything comes as an event of the queue: no callback at all */
-		rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR |
-										   RD_KAFKA_EVENT_ERROR |
+		rd_kafka_conf_set_events(conf, events | RD_KAFKA_EVENT_ERROR |
 										   RD_KAFKA_EVENT_LOG);
 		return conf;
 	}
 	rd_kafka_conf_destroy(conf);
 	return NULL;
+}
+
+/*
+ * Makes a producer's configuration, or returns NULL and a message in error (of
+ * OUTBOX_SINK_ERROR_MAX bytes).
+ */
+rd_kafka_conf_t *
+outbox_kafka_sink_conf(const OutboxSinkConfig *config, char *error)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	bool good =
+		set_limits(conf, config, error) &&
+		set(conf, "client.id", config->client_id, error) &&
+		set_all(conf, defaults, lengthof(defaults), error) &&
+		set_all(conf, producer_defaults, lengthof(producer_defaults), error) &&
+		set_properties(conf, config->properties, error) &&
+		set_batch(conf, config->batch_bytes, error) &&
+		set(conf, "bootstrap.servers", config->servers, error) &&
+		set_all(conf, producer_fixed, lengthof(producer_fixed), error) &&
+		check(conf, producer_needed, lengthof(producer_needed), error) &&
+		(!config->keys_once ||
+		 set(conf, "enable.gapless.guarantee", "false", error));
+
+	return finish(conf, good, RD_KAFKA_EVENT_DR, error);
+}
+
+/* The same for a consumer. It is a member of no group. */
+rd_kafka_conf_t *
+outbox_kafka_source_conf(const OutboxSourceConfig *config, char *error)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	bool good =
+		set(conf, "client.id", config->client_id, error) &&
+		set_all(conf, defaults, lengthof(defaults), error) &&
+		set_all(conf, consumer_defaults, lengthof(consumer_defaults), error) &&
+		set_newer(conf, consumer_newer, lengthof(consumer_newer), error) &&
+		set_properties(conf, config->properties, error) &&
+		set_number(conf, "queued.max.messages.kbytes", config->queue_kb,
+				   error) &&
+		set(conf, "bootstrap.servers", config->servers, error) &&
+		set_all(conf, consumer_fixed, lengthof(consumer_fixed), error) &&
+		check(conf, consumer_needed, lengthof(consumer_needed), error);
+
+	return finish(conf, good, RD_KAFKA_EVENT_FETCH, error);
 }

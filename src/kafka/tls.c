@@ -189,12 +189,13 @@ outbox_kafka_tls_init(rd_kafka_conf_t *conf)
 /* Keeps what verify() has said for the error that comes; or for several: log
  * lines overtake errors in the library's queue. */
 void
-outbox_kafka_tls_log(OutboxSink *sink, const char *facility, const char *text)
+outbox_kafka_tls_log(OutboxKafkaClient *client, const char *facility,
+					 const char *text)
 {
 	const char *certificate = strstr(text, "Certificate (");
 
 	if (strcmp(facility, "SSLCERTVRFY") == 0 && certificate != NULL)
-		strlcpy(sink->certificate, certificate, sizeof(sink->certificate));
+		strlcpy(client->certificate, certificate, sizeof(client->certificate));
 }
 
 /* Alerts by which a broker says that it does not take our certificate */
@@ -244,11 +245,11 @@ outbox_kafka_is_anonymous(rd_kafka_t *rk)
  * What a log line tells that comes in no other way, or comes as an error once
  * only: that no token is to be had, or that a broker has hung up, before
  * anything has been published. It may expect TLS, or a login; one that we have
- * published to ends, or is started anew. The message is in sink->message then;
+ * published to ends, or is started anew. The message is in client->message then;
  * OUTBOX_TROUBLE_AWAY: nothing.
  */
 OutboxTrouble
-outbox_kafka_log_trouble(OutboxSink *sink, const char *facility,
+outbox_kafka_log_trouble(OutboxKafkaClient *client, const char *facility,
 						 const char *text, int level)
 {
 	const char *thread_end = strstr(text, "]: ");
@@ -257,13 +258,14 @@ outbox_kafka_log_trouble(OutboxSink *sink, const char *facility,
 		text = thread_end + strlen("]: ");
 	if (outbox_kafka_is_of_tokens(facility) && level <= LOG_ERR)
 	{
-		outbox_kafka_copy_harmless(sink->message, sizeof(sink->message), text);
+		outbox_kafka_copy_harmless(client->message, sizeof(client->message),
+								   text);
 		return OUTBOX_TROUBLE_TOKEN;
 	}
-	if (!sink->served && strcmp(facility, "FAIL") == 0 &&
+	if (!client->served && strcmp(facility, "FAIL") == 0 &&
 		strstr(text, "Disconnected") != NULL)
 	{
-		strlcpy(sink->message, text, sizeof(sink->message));
+		strlcpy(client->message, text, sizeof(client->message));
 		return OUTBOX_TROUBLE_LISTENER;
 	}
 	return OUTBOX_TROUBLE_AWAY;
@@ -271,12 +273,12 @@ outbox_kafka_log_trouble(OutboxSink *sink, const char *facility,
 
 /* The broker's name, what is wrong with its certificate, and which it is */
 static OutboxTrouble
-name_certificate(OutboxSink *sink, const char *message)
+name_certificate(OutboxKafkaClient *client, const char *message)
 {
 	const char *handshake = strstr(message, ": SSL handshake");
 	const char *name_end = handshake ? handshake : strstr(message, ": error:");
-	const char *text = strstr(sink->certificate, VERIFIED);
-	int certificate_bytes = text ? (int) (text - sink->certificate) : 0;
+	const char *text = strstr(client->certificate, VERIFIED);
+	int certificate_bytes = text ? (int) (text - client->certificate) : 0;
 	const Reason *reason = reasons;
 
 	if (text == NULL)
@@ -284,9 +286,9 @@ name_certificate(OutboxSink *sink, const char *message)
 	text += strlen(VERIFIED);
 	while (reason->code != 0 && strcmp(reason->text, text) != 0)
 		reason++;
-	snprintf(sink->message, sizeof(sink->message), "%.*s: %.*s: %s",
+	snprintf(client->message, sizeof(client->message), "%.*s: %.*s: %s",
 			 name_end ? (int) (name_end - message) : 0, message,
-			 certificate_bytes, sink->certificate, reason->text);
+			 certificate_bytes, client->certificate, reason->text);
 	return reason->trouble;
 }
 
@@ -296,49 +298,49 @@ name_certificate(OutboxSink *sink, const char *message)
  * wrong (https://github.com/confluentinc/librdkafka/pull/4895).
  */
 static void
-name_scram(OutboxSink *sink, const char **message)
+name_scram(OutboxKafkaClient *client, const char **message)
 {
 	if (rd_kafka_version() >= 0x020601ff || strstr(*message, "SCRAM") == NULL)
 		return;
-	snprintf(sink->message, sizeof(sink->message),
+	snprintf(client->message, sizeof(client->message),
 			 "%s; to Kafka 4, librdkafka %s cannot log in with SCRAM, 2.6.1 "
 			 "and newer can",
 			 *message, rd_kafka_version_str());
-	*message = sink->message;
+	*message = client->message;
 }
 
 /*
- * Why an error has come. Its message becomes a better one, in sink->message, if
- * there is one; else *message is left as it is.
+ * Why an error has come. Its message becomes a better one, in client->message,
+ * if there is one; else *message is left as it is.
  */
 OutboxTrouble
-outbox_kafka_trouble(OutboxSink *sink, rd_kafka_resp_err_t code,
+outbox_kafka_trouble(OutboxKafkaClient *client, rd_kafka_resp_err_t code,
 					 const char **message)
 {
 	OutboxTrouble trouble;
 
-	trouble = outbox_kafka_token_trouble(sink, message);
+	trouble = outbox_kafka_token_trouble(client, message);
 	if (trouble != OUTBOX_TROUBLE_AWAY)
 		return trouble;
 	if (is_about_our_certificate(*message))
-		return sink->anonymous ? OUTBOX_TROUBLE_ANONYMOUS
-							   : OUTBOX_TROUBLE_CERTIFICATE;
+		return client->anonymous ? OUTBOX_TROUBLE_ANONYMOUS
+								 : OUTBOX_TROUBLE_CERTIFICATE;
 	if (strstr(*message, "certificate verify failed") != NULL)
 	{
-		sink->message[0] = '\0';
-		trouble = name_certificate(sink, *message);
-		if (sink->message[0] != '\0')
-			*message = sink->message;
+		client->message[0] = '\0';
+		trouble = name_certificate(client, *message);
+		if (client->message[0] != '\0')
+			*message = client->message;
 		return trouble;
 	}
 	for (size_t i = 0; i < lengthof(signs); i++)
 	{
 		if (strstr(*message, signs[i].text) == NULL)
 			continue;
-		/* one that we have published to hangs up because it ends, or refuses
-		 * that we log in again on a connection: the next one will do */
-		if (sink->served && (signs[i].trouble == OUTBOX_TROUBLE_LISTENER ||
-							 signs[i].trouble == OUTBOX_TROUBLE_NO_LOGIN))
+		/* one that has served us hangs up because it ends, or refuses that we
+		 * log in again on a connection: the next one will do */
+		if (client->served && (signs[i].trouble == OUTBOX_TROUBLE_LISTENER ||
+							   signs[i].trouble == OUTBOX_TROUBLE_NO_LOGIN))
 			return OUTBOX_TROUBLE_AWAY;
 		return signs[i].trouble;
 	}
@@ -346,7 +348,7 @@ outbox_kafka_trouble(OutboxSink *sink, rd_kafka_resp_err_t code,
 		return OUTBOX_TROUBLE_TLS;
 	if (outbox_kafka_failure(code) == OUTBOX_FAILURE_LOGIN)
 	{
-		name_scram(sink, message);
+		name_scram(client, message);
 		return OUTBOX_TROUBLE_LOGIN;
 	}
 	return OUTBOX_TROUBLE_AWAY;

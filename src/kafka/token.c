@@ -91,10 +91,10 @@ outbox_kafka_copy_harmless(char *to, size_t size, const char *from)
 
 /*
  * Is an error about a token? Then the message is replaced by a harmless one in
- * sink->message. OUTBOX_TROUBLE_AWAY if it is about something else.
+ * client->message. OUTBOX_TROUBLE_AWAY if it is about something else.
  */
 OutboxTrouble
-outbox_kafka_token_trouble(OutboxSink *sink, const char **message)
+outbox_kafka_token_trouble(OutboxKafkaClient *client, const char **message)
 {
 	static const char *const none[] = {
 		"Failed to acquire SASL OAUTHBEARER token: ",
@@ -107,9 +107,9 @@ outbox_kafka_token_trouble(OutboxSink *sink, const char **message)
 
 		if (said == NULL)
 			continue;
-		outbox_kafka_copy_harmless(sink->message, sizeof(sink->message),
+		outbox_kafka_copy_harmless(client->message, sizeof(client->message),
 								   said + strlen(none[i]));
-		*message = sink->message;
+		*message = client->message;
 		return OUTBOX_TROUBLE_TOKEN;
 	}
 	return strstr(*message, "invalid_token") ? OUTBOX_TROUBLE_BAD_TOKEN

@@ -60,14 +60,18 @@ typedef enum OutboxSourceEventType
 	/* topic, partition, offset: all before that has been told, and there is
 	 * nothing more now. Told once each time that the end is reached */
 	OUTBOX_SOURCE_END,
-	OUTBOX_SOURCE_TOPIC,  /* the answer to ask_topic: state, count, failure */
+	/* the answer to ask_topic: state, as OUTBOX_SINK_TOPIC; count, if it is
+	 * fine or leaderless */
+	OUTBOX_SOURCE_TOPIC,
 	OUTBOX_SOURCE_OFFSET, /* the answer to ask_offset: offset, or failure with
 						   * a message (offset = -1) */
 	/* topic, partition: the offset that it was to go on at is not there (any
 	 * more). It is stopped, until it is started again */
 	OUTBOX_SOURCE_OUT_OF_RANGE,
-	/* topic, partition: something else is wrong with this partition or topic:
-	 * failure, message. It goes on trying, if it is a CLUSTER or TOPIC one */
+	/* topic, partition, offset: something else is wrong with this partition or
+	 * topic: failure, message. It goes on trying by itself, where it was, and
+	 * tells it again. OUTBOX_FAILURE_EVENT and beyond: what the broker has at
+	 * that offset, or not far behind, cannot be read */
 	OUTBOX_SOURCE_TROUBLED,
 	OUTBOX_SOURCE_LOST,        /* as OUTBOX_SINK_LOST */
 	OUTBOX_SOURCE_UNREACHABLE, /* as OUTBOX_SINK_UNREACHABLE */
