@@ -299,6 +299,32 @@ BEGIN
                 ELSE 'SELECT relay, state, last_error, pending_events FROM outbox.stat_relay;' END
     FROM (SELECT) one LEFT JOIN held h ON true LEFT JOIN locker l ON true
     UNION ALL
+    SELECT 'inbox', NULL, NULL, extract(epoch FROM clock_timestamp() - i.due)::double precision, 'retention',
+           CASE WHEN i.due IS NULL THEN current_setting('outbox.inbox_retention')
+                ELSE COALESCE('prepared transaction ' || l.gid, 'process ' || l.pid, 'not emptied yet') END,
+           i.due,
+           format('%s could be empty since %s', i.relation, i.due)
+               || COALESCE(', but prepared transaction ' || l.gid || ' has locked it',
+                           ', but process ' || l.pid || ' has locked it', ''),
+           CASE WHEN l.gid IS NOT NULL THEN format('ROLLBACK PREPARED %L;  -- or COMMIT PREPARED', l.gid)
+                WHEN l.pid IS NOT NULL THEN format('SELECT pg_terminate_backend(%s);', l.pid)
+                ELSE 'SELECT relay, state, last_error FROM outbox.stat_relay;  -- one of them empties it' END
+    FROM (SELECT) one
+         LEFT JOIN LATERAL (
+             SELECT format('outbox.inbox_%s', 1 - t.current)::regclass AS relation, d.due
+             FROM outbox.inbox_turn t
+                  CROSS JOIN LATERAL (SELECT t.since + current_setting('outbox.inbox_retention')::interval AS due) d
+             WHERE d.due < clock_timestamp()) i ON true
+         LEFT JOIN LATERAL (
+             SELECT k.pid, p.gid
+             FROM pg_locks k
+                  LEFT JOIN (pg_locks x JOIN pg_prepared_xacts p ON p.transaction = x.transactionid)
+                      ON k.pid IS NULL AND x.pid IS NULL AND x.virtualtransaction = k.virtualtransaction
+                  LEFT JOIN pg_stat_activity a ON a.pid = k.pid
+             WHERE k.granted AND k.relation = i.relation AND k.pid IS DISTINCT FROM pg_backend_pid()
+               AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+             ORDER BY COALESCE(p.prepared, a.xact_start) LIMIT 1) l ON true
+    UNION ALL
     SELECT 'backfill', NULL, CASE WHEN b.state = 'failed' THEN 'warning' END,
            CASE WHEN b.state = 'running' THEN extract(epoch FROM clock_timestamp() - b.error_since) END, 'blocked',
            COALESCE(b.state, 'none is stuck'), b.error_since,

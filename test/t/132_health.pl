@@ -28,6 +28,7 @@ my $node = outbox_node('main',
 	outbox.health_blocked_warning = 0
 	outbox.health_position_warning = 2s
 	outbox.health_retention_warning = 3s
+	max_prepared_transactions = 1
 	END
 
 # The finding about that, in one line; relay '' for those that are about none
@@ -92,7 +93,7 @@ is( query(q{SELECT string_agg("check" || COALESCE(' ' || relay, ''), ', ' ORDER 
 		FROM outbox.health()}),
 	join(', ', sort { $a cmp $b } (map { "$_ default" } qw(blocked_keys blocked_topics cluster dead_letters
 		lag_events lag_seconds paused position relay settings)),
-		qw(backfill clock delayed ids launcher retention settings storage version)),
+		qw(backfill clock delayed ids inbox launcher retention settings storage version)),
 	'each check has a row all the same');
 is(query('SELECT count(*) FROM outbox.health() WHERE message IS NOT NULL OR command IS NOT NULL OR since IS NOT NULL'),
 	0, '... and nothing to say');
@@ -190,6 +191,18 @@ like($command, qr/^SELECT pg_terminate_backend\(\d+\);/, '... the command ends t
 query($command);
 is_well('it is empty');
 eval { $session->quit };
+
+note 'what has been received, and is not decided';
+conf_reload($node, 'outbox.inbox_retention = 1s');
+query(q{BEGIN; SELECT outbox.receive('c', '1'); PREPARE TRANSACTION 'it''s mine'});
+run(says('inbox', '', 'warning', qr/outbox\.inbox_0 could be empty since .* prepared transaction it's mine has locked it/));
+is_well('rolled back by the command');
+$session = $node->background_psql('postgres');
+$session->query_safe(q{BEGIN; SELECT outbox.receive('c', '1')});
+query(says('inbox', '', 'warning', qr/outbox\.inbox_\d could be empty since .* process \d+ has locked it/));
+is_well('ended by the command');
+eval { $session->quit };
+conf_reload($node, 'outbox.inbox_retention = 7d');
 
 note 'a relay that is behind, a replay';
 query(q{SELECT outbox.pause('default')});
