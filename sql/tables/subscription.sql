@@ -80,6 +80,9 @@ CREATE TABLE outbox.inbox_parked (
     error text,
     PRIMARY KEY (subscription, topic, partition, "offset")
 );
+-- a key by its hash, because it may be too long for an index
+CREATE INDEX inbox_parked_block ON outbox.inbox_parked
+    (subscription, topic, partition, hashtextextended(encode(key, 'hex') COLLATE "C", 0), "offset");
 CREATE INDEX inbox_parked_due ON outbox.inbox_parked (subscription, next_attempt_at) WHERE next_attempt_at IS NOT NULL;
 REVOKE ALL ON outbox.inbox_parked FROM PUBLIC;
 COMMENT ON TABLE outbox.inbox_parked IS
@@ -105,6 +108,7 @@ CREATE TABLE outbox.inbox_dead (
     whole boolean NOT NULL DEFAULT true
 );
 CREATE INDEX inbox_dead_subscription ON outbox.inbox_dead (subscription, last_failed_at);
+CREATE INDEX inbox_dead_age ON outbox.inbox_dead (last_failed_at);
 REVOKE ALL ON outbox.inbox_dead FROM PUBLIC;
 COMMENT ON TABLE outbox.inbox_dead IS
     'Internal: messages that are not tried again; see outbox.inbox_dead_letter';

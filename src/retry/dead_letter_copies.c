@@ -24,12 +24,14 @@
 #include "retry/backoff.h"
 #include "retry/blocked_keys.h"
 #include "retry/dead_letter_copies.h"
+#include "shared/chores.h"
 #include "shared/event_log.h"
 #include "shared/my_relay.h"
 #include "shared/policy.h"
 #include "shared/times.h"
 #include "sink/sender.h"
 #include "store/dead_letters.h"
+#include "store/inbox_dead.h"
 #include "store/parked_held.h"
 
 #define BATCH_EVENTS    500
@@ -298,6 +300,10 @@ expire(void)
 	if (outbox_dead_letter_retention_s > 0)
 		status = outbox_dead_letters_remove_old(
 			outbox_my_relay.name, outbox_dead_letter_retention_s);
+	/* those of subscriptions are among the chores */
+	if (status == OUTBOX_STORE_OK && outbox_dead_letter_retention_s > 0 &&
+		outbox_chores_are_mine())
+		status = outbox_inbox_dead_remove_old(outbox_dead_letter_retention_s);
 	if (status == OUTBOX_STORE_OK)
 		status = outbox_dead_letters_forget_discarded(outbox_my_relay.name);
 	return status;

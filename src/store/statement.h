@@ -15,7 +15,7 @@
 #include "event.h"
 #include "store/transaction.h"
 
-#define OUTBOX_STATEMENT_ARGS 8
+#define OUTBOX_STATEMENT_ARGS 16
 
 /* A statement, prepared when it is first needed */
 typedef struct OutboxStatement
