@@ -19,7 +19,7 @@ DATA_built = sql/outbox--$(EXTVERSION).sql
 PGFILEDESC = "outbox - transactional outbox for Kafka"
 
 # in this order: install comes first, uninstall last
-REGRESS = install types errors transaction privileges guc patterns relays topic_rules uninstall
+REGRESS = install types errors transaction privileges guc patterns relays topic_rules subscriptions uninstall
 ISOLATION = $(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isolation/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test/isolation
 

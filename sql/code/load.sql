@@ -33,7 +33,7 @@ COMMENT ON FUNCTION outbox.merge_relay() IS 'Internal: lets a restored row of ou
 CREATE OR REPLACE TRIGGER merge BEFORE INSERT ON outbox.relay
     FOR EACH ROW EXECUTE FUNCTION outbox.merge_relay();
 
--- A relay or a job that was not made just now comes from a dump.
+-- What was not made just now comes from a dump.
 CREATE OR REPLACE TRIGGER loading AFTER INSERT ON outbox.relay
     FOR EACH ROW WHEN (NEW.created_at < now())
     EXECUTE FUNCTION outbox.keep_relay_away();
@@ -42,6 +42,12 @@ CREATE OR REPLACE TRIGGER loading AFTER INSERT ON outbox.replay_job
     EXECUTE FUNCTION outbox.keep_relay_away();
 CREATE OR REPLACE TRIGGER loading AFTER INSERT ON outbox.backfill_job
     FOR EACH ROW WHEN (NEW.requested_at <> now())
+    EXECUTE FUNCTION outbox.keep_relay_away();
+CREATE OR REPLACE TRIGGER loading AFTER INSERT ON outbox.subscription
+    FOR EACH ROW WHEN (NEW.created_at < now())
+    EXECUTE FUNCTION outbox.keep_relay_away();
+CREATE OR REPLACE TRIGGER loading AFTER INSERT ON outbox.subscription_offset
+    FOR EACH ROW WHEN (NEW.updated_at < now())
     EXECUTE FUNCTION outbox.keep_relay_away();
 CREATE OR REPLACE TRIGGER loading BEFORE INSERT ON outbox.delayed
     FOR EACH STATEMENT EXECUTE FUNCTION outbox.keep_relay_away();
@@ -82,3 +88,8 @@ SELECT pg_extension_config_dump('outbox.inbox_turn', '');
 -- roles by their names; what dropped ones have left has none
 SELECT pg_extension_config_dump('outbox.emit_right', 'WHERE role::oid IN (SELECT oid FROM pg_catalog.pg_roles)');
 SELECT pg_extension_config_dump('outbox.receive_right', 'WHERE role::oid IN (SELECT oid FROM pg_catalog.pg_roles)');
+SELECT pg_extension_config_dump('outbox.subscription', 'WHERE role::oid IN (SELECT oid FROM pg_catalog.pg_roles)');
+SELECT pg_extension_config_dump('outbox.subscription_offset', '');
+SELECT pg_extension_config_dump('outbox.inbox_parked', '');
+SELECT pg_extension_config_dump('outbox.inbox_dead', '');
+SELECT pg_extension_config_dump('outbox.inbox_dead_id_seq', '');

@@ -14,6 +14,7 @@ CREATE OR REPLACE VIEW outbox.right_object AS
              ('receive', '{receive}'),
              ('operate', '{requeue,discard,replay,cancel_replay,cancel_backfill,resume_backfill,cancel_delayed,wait_published}'),
              ('operate', '{create_relay,alter_relay,drop_relay,pause,resume,pause_topic,resume_topic}'),
+             ('operate', '{subscribe,unsubscribe,pause_subscription,resume_subscription,note_caller}'),
              ('operate', '{relay_status,segment_status,topic_matches,relay_figures,relay_histogram,topic_figures,stat_reset}'),
              ('operate', '{health,top,metrics_rows,metrics,metric_labels,launcher_status}')
          ) AS g (what, functions) ON p.proname = ANY (g.functions)
@@ -163,7 +164,7 @@ END
 $$;
 REVOKE ALL ON FUNCTION outbox.grant_operate(regrole) FROM PUBLIC;
 COMMENT ON FUNCTION outbox.grant_operate(regrole) IS
-    'lets a role look at everything, and requeue, discard, replay, pause, and create, alter and drop relays';
+    'lets a role look at everything, and requeue, discard, replay, pause, and create, alter and drop relays and subscriptions';
 
 CREATE OR REPLACE FUNCTION outbox.revoke_operate(role regrole) RETURNS void
     LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE

@@ -8,13 +8,13 @@ CREATE TABLE outbox.subscription (
     role regrole NOT NULL,
     cluster text NOT NULL,
     start text NOT NULL,
-    workers smallint NOT NULL CHECK (workers BETWEEN 1 AND 32),
+    workers integer NOT NULL CHECK (workers BETWEEN 1 AND 32),
     on_failure text NOT NULL CHECK (on_failure IN ('block_key', 'block_partition', 'skip', 'halt')),
-    retry_base_delay interval,
-    retry_multiplier double precision,
-    retry_max_delay interval,
-    retry_max_attempts integer,
-    handler_timeout interval NOT NULL,
+    retry_base_delay interval CHECK (retry_base_delay BETWEEN '10 ms' AND '1 day'),
+    retry_multiplier double precision CHECK (retry_multiplier BETWEEN 1 AND 100),
+    retry_max_delay interval CHECK (retry_max_delay BETWEEN '10 ms' AND '1 day'),
+    retry_max_attempts integer CHECK (retry_max_attempts >= 0),
+    handler_timeout interval NOT NULL CHECK (handler_timeout BETWEEN '0' AND '1 day'),
     id_header text,
     on_gap text NOT NULL CHECK (on_gap IN ('wait', 'skip')),
     dead_letter_topic text,
@@ -33,6 +33,7 @@ COMMENT ON COLUMN outbox.subscription.role IS 'as which the function runs';
 COMMENT ON COLUMN outbox.subscription.cluster IS 'default: that of the settings; else the file of that name in outbox.cluster_directory';
 COMMENT ON COLUMN outbox.subscription.start IS 'where a topic is begun: earliest, latest, or a time';
 COMMENT ON COLUMN outbox.subscription.retry_base_delay IS 'null means the setting; likewise the others of retry';
+COMMENT ON COLUMN outbox.subscription.handler_timeout IS 'for a message; 0 means as long as it takes';
 COMMENT ON COLUMN outbox.subscription.id_header IS 'which header names a message; null means event_id, id or ce_id, the first that there is';
 COMMENT ON COLUMN outbox.subscription.group_id IS 'the consumer group whose offsets are told to the brokers, for tools that show lag';
 
@@ -89,8 +90,12 @@ COMMENT ON TABLE outbox.inbox_parked IS
     'Internal: messages that have failed and are tried again, and those that wait behind them; their offsets have been passed';
 COMMENT ON COLUMN outbox.inbox_parked.next_attempt_at IS 'null: it waits for an earlier one of its key';
 
+CREATE SEQUENCE outbox.inbox_dead_id_seq;
+REVOKE ALL ON SEQUENCE outbox.inbox_dead_id_seq FROM PUBLIC;
+COMMENT ON SEQUENCE outbox.inbox_dead_id_seq IS 'Internal: ids of outbox.inbox_dead';
+
 CREATE TABLE outbox.inbox_dead (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id bigint PRIMARY KEY DEFAULT nextval('outbox.inbox_dead_id_seq'),
     subscription text NOT NULL,
     topic text COLLATE "C" NOT NULL,
     partition integer NOT NULL,
@@ -114,3 +119,26 @@ COMMENT ON TABLE outbox.inbox_dead IS
     'Internal: messages that are not tried again; see outbox.inbox_dead_letter';
 COMMENT ON COLUMN outbox.inbox_dead.whole IS
     'false if the message was too large to be kept here: it is in its topic only';
+
+CREATE TYPE outbox.message AS (
+    subscription text,
+    topic text,
+    partition integer,
+    "offset" bigint,
+    key text,
+    key_bytes bytea,
+    payload bytea,
+    headers jsonb,
+    published_at timestamptz,
+    message_id text,
+    attempt integer
+);
+COMMENT ON TYPE outbox.message IS 'what the function of a subscription is given; see outbox.subscribe()';
+COMMENT ON COLUMN outbox.message.key IS
+    'null if it has none; where it is no text in the encoding of this database, its bytes as \x and hexadecimal digits';
+COMMENT ON COLUMN outbox.message.payload IS 'null if it has none: a tombstone; see outbox.payload_text() and outbox.payload_json()';
+COMMENT ON COLUMN outbox.message.headers IS
+    'by name: a text, null, {"base64": ...} for what is no text, an array of these for a name that repeats';
+COMMENT ON COLUMN outbox.message.published_at IS 'its time in Kafka';
+COMMENT ON COLUMN outbox.message.message_id IS 'of a header; else topic/partition/offset';
+COMMENT ON COLUMN outbox.message.attempt IS '1 the first time';

@@ -92,6 +92,9 @@ my %functions = (
 	check_backfill => [ "outbox.check_backfill('public.published', '{}', NULL)" ],
 	check_capture => [ "outbox.check_capture(1, 'outbox.relay')", { error => qr/^55000/ } ],
 	check_patterns => [ "outbox.check_patterns('x', '{a}', 'x', NULL)" ],
+	check_handler => [ "outbox.check_handler('public.handle(outbox.message)', 'owner', 'owner')" ],
+	check_place => [ "outbox.check_place('start', 'latest')" ],
+	check_subscription => [ "outbox.check_subscription(s) FROM outbox.subscription s" ],
 	check_relay => [ 'outbox.check_relay(r) FROM outbox.relay r' ],
 	create_view => [ 'outbox.create_view(NULL)', @emitters, { error => qr/^22023/ } ],
 	create_relay => [ "outbox.create_relay('new', topics => '{a}')", 'operator' ],
@@ -116,8 +119,13 @@ my %functions = (
 	metrics => [ 'outbox.metrics()', @watchers ],
 	metric_labels => [ q{outbox.metric_labels('{"a": "b"}')}, @watchers ],
 	metrics_rows => [ '* FROM outbox.metrics_rows()', @watchers ],
+	note_caller => [ 'outbox.note_caller()', 'operator' ],
+	noted_caller => [ 'outbox.noted_caller()', { error => qr/^22023/ } ],
 	parked_changed => [ 'outbox.parked_changed()' ],
 	pause => [ "outbox.pause('other', 'why')", 'operator' ],
+	pause_subscription => [ "outbox.pause_subscription('other', 'why')", 'operator' ],
+	payload_json => [ "outbox.payload_json(NULL)", @emitters, @watchers ],
+	payload_text => [ "outbox.payload_text(NULL)", @emitters, @watchers ],
 	pause_topic => [ "outbox.pause_topic('a', 'other', 'why')", 'operator' ],
 	publish_table => [ "outbox.publish_table('public.listed', 'a')" ],
 	relay_figures => [ "* FROM outbox.relay_figures('default')", @watchers ],
@@ -128,11 +136,13 @@ my %functions = (
 	relays_changed => [ 'outbox.relays_changed()' ],
 	replay => [ 'outbox.replay(first_id => 1)', 'operator' ],
 	report_no_relay => [ "outbox.report_no_relay('x')", { error => qr/^42704/ } ],
+	report_no_subscription => [ "outbox.report_no_subscription('x')", { error => qr/^42704/ } ],
 	require_relay => [ "outbox.require_relay('default')" ],
 	requeue => [ 'outbox.requeue()', 'operator' ],
 	reset_figures => [ "outbox.reset_figures('default')" ],
 	resume_backfill => [ 'outbox.resume_backfill(1)', 'operator' ],
 	resume => [ "outbox.resume('other')", 'operator' ],
+	resume_subscription => [ "outbox.resume_subscription('other')", 'operator' ],
 	resume_topic => [ "outbox.resume_topic('a', 'other')", 'operator' ],
 	revoke_emit => [ "outbox.revoke_emit('orders')" ],
 	revoke_operate => [ "outbox.revoke_operate('operator')" ],
@@ -145,9 +155,12 @@ my %functions = (
 	set_topic_rule => [ "outbox.set_topic_rule('a', type => 'x')" ],
 	skip_replicated => [ 'outbox.skip_replicated()', { error => $as_trigger } ],
 	stat_reset => [ 'outbox.stat_reset()', 'operator' ],
+	subscribe => [ "outbox.subscribe('new', '{a}', 'public.handle(outbox.message)')", 'operator' ],
+	subscriptions_changed => [ 'outbox.subscriptions_changed()' ],
 	top => [ '* FROM outbox.top()', @watchers ],
 	topic_figures => [ "* FROM outbox.topic_figures('default')", @watchers ],
 	topic_matches => [ "outbox.topic_matches('a', '{a}', NULL)", @watchers ],
+	unsubscribe => [ "outbox.unsubscribe('other')", 'operator' ],
 	unpublish_table => [ "outbox.unpublish_table('public.published')" ],
 	wait_published => [ "outbox.wait_published('0')", @watchers ],
 	write_audit => [ "outbox.write_audit('x', '{}', 1)" ]);
@@ -180,6 +193,8 @@ my $members = <<~'END';
 	END
 
 admin("SELECT outbox.create_relay('other')");
+admin("CREATE FUNCTION public.handle(m outbox.message) RETURNS void LANGUAGE sql AS ''");
+admin("SELECT outbox.subscribe('other', '{a}', 'public.handle(outbox.message)')");
 admin("CREATE TABLE public.$_ (id integer PRIMARY KEY); ALTER TABLE public.$_ OWNER TO owner") for qw(listed published);
 admin("SET ROLE owner; SELECT outbox.publish_table('public.published', 'a')");
 
@@ -257,13 +272,17 @@ is(admin(<<~END), '', 'what runs as its owner finds nothing of others');
 	WHERE (p.prosecdef OR p.prolang <> (SELECT oid FROM pg_language WHERE lanname = 'c'))
 		AND NOT COALESCE(p.proconfig, '{}') @> '{"search_path=pg_catalog, pg_temp"}'
 	END
-is(admin(<<~END), '', 'nobody but who was granted it has anything');
+is(admin(<<~END), "payload_json\npayload_text", 'everybody who gets into the schema has what reads no table');
+	SELECT p.proname FROM ($members) m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid,
+		aclexplode(p.proacl) WHERE grantee = 0 ORDER BY 1
+	END
+is(admin(<<~END), '', 'nobody but who was granted it has anything else');
 	SELECT objid, grantee::regrole FROM ($members) m
 		LEFT JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid
 		LEFT JOIN pg_class c ON m.classid = 'pg_class'::regclass AND c.oid = m.objid
 		LEFT JOIN pg_namespace n ON m.classid = 'pg_namespace'::regclass AND n.oid = m.objid,
 		aclexplode(COALESCE(p.proacl, c.relacl, n.nspacl, '{=X/owner}'))
-	WHERE classid <> 'pg_type'::regclass AND grantee NOT IN ('owner'::regrole, 'operator'::regrole, 'emitter'::regrole, 'orders'::regrole, 'pg_monitor'::regrole)
+	WHERE classid <> 'pg_type'::regclass AND COALESCE(p.proname, '') NOT LIKE 'payload\\_%' AND grantee NOT IN ('owner'::regrole, 'operator'::regrole, 'emitter'::regrole, 'orders'::regrole, 'pg_monitor'::regrole)
 	END
 
 note 'operators do their work';

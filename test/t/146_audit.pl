@@ -64,6 +64,7 @@ cmp_ok(@administrative, '>=', 16, "there are some: @administrative");
 note 'each call';
 query('CREATE ROLE app; CREATE ROLE boss LOGIN; CREATE ROLE team; GRANT team TO boss');
 query(q{CREATE TABLE t (id integer PRIMARY KEY)});
+query(q{CREATE FUNCTION handle(m outbox.message) RETURNS void LANGUAGE sql AS ''});
 query(q{SELECT outbox.publish_table('t', 'table')});
 query(<<~'END');
 	INSERT INTO outbox.parked (relay, id, event_id, emitted_at, topic, key, payload, state, blocking, class, last_failed_at)
@@ -91,6 +92,12 @@ for (
 	[ "discard(topic => 't1', class => 'event')",
 		'{"class": "event", "topic": "t1", "waiting": false, "retrying": false}', 4 ],
 	[ "drop_relay('other', discard => true)", '{"name": "other", "discard": true}', 1 ],
+	[ "subscribe('s', '{a}', 'handle(outbox.message)', workers => 2)",
+		'{"name": "s", "start": "latest", "caller": "postgres", "on_gap": "wait", "topics": ["a"], "cluster": "default", "handler": "public.handle(outbox.message)", "workers": 2, "batch_size": 500, "on_failure": "block_key", "handler_timeout": "00:00:30"}', 1 ],
+	[ "pause_subscription('s', 'why')", '{"name": "s", "reason": "why"}', 1 ],
+	[ 'pause_subscription()', '{}', 0 ],
+	[ 'resume_subscription()', '{}', 1 ],
+	[ "unsubscribe('s')", '{"name": "s", "discard": false}', 0 ],
 	[ "replay(topic => 't', rate => 5)", '{"id": 1, "rate": 5, "topic": "t", "new_timestamp": false}', 1 ],
 	[ 'cancel_replay(1)', '{"id": 1}', 1 ],
 	[ 'cancel_replay(1)', '{"id": 1}', 0 ],

@@ -1,0 +1,64 @@
+/*-------------------------------------------------------------------------
+ *
+ * subscription_change.c
+ *	  Functions that make and change subscriptions: tells the subscribers, once
+ *	  the transaction has committed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "access/xact.h"
+#include "fmgr.h"
+
+#include "shared/prepared.h"
+#include "shared/relays.h"
+
+PG_FUNCTION_INFO_V1(outbox_subscriptions_changed);
+
+/* What the current transaction has done */
+static bool subscriptions_changed = false;
+
+static void
+xact_callback(XactEvent event, void *arg)
+{
+	(void) arg;
+
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+			if (subscriptions_changed)
+				outbox_relays_wake(outbox_shmem_my_database());
+			subscriptions_changed = false;
+			break;
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			subscriptions_changed = false;
+			break;
+		default:
+			break;
+	}
+}
+
+/*
+ * outbox.subscriptions_changed(): the subscribers look at outbox.subscription,
+ * its offsets and its parked messages again once this transaction has
+ * committed.
+ */
+Datum
+outbox_subscriptions_changed(PG_FUNCTION_ARGS)
+{
+	static bool registered = false;
+
+	(void) fcinfo;
+	if (outbox_shmem == NULL)
+		PG_RETURN_VOID();
+	if (!registered)
+		RegisterXactCallback(xact_callback, NULL);
+	registered = true;
+	/* so that nothing is left to fail after the commit */
+	outbox_shmem_my_database();
+	outbox_prepared_refuse("changed subscriptions");
+	subscriptions_changed = true;
+	PG_RETURN_VOID();
+}
