@@ -55,6 +55,7 @@ CREATE TABLE outbox.position (
     relay text NOT NULL,
     position bigint NOT NULL,
     written_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    beyond bigint[],
     -- rows are in the segments only
     CHECK (false) NO INHERIT
 );
@@ -64,6 +65,8 @@ COMMENT ON TABLE outbox.position IS
 COMMENT ON COLUMN outbox.position.position IS
     'every event with an id up to here was acknowledged by Kafka, or parked';
 COMMENT ON COLUMN outbox.position.written_at IS 'when that was written';
+COMMENT ON COLUMN outbox.position.beyond IS
+    'events beyond the position that were acknowledged or parked, too, when the relay ended';
 
 CALL outbox.each_segment($$ CREATE TABLE outbox.position_%1$s () INHERITS (outbox.position) $$);
 CALL outbox.each_segment($$ REVOKE ALL ON outbox.position_%1$s FROM PUBLIC $$);

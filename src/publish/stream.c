@@ -116,21 +116,35 @@ outbox_stream_begin_parking(OutboxStream *stream)
 }
 
 /*
- * The window ends: remembers what is done beyond the position, in it or not
- * read again yet since an earlier sink had done it. That is in order.
+ * Allocates the ids of what is done beyond the position, in the window or not
+ * read again yet since an earlier sink had done it. That is in order. Returns
+ * how many they are.
  */
+int
+outbox_stream_done_beyond(const OutboxStream *stream, uint64 **ids)
+{
+	const OutboxDoneIds *done = &stream->done;
+	const OutboxWindow *window = stream->window;
+	int room = done->count + (window ? outbox_window_count(window) : 0);
+	int count = 0;
+
+	*ids = palloc((room + 1) * sizeof(uint64));
+	if (window != NULL)
+		count = outbox_window_done_ids(window, *ids);
+	for (int i = done->next; i < done->count; i++)
+		(*ids)[count++] = done->ids[i];
+	return count;
+}
+
+/* The window ends: remembers what is done beyond the position. */
 static void
 remember_done(OutboxStream *stream)
 {
 	OutboxDoneIds *done = &stream->done;
 	uint64 position = outbox_stream_position(stream);
-	uint64 *ids =
-		palloc((outbox_window_count(stream->window) + done->count + 1) *
-			   sizeof(uint64));
-	int count = outbox_window_take_done(stream->window, ids);
+	uint64 *ids;
+	int count = outbox_stream_done_beyond(stream, &ids);
 
-	for (int i = done->next; i < done->count; i++)
-		ids[count++] = done->ids[i];
 	if (done->ids != NULL)
 		pfree(done->ids);
 	done->ids = ids;

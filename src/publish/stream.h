@@ -76,6 +76,7 @@ extern void outbox_stream_end(OutboxStream *stream);
 extern void outbox_stream_begin_parking(OutboxStream *stream);
 extern void outbox_stream_close(OutboxStream *stream);
 extern void outbox_stream_forget_brokers(OutboxStream *stream);
+extern int outbox_stream_done_beyond(const OutboxStream *stream, uint64 **ids);
 extern void outbox_stream_skip(OutboxStream *stream, uint64 id);
 extern bool outbox_stream_is_done(OutboxStream *stream, uint64 id);
 

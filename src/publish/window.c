@@ -402,24 +402,17 @@ outbox_window_id(const OutboxWindow *window, uint64 tag)
 	return entry_at(window, tag)->id;
 }
 
-/*
- * Forgets all events. Writes the ids of those that are done, in order, to ids
- * (which has room for a whole window) and returns how many they are.
- */
+/* Writes the ids of events that are done, in order, to ids (which has room for
+ * a whole window) and returns how many they are. */
 int
-outbox_window_take_done(OutboxWindow *window, uint64 *ids)
+outbox_window_done_ids(const OutboxWindow *window, uint64 *ids)
 {
 	int count = 0;
 
 	for (uint64 tag = window->first; tag < window->next; tag++)
 	{
-		WindowEntry *entry = entry_of(window, tag);
-
-		if (entry->bytes == 0)
-			ids[count++] = entry->id;
+		if (outbox_window_is_done(window, tag))
+			ids[count++] = outbox_window_id(window, tag);
 	}
-	window->first = window->next;
-	window->bytes = 0;
-	window->to_park = 0;
 	return count;
 }

@@ -56,6 +56,6 @@ extern const OutboxFault *outbox_window_fault(const OutboxWindow *window,
 											  uint64 tag);
 extern uint64 outbox_window_oldest(const OutboxWindow *window);
 extern uint64 outbox_window_id(const OutboxWindow *window, uint64 tag);
-extern int outbox_window_take_done(OutboxWindow *window, uint64 *ids);
+extern int outbox_window_done_ids(const OutboxWindow *window, uint64 *ids);
 
 #endif /* OUTBOX_WINDOW_H */

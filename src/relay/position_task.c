@@ -111,19 +111,21 @@ outbox_position_task_may_publish(const OutboxStream *stream)
 }
 
 /*
- * Writes the position if it has moved; not while others lock the table, and
- * not before there have been events: it may be a restore that has brought the
- * sequence, and has yet to bring events and position.
+ * Writes the position if it has moved, or there is something to be told beyond
+ * it; not while others lock the table, and not before there have been events:
+ * it may be a restore that has brought the sequence, and has yet to bring
+ * events and position.
  */
-OutboxTaskResult
-outbox_position_task_write(const OutboxStream *stream)
+static OutboxTaskResult
+write_position(const OutboxStream *stream, const uint64 *beyond, int count)
 {
 	uint64 position = outbox_stream_position(stream);
 	OutboxStoreStatus status;
 
-	if (!needs_writing(stream))
+	if (!needs_writing(stream) && (count == 0 || !stream->has_events))
 		return OUTBOX_TASK_IDLE;
-	status = outbox_position_write(outbox_my_relay.name, position);
+	status =
+		outbox_position_write(outbox_my_relay.name, position, beyond, count);
 	written_at = GetCurrentTimestamp();
 	if (status == OUTBOX_STORE_OK)
 	{
@@ -138,6 +140,19 @@ outbox_position_task_write(const OutboxStream *stream)
 	return outbox_store_task_result(status, outbox_crash_note_is_careful());
 }
 
+/*
+ * The same when the process ends: an event that has no answer may keep the
+ * position back, and what is done beyond it is not to be published again.
+ */
+OutboxTaskResult
+outbox_position_task_write_last(const OutboxStream *stream)
+{
+	uint64 *ids;
+	int count = outbox_stream_done_beyond(stream, &ids);
+
+	return write_position(stream, ids, count);
+}
+
 static OutboxTaskResult
 run(const OutboxRound *round)
 {
@@ -146,7 +161,7 @@ run(const OutboxRound *round)
 	if (!is_due(round->stream) &&
 		!outbox_guard_is_failing(&outbox_position_task))
 		return OUTBOX_TASK_IDLE;
-	return outbox_position_task_write(round->stream);
+	return write_position(round->stream, NULL, 0);
 }
 
 static long

@@ -256,7 +256,7 @@ outbox_tasks_wind_up(void)
 
 	outbox_answers_drain(round_args.stream, OUTBOX_STOP_GRACE_MS);
 	outbox_store_limit_waits(OUTBOX_STOP_GRACE_MS);
-	result = outbox_position_task_write(round_args.stream);
+	result = outbox_position_task_write_last(round_args.stream);
 	if (result != OUTBOX_TASK_ABSENT)
 		outbox_tasks_drain(OUTBOX_STOP_GRACE_MS);
 	return result;

@@ -28,6 +28,7 @@
 #include "store/parked.h"
 #include "store/parked_held.h"
 #include "store/parked_sql.h"
+#include "store/position.h"
 
 /* The class of a failure, as the table and the views show it */
 const char *
@@ -151,8 +152,8 @@ take_ids(uint64 rows, void *arg)
 
 /*
  * Allocates the ids of events beyond the position that are parked already, or
- * have been and were discarded: the relay has ended before the position passed
- * them. In order.
+ * have been and were discarded, or were published: the relay has ended before
+ * the position passed them. In order.
  */
 OutboxStoreStatus
 outbox_parked_beyond(const char *relay, uint64 position, uint64 **ids,
@@ -161,7 +162,11 @@ outbox_parked_beyond(const char *relay, uint64 position, uint64 **ids,
 	static OutboxStatement statement = {
 		.sql = "SELECT id FROM outbox.parked WHERE relay = $1 AND id > $2"
 			   " UNION SELECT id FROM outbox.discarded"
-			   "  WHERE relay = $1 AND id > $2 ORDER BY id",
+			   "  WHERE relay = $1 AND id > $2"
+			   " UNION SELECT b.id FROM outbox.position p,"
+			   "  unnest(p.beyond) b (id)"
+			   "  WHERE p.relay = $1 AND p.position = $2 AND b.id > $2"
+			   " ORDER BY id",
 		.table = OUTBOX_DISCARDED_TABLE,
 		.table_lock = AccessShareLock,
 		.read_only = true,
@@ -170,10 +175,15 @@ outbox_parked_beyond(const char *relay, uint64 position, uint64 **ids,
 	Datum values[] = {outbox_store_text(relay),
 					  Int64GetDatum((int64) position)};
 	IdList list = {0};
-	OutboxStoreStatus status =
-		outbox_store_query("outbox: looking for parked events", &statement,
-						   values, take_ids, &list);
+	OutboxStoreStatus status = outbox_store_begin_for(
+		"outbox: looking for events that are done", &statement);
 
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	status = outbox_position_lock();
+	if (status == OUTBOX_STORE_OK)
+		take_ids(outbox_store_execute(&statement, values, NULL), &list);
+	outbox_store_end();
 	if (status != OUTBOX_STORE_OK)
 		return status;
 	*ids = list.ids;

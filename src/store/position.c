@@ -97,14 +97,36 @@ append_statement(int segment)
 	{
 		statement->sql = MemoryContextStrdup(
 			TopMemoryContext,
-			psprintf("INSERT INTO outbox.position_%d (relay, position)"
-					 " SELECT name, $2 FROM outbox.relay WHERE name = $1",
+			psprintf("INSERT INTO outbox.position_%d (relay, position, beyond)"
+					 " SELECT name, $2, $3 FROM outbox.relay WHERE name = $1",
 					 segment));
-		statement->nargs = 2;
+		statement->nargs = 3;
 		statement->types[0] = TEXTOID;
 		statement->types[1] = INT8OID;
+		statement->types[2] = INT8ARRAYOID;
 	}
 	return statement;
+}
+
+/* Appends a row, in the current transaction. */
+static OutboxStoreStatus
+append(const char *relay, uint64 position, int segment, const uint64 *beyond,
+	   int count)
+{
+	Datum values[] = {outbox_store_text(relay),
+					  Int64GetDatum((int64) position),
+					  count > 0 ? outbox_store_ids(beyond, count) : 0};
+	OutboxStoreStatus status = outbox_store_lock_segment(
+		OUTBOX_POSITION_PREFIX, segment, RowExclusiveLock);
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	if (outbox_store_execute(append_statement(segment), values,
+							 count > 0 ? NULL : "  n") != 1)
+		report_missing(relay);
+	written = position;
+	written_segment = segment;
+	return OUTBOX_STORE_OK;
 }
 
 /*
@@ -115,21 +137,10 @@ OutboxStoreStatus
 outbox_position_set(const char *relay, uint64 position)
 {
 	int segment = outbox_segment_current(outbox_shmem_my_database());
-	Datum values[] = {outbox_store_text(relay),
-					  Int64GetDatum((int64) position)};
-	OutboxStoreStatus status;
 
 	if (position == written && segment == written_segment)
 		return OUTBOX_STORE_OK;
-	status = outbox_store_lock_segment(OUTBOX_POSITION_PREFIX, segment,
-									   RowExclusiveLock);
-	if (status != OUTBOX_STORE_OK)
-		return status;
-	if (outbox_store_execute(append_statement(segment), values, NULL) != 1)
-		report_missing(relay);
-	written = position;
-	written_segment = segment;
-	return OUTBOX_STORE_OK;
+	return append(relay, position, segment, NULL, 0);
 }
 
 /*
@@ -151,8 +162,12 @@ outbox_position_keep_all(void)
 	if (statement->sql == NULL)
 		statement->sql = MemoryContextStrdup(
 			TopMemoryContext,
-			psprintf("INSERT INTO outbox.position_%d (relay, position)"
-					 " SELECT r.name, w.position FROM outbox.relay r,"
+			psprintf("INSERT INTO outbox.position_%d (relay, position, beyond)"
+					 " SELECT r.name, w.position,"
+					 "  (SELECT p.beyond FROM outbox.position p"
+					 "   WHERE p.relay = r.name AND p.position = w.position"
+					 "    AND p.beyond IS NOT NULL LIMIT 1)"
+					 " FROM outbox.relay r,"
 					 "  LATERAL (SELECT max(p.position) AS position"
 					 "   FROM outbox.position p WHERE p.relay = r.name) w"
 					 " WHERE w.position IS NOT NULL AND NOT EXISTS"
@@ -163,16 +178,25 @@ outbox_position_keep_all(void)
 	return OUTBOX_STORE_OK;
 }
 
-/* Writes how far a relay is. The commit is asynchronous. */
+/*
+ * Writes how far a relay is, and which events beyond that are done, too, if
+ * they are to be known after its end. The commit is asynchronous.
+ */
 OutboxStoreStatus
-outbox_position_write(const char *relay, uint64 position)
+outbox_position_write(const char *relay, uint64 position, const uint64 *beyond,
+					  int count)
 {
 	OutboxStoreStatus status =
 		outbox_store_begin("outbox: writing the position");
 
 	if (status != OUTBOX_STORE_OK)
 		return status;
-	status = outbox_position_set(relay, position);
+	if (count > 0)
+		status = append(relay, position,
+						outbox_segment_current(outbox_shmem_my_database()),
+						beyond, count);
+	else
+		status = outbox_position_set(relay, position);
 	outbox_store_end();
 	return status;
 }

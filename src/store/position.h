@@ -23,7 +23,9 @@ extern OutboxStoreStatus outbox_position_set(const char *relay,
 											 uint64 position);
 extern OutboxStoreStatus outbox_position_keep_all(void);
 extern OutboxStoreStatus outbox_position_write(const char *relay,
-											   uint64 position);
+											   uint64 position,
+											   const uint64 *beyond,
+											   int count);
 extern void outbox_position_forget(void);
 extern bool outbox_position_has_passed(uint64 id, Oid but,
 									   TimestampTz *published_at);

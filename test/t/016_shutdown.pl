@@ -4,7 +4,7 @@
 #
 # Catches: a relay that waits for its broker, for the threads of the library or
 # for somebody's lock, and one that does not write its position when it is told
-# to end, whatever it does just then.
+# to end, whatever it does just then, or what has been published beyond it.
 
 use strict;
 use warnings;
@@ -101,6 +101,18 @@ for my $numbers ('1', '1, 2')
 }
 $holder->quit;
 query('DROP FUNCTION wait CASCADE; DROP TABLE waits; DROP SEQUENCE writes');
+
+note 'an event without an answer, and later ones that have theirs';
+$mock->command('topic leaderless 1');
+$mock->command('leader leaderless 0 -1');
+query(q{SELECT outbox_emit('leaderless', 'k', 'x')});
+emit(100, 'beyond ');
+wait_until(undef, sub { 100 == grep { $_->{payload} =~ /^beyond/ } $consumer->records },
+	'the later ones are published');
+replace_relay($node) for 1 .. 2;
+is(query(q{SELECT count(*) FROM outbox.parked WHERE topic = 'leaderless'}), 0, 'beyond: it keeps the position back');
+$mock->command('leader leaderless 0 1');
+is(goes_on('beyond'), $repeated, 'beyond: nothing is repeated by the next processes');
 
 note 'a broker that is down';
 $mock->command('down');
