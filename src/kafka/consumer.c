@@ -46,9 +46,18 @@ outbox_kafka_halt(OutboxKafkaReadTopic *topic, int32 partition)
 	OutboxKafkaReading *reading = &topic->readings[partition];
 
 	reading->retry_at = 0;
+	reading->missing = false;
 	if (reading->running)
 		rd_kafka_consume_stop(topic->handle, partition);
 	reading->running = false;
+}
+
+static void
+read_at(OutboxSource *source, OutboxKafkaReading *reading, int64 retry_at)
+{
+	reading->retry_at = retry_at;
+	if (source->retry_at == 0 || retry_at < source->retry_at)
+		source->retry_at = retry_at;
 }
 
 /* The same, but it is read again in a while. */
@@ -56,12 +65,28 @@ void
 outbox_kafka_read_later(OutboxSource *source, OutboxKafkaReadTopic *topic,
 						int32 partition)
 {
-	int64 retry_at = outbox_kafka_clock_ms() + RETRY_MS;
-
 	outbox_kafka_halt(topic, partition);
-	topic->readings[partition].retry_at = retry_at;
-	if (source->retry_at == 0)
-		source->retry_at = retry_at;
+	read_at(source, &topic->readings[partition],
+			outbox_kafka_clock_ms() + RETRY_MS);
+}
+
+/*
+ * The brokers have told that the topic has so many partitions: those that were
+ * missing are read again, with one of the next polls. The subscriber, who is
+ * told of it first, may think that this is another topic.
+ */
+void
+outbox_kafka_read_missing(OutboxSource *source, OutboxKafkaReadTopic *topic,
+						  int count)
+{
+	for (int i = 0; i < Min(count, topic->count); i++)
+	{
+		OutboxKafkaReading *reading = &topic->readings[i];
+
+		if (reading->missing)
+			read_at(source, reading, source->client.now);
+		reading->missing = false;
+	}
 }
 
 /* Reads those whose time has come. */

@@ -25,22 +25,39 @@ set_place(OutboxSourceEvent *event, const OutboxKafkaReadTopic *topic,
 	event->offset = offset;
 }
 
+/* Do the brokers not have that topic, or partition? */
+static bool
+is_missing(rd_kafka_resp_err_t code)
+{
+	return code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
+		   code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
+		   code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+}
+
 /*
- * Something is wrong with a partition. If it is not the topic, what the library
- * has behind that must not be told: it begins again, in a while.
+ * Something is wrong with a partition. Unless the topic is refused, what the
+ * library has behind that must not be told. It begins again in a while; or, if
+ * there is no such partition, when there is one: it may be another one then.
  */
 static void
 make_trouble(OutboxSource *source, OutboxKafkaReadTopic *topic,
 			 int32 partition, rd_kafka_resp_err_t code, const char *message,
 			 OutboxSourceEvent *event)
 {
-	set_place(event, topic, partition, topic->readings[partition].next);
+	OutboxKafkaReading *reading = &topic->readings[partition];
+
+	set_place(event, topic, partition, reading->next);
 	event->type = OUTBOX_SOURCE_TROUBLED;
 	event->failure = outbox_kafka_failure(code);
 	/* to a consumer, what is in the broker's file */
 	if (code == RD_KAFKA_RESP_ERR__BAD_MSG)
 		event->failure = OUTBOX_FAILURE_EVENT;
-	if (event->failure != OUTBOX_FAILURE_TOPIC)
+	if (is_missing(code))
+	{
+		outbox_kafka_halt(topic, partition);
+		reading->missing = true;
+	}
+	else if (event->failure != OUTBOX_FAILURE_TOPIC)
 		outbox_kafka_read_later(source, topic, partition);
 	snprintf(source->client.message, sizeof(source->client.message), "%s (%s)",
 			 message, rd_kafka_err2name(code));
@@ -249,17 +266,35 @@ static void
 make_topic_answer(OutboxSource *source, const OutboxKafkaQuestion *question,
 				  OutboxSourceEvent *event)
 {
+	OutboxKafkaReadTopic *topic = outbox_kafka_read_topic(
+		source->readings, source->client.rk, question->topic);
+
+	topic->asking = false;
 	event->type = OUTBOX_SOURCE_TOPIC;
-	event->topic = question->topic;
-	event->count = question->count;
+	event->topic = topic->name;
 	event->state = outbox_kafka_topic_state(question, &event->failure,
 											source->client.message);
 	/* the brokers are about to make it, or to forget it */
-	if (event->state == OUTBOX_TOPIC_FINE && event->count <= 0)
+	if (event->state == OUTBOX_TOPIC_FINE && question->count <= 0)
 		event->state = OUTBOX_TOPIC_SILENT;
-	if (event->state != OUTBOX_TOPIC_FINE &&
-		event->state != OUTBOX_TOPIC_SILENT)
-		event->message = source->client.message;
+	event->message = source->client.message;
+	switch (event->state)
+	{
+		case OUTBOX_TOPIC_FINE:
+			event->message = NULL;
+			/* fall through */
+		case OUTBOX_TOPIC_LEADERLESS:
+			event->count = question->count;
+			outbox_kafka_read_missing(source, topic, event->count);
+			break;
+		case OUTBOX_TOPIC_FAULTY:
+			event->count = is_missing(question->code) ? 0 : -1;
+			break;
+		case OUTBOX_TOPIC_SILENT:
+			event->message = NULL;
+			event->count = -1;
+			break;
+	}
 }
 
 static void
@@ -294,9 +329,6 @@ make_answer(OutboxSource *source, OutboxSourceEvent *event)
 		source->client.got_on = true;
 	if (question->partition < 0)
 	{
-		outbox_kafka_read_topic(source->readings, source->client.rk,
-								question->topic)
-			->asking = false;
 		make_topic_answer(source, question, event);
 		return true;
 	}

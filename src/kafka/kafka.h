@@ -161,6 +161,7 @@ typedef struct OutboxKafkaReading
 {
 	bool wanted;    /* it has been started, and not been stopped */
 	bool running;   /* the library has been told to read it */
+	bool missing;   /* it is not, until the brokers have that partition */
 	bool asking;    /* for an offset of it */
 	int64 next;     /* no message before it is told */
 	int64 retry_at; /* ms; when the library is told again; 0 = it is not */
@@ -360,6 +361,8 @@ extern void outbox_kafka_halt(OutboxKafkaReadTopic *topic, int32 partition);
 extern void outbox_kafka_read_later(OutboxSource *source,
 									OutboxKafkaReadTopic *topic,
 									int32 partition);
+extern void outbox_kafka_read_missing(OutboxSource *source,
+									  OutboxKafkaReadTopic *topic, int count);
 extern void outbox_kafka_read_due(OutboxSource *source);
 
 /* consumer_poll.c */

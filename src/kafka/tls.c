@@ -243,10 +243,10 @@ outbox_kafka_is_anonymous(rd_kafka_t *rk)
 
 /*
  * What a log line tells that comes in no other way, or comes as an error once
- * only: that no token is to be had, or that a broker has hung up, before
- * anything has been published. It may expect TLS, or a login; one that we have
- * published to ends, or is started anew. The message is in client->message then;
- * OUTBOX_TROUBLE_AWAY: nothing.
+ * only: that no token is to be had, or that a broker has hung up, before it has
+ * served us. It may expect TLS, or a login; one that has served us ends, or is
+ * started anew. The message is in client->message then; OUTBOX_TROUBLE_AWAY:
+ * nothing.
  */
 OutboxTrouble
 outbox_kafka_log_trouble(OutboxKafkaClient *client, const char *facility,

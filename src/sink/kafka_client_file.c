@@ -179,6 +179,7 @@ static const Special specials[] = {
 	{"buffer.memory", refuse, "set outbox.window_size"},
 	{"config.providers", refuse, "write the values themselves"},
 	{"interceptor.classes", refuse, WHY_CLASS},
+	{"key.deserializer", refuse, WHY_BYTES},
 	{"key.serializer", refuse, WHY_BYTES},
 	{"max.block.ms", refuse, "leave it out, as nothing blocks"},
 	{"max.request.size", refuse,
@@ -215,6 +216,7 @@ static const Special specials[] = {
 	{"ssl.truststore.location", take_truststore, WHY_TRUST},
 	{"ssl.truststore.password", refuse, WHY_TRUST},
 	{"ssl.truststore.type", leave_out, NULL},
+	{"value.deserializer", refuse, WHY_BYTES},
 	{"value.serializer", refuse, WHY_BYTES},
 };
 

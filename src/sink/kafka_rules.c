@@ -32,12 +32,19 @@ typedef struct Refusal
 #define WHY_CODE   "it would load code or run a command in the server"
 #define WHY_INSIDE "outbox uses it itself"
 #define WHY_GUC    "use outbox.bootstrap_servers"
+#define WHY_OFFSET \
+	"subscriptions guarantee by their own value that nothing is missed"
+#define WHY_GROUP  "subscriptions are members of no group"
 #define WHY_WINDOW "use outbox.window_events and outbox.window_size"
 
 static const Refusal refusals[] = {
 	{"acks", "all", WHY_ORDER},
+	{"allow.auto.create.topics", "false", "a subscription makes no topics"},
+	{"auto.commit.enable", "false", WHY_OFFSET},
+	{"auto.offset.reset", "error", WHY_OFFSET},
 	{"background_event_cb", NULL, WHY_INSIDE},
 	{"bootstrap.servers", NULL, WHY_GUC},
+	{"check.crcs", "true", WHY_OFFSET},
 	{"closesocket_cb", NULL, WHY_INSIDE},
 	{"connect_cb", NULL, WHY_INSIDE},
 	{"consume_cb", NULL, WHY_INSIDE},
@@ -46,12 +53,18 @@ static const Refusal refusals[] = {
 	{"delivery.timeout.ms", "0", WHY_ORDER},
 	{"dr_cb", NULL, WHY_INSIDE},
 	{"dr_msg_cb", NULL, WHY_INSIDE},
+	{"enable.auto.commit", "false", WHY_OFFSET},
+	{"enable.auto.offset.store", "false", WHY_OFFSET},
 	{"enable.gapless.guarantee", NULL, WHY_ORDER},
 	{"enable.idempotence", "true", WHY_ORDER},
+	{"enable.partition.eof", "true", WHY_INSIDE},
 	{"enabled_events", NULL, WHY_INSIDE},
 	{"error_cb", NULL, WHY_INSIDE},
+	{"group.id", NULL, WHY_GROUP},
+	{"group.instance.id", NULL, WHY_GROUP},
 	{"interceptors", NULL, WHY_CODE},
 	{"internal.termination.signal", NULL, WHY_CODE},
+	{"isolation.level", "read_committed", WHY_OFFSET},
 	{"log.queue", NULL, WHY_INSIDE},
 	{"log_cb", NULL, WHY_INSIDE},
 	{"message.send.max.retries", NULL, WHY_ORDER},
@@ -59,6 +72,7 @@ static const Refusal refusals[] = {
 	{"metadata.broker.list", NULL, WHY_GUC},
 	{"msg_order_cmp", NULL, WHY_ORDER},
 	{"oauthbearer_token_refresh_cb", NULL, WHY_INSIDE},
+	{"offset_commit_cb", NULL, WHY_INSIDE},
 	{"opaque", NULL, WHY_INSIDE},
 	{"open_cb", NULL, WHY_INSIDE},
 	{"partitioner", "!random", WHY_ORDER},
@@ -67,6 +81,7 @@ static const Refusal refusals[] = {
 	{"produce.offset.report", NULL, WHY_INSIDE},
 	{"queue.buffering.max.kbytes", NULL, WHY_WINDOW},
 	{"queue.buffering.max.messages", NULL, WHY_WINDOW},
+	{"queued.max.messages.kbytes", NULL, WHY_INSIDE},
 	{"queuing.strategy", "fifo", WHY_ORDER},
 	{"rebalance_cb", NULL, WHY_INSIDE},
 	{"request.required.acks", "all", WHY_ORDER},

@@ -60,8 +60,8 @@ typedef enum OutboxSourceEventType
 	/* topic, partition, offset: all before that has been told, and there is
 	 * nothing more now. Told once each time that the end is reached */
 	OUTBOX_SOURCE_END,
-	/* the answer to ask_topic: state, as OUTBOX_SINK_TOPIC; count, if it is
-	 * fine or leaderless */
+	/* the answer to ask_topic: state, as OUTBOX_SINK_TOPIC; count. A topic that
+	 * is not there is FAULTY, and has none */
 	OUTBOX_SOURCE_TOPIC,
 	OUTBOX_SOURCE_OFFSET, /* the answer to ask_offset: offset, or failure with
 						   * a message (offset = -1) */
@@ -71,7 +71,8 @@ typedef enum OutboxSourceEventType
 	/* topic, partition, offset: something else is wrong with this partition or
 	 * topic: failure, message. It goes on trying by itself, where it was, and
 	 * tells it again. OUTBOX_FAILURE_EVENT and beyond: what the broker has at
-	 * that offset, or not far behind, cannot be read */
+	 * that offset, or not far behind, cannot be read. If there is no such
+	 * partition, it goes on behind an OUTBOX_SOURCE_TOPIC that has it */
 	OUTBOX_SOURCE_TROUBLED,
 	OUTBOX_SOURCE_LOST,        /* as OUTBOX_SINK_LOST */
 	OUTBOX_SOURCE_UNREACHABLE, /* as OUTBOX_SINK_UNREACHABLE */
