@@ -29,6 +29,8 @@
 #define OUTBOX_AUDIT_TABLE     "audit_entry"
 #define OUTBOX_CAPTURE_TABLE   "capture"
 #define OUTBOX_BACKFILL_TABLE  "backfill_job"
+#define OUTBOX_SUBSCRIPTIONS   "subscription"
+#define OUTBOX_OFFSETS_TABLE   "subscription_offset"
 
 /* the ring of segments, by number */
 #define OUTBOX_SEGMENTS        8

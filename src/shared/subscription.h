@@ -48,12 +48,25 @@ typedef struct OutboxSubscription
 	const char *pause_reason;
 } OutboxSubscription;
 
+/* Why a partition waits for an offset that the brokers are asked for */
+typedef enum OutboxQuestion
+{
+	OUTBOX_QUESTION_NONE,
+	OUTBOX_QUESTION_START, /* where the subscription begins */
+	OUTBOX_QUESTION_SEEK,  /* where outbox.seek() wants to be */
+	OUTBOX_QUESTION_FIRST, /* what is out of range: are the first ones gone, */
+	OUTBOX_QUESTION_END,   /* ... or is the end before it? */
+	OUTBOX_QUESTION_SKIP,  /* where it goes on behind a gap */
+} OutboxQuestion;
+
 /*
- * A partition of one of the topics. Kept until the process ends.
+ * A partition of one of the topics, be it this worker's or another's. Kept
+ * until the process ends.
  *
- * Who hands messages of the batch over sets next_offset when it is committed;
- * who drops them from the batch tells it: outbox_partition_rewind(). All else
- * is written by partitions.c, places.c and intake.c.
+ * Who hands over messages of the batch sets next_offset and published_at when
+ * that is committed, and says if they are dropped instead
+ * (outbox_partition_rewind()). All else is written by partitions.c, places.c
+ * and intake.c.
  */
 typedef struct OutboxPartition
 {
@@ -63,25 +76,29 @@ typedef struct OutboxPartition
 	/* its row in outbox.subscription_offset, as far as we know it */
 	int64 next_offset;        /* the fence; -1 = there is no row yet */
 	int64 repeat_upto;        /* before it, what is known takes effect again */
-	TimestampTz published_at; /* of the last message that is done */
-	int64 end_offset;         /* behind the broker's last; -1 = not known */
-	int64 end_written;        /* the same, as it is in the row */
-	ItemPointerData row;      /* which version of it is the last one */
+	TimestampTz published_at; /* of the last message that is done; or 0 */
+	int64 end_written;        /* end_offset; -1 = null */
 	char *gap;                /* what is missing; NULL = nothing */
 	char *seek;               /* where to go on instead; NULL = nowhere */
+	ItemPointerData version;  /* of the row, the last one */
 
-	int64 taken;         /* behind the last one taken into the batch */
-	TimestampTz in_hand; /* when the first one in the batch was published */
-	int64 told;          /* next_offset, as the brokers know it */
-	int64 end_reached;   /* nothing more was to come before that */
-	bool own;            /* this worker's, and of a topic that is read */
-	bool stale;          /* the row is to be read again */
-	bool blocked;        /* by a message that has failed: not read */
-	bool reading;        /* the source does, ... */
-	bool started;        /* ... from where it should */
-	bool troubled;       /* the brokers refuse it, for now */
-	bool asked;          /* for an offset, and not answered yet */
-	TimestampTz ask_at;  /* not before that, as it has failed */
+	int64 taken;          /* behind the last one taken into the batch */
+	TimestampTz in_hand;  /* when the first one in it was published; or 0 */
+	int64 end_offset;     /* behind the brokers' last one; -1 = not known */
+	int64 end_reached;    /* there is nothing before that any more */
+	int64 told;           /* next_offset, as the brokers know it */
+	bool own;             /* this worker's, of a topic that is read */
+	bool stale;           /* the row is to be read again */
+	bool blocked;         /* by a message that has failed: not read */
+	bool reading;         /* the source does, ... */
+	bool started;         /* ... from where it should */
+	bool troubled;        /* the brokers refuse it, for now */
+	bool beyond;          /* it was out of range at the end, just now */
+	TimestampTz retry_at; /* not before that it is started, or asked for */
+	OutboxQuestion question;
+	bool asked;         /* the source, and it has not answered yet */
+	bool ignore_answer; /* it is to a question from before */
+	int64 answer;       /* -1 = none yet */
 } OutboxPartition;
 
 /* A message, copied into the batch's memory, or one that was parked */

@@ -18,6 +18,5 @@ extern bool outbox_intake_run(void);
 extern long outbox_intake_timeout_ms(void);
 extern void outbox_intake_tell(void);
 extern void outbox_intake_forget(void);
-extern bool outbox_intake_halt(bool halted);
 
 #endif /* OUTBOX_INTAKE_H */
