@@ -106,6 +106,52 @@ SELECT outbox.payload_json(message(''));
 SELECT outbox.payload_json(ROW('s', 'a', NULL, 23, 'k', 'k', '{', '{}', now(), 'id', 1)::outbox.message);
 \set SHOW_CONTEXT never
 
+-- changed: what is left out stays
+SELECT outbox.alter_subscription('missing');
+SELECT outbox.alter_subscription('s', topics => '{}');
+SELECT outbox.alter_subscription('s', workers => 33);
+SELECT outbox.alter_subscription('s', handler => 'handle_set(outbox.message)');
+SELECT outbox.alter_subscription('s', reset => '{workers}');
+SELECT outbox.alter_subscription('s', reset => '{NULL}');
+SELECT outbox.alter_subscription('s', caller => current_user::regrole);
+INSERT INTO outbox.subscription_offset (subscription, topic, partition, next_offset, updated_at)
+	SELECT s, t, 0, 7, now() FROM unnest('{s,t}'::text[]) s, unnest('{a,b}'::text[]) t;
+SELECT outbox.alter_subscription('s', topics => '{c,a}', handler => 'handle(outbox.message)', workers => 2,
+	handler_timeout => '5 s', start => 'earliest', reset => '{group_id,id_header,dead_letter_topic,retry_base_delay}');
+\x
+SELECT name, number, topics, handler, role::text = current_user AS as_caller, cluster, start, workers, on_failure,
+	retry_base_delay, retry_multiplier, retry_max_delay, retry_max_attempts, handler_timeout, id_header, on_gap,
+	dead_letter_topic, group_id, batch_size, paused_at FROM outbox.subscription WHERE name = 's';
+\x
+SELECT subscription, topic FROM outbox.subscription_partition ORDER BY 1, 2;
+ALTER FUNCTION handle RENAME TO handle_no_more;
+SELECT outbox.alter_subscription('s', batch_size => 2);
+SELECT outbox.alter_subscription('s', role => current_user::regrole);
+SELECT outbox.alter_subscription('s', handler => 'handle_text(outbox.message)');
+ALTER FUNCTION handle_no_more RENAME TO handle;
+
+-- another place
+SELECT outbox.seek('missing', place => 'latest');
+SELECT outbox.seek(NULL, place => 'latest');
+SELECT outbox.seek('s');
+SELECT outbox.seek('s', to_time => now(), place => 'latest');
+SELECT outbox.seek('s', 5, topic => 'a');
+SELECT outbox.seek('s', 5, partition => 0);
+SELECT outbox.seek('s', -1, topic => 'a', partition => 0);
+SELECT outbox.seek('s', 5, topic => 'b', partition => 0);
+SELECT outbox.seek('s', 5, topic => 'a', partition => 1);
+SELECT outbox.seek('s', place => 'latest', topic => 'c');
+SELECT outbox.seek('s', place => 'here');
+SELECT outbox.seek('s', to_time => 'infinity');
+SELECT outbox.seek('s', to_time => '1969-01-01');
+DELETE FROM outbox.subscription_offset;
+
+-- what has failed
+SELECT outbox.inbox_requeue(subscription => 'missing');
+SELECT outbox.inbox_discard();
+SELECT outbox.inbox_discard(subscription => 'missing');
+SELECT outbox.inbox_discard(ids => '{1}', retrying => true);
+
 -- as many as there can be
 DO $$ BEGIN PERFORM outbox.subscribe('s' || i, '{a}', 'handle(outbox.message)') FROM generate_series(1, 30) i; END $$;
 SELECT outbox.subscribe('one_more', '{a}', 'handle(outbox.message)');

@@ -423,3 +423,353 @@ END
 $$;
 REVOKE ALL ON FUNCTION outbox.resume_subscription(text) FROM PUBLIC;
 COMMENT ON FUNCTION outbox.resume_subscription(text) IS 'lets a paused subscription go on, or all that are';
+
+CREATE OR REPLACE FUNCTION outbox.alter_subscription(
+        name text, topics text[] DEFAULT NULL, handler regprocedure DEFAULT NULL, start text DEFAULT NULL,
+        workers integer DEFAULT NULL, role regrole DEFAULT NULL, on_failure text DEFAULT NULL,
+        retry_base_delay interval DEFAULT NULL, retry_multiplier double precision DEFAULT NULL,
+        retry_max_delay interval DEFAULT NULL, retry_max_attempts integer DEFAULT NULL,
+        handler_timeout interval DEFAULT NULL, id_header text DEFAULT NULL, on_gap text DEFAULT NULL,
+        dead_letter_topic text DEFAULT NULL, group_id text DEFAULT NULL, batch_size integer DEFAULT NULL,
+        reset text[] DEFAULT NULL, caller regrole DEFAULT outbox.note_caller())
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    its outbox.subscription;
+    argument text;
+BEGIN
+    caller := outbox.noted_caller();
+    SELECT s.* INTO its FROM outbox.subscription s WHERE s.name = name FOR UPDATE;
+    IF NOT FOUND THEN
+        PERFORM outbox.report_no_subscription(name);
+    END IF;
+    FOREACH argument IN ARRAY COALESCE(reset, '{}') LOOP
+        CASE argument
+            WHEN 'retry_base_delay' THEN its.retry_base_delay := NULL;
+            WHEN 'retry_multiplier' THEN its.retry_multiplier := NULL;
+            WHEN 'retry_max_delay' THEN its.retry_max_delay := NULL;
+            WHEN 'retry_max_attempts' THEN its.retry_max_attempts := NULL;
+            WHEN 'id_header' THEN its.id_header := NULL;
+            WHEN 'dead_letter_topic' THEN its.dead_letter_topic := NULL;
+            WHEN 'group_id' THEN its.group_id := NULL;
+            ELSE
+                RAISE invalid_parameter_value USING
+                    MESSAGE = format('"%s" cannot be reset', COALESCE(argument, 'null')),
+                    HINT = 'In reset are names of other arguments of outbox.alter_subscription() for which outbox.subscribe() takes null.';
+        END CASE;
+    END LOOP;
+    -- a function that there is no more may be replaced, and need not be
+    IF handler IS NOT NULL OR role IS NOT NULL THEN
+        its.role := COALESCE(role, its.role);
+        its.handler := outbox.check_handler(COALESCE(handler, its.handler::regprocedure), its.role, caller);
+    END IF;
+    its.topics := COALESCE(topics, its.topics);
+    its.start := COALESCE(start, its.start);
+    its.workers := COALESCE(workers, its.workers);
+    its.on_failure := COALESCE(on_failure, its.on_failure);
+    its.retry_base_delay := COALESCE(retry_base_delay, its.retry_base_delay);
+    its.retry_multiplier := COALESCE(retry_multiplier, its.retry_multiplier);
+    its.retry_max_delay := COALESCE(retry_max_delay, its.retry_max_delay);
+    its.retry_max_attempts := COALESCE(retry_max_attempts, its.retry_max_attempts);
+    its.handler_timeout := COALESCE(handler_timeout, its.handler_timeout);
+    its.id_header := COALESCE(id_header, its.id_header);
+    its.on_gap := COALESCE(on_gap, its.on_gap);
+    its.dead_letter_topic := COALESCE(dead_letter_topic, its.dead_letter_topic);
+    its.group_id := COALESCE(group_id, its.group_id);
+    its.batch_size := COALESCE(batch_size, its.batch_size);
+    its := outbox.check_subscription(its);
+    UPDATE outbox.subscription s SET
+        topics = its.topics, handler = its.handler, role = its.role, start = its.start, workers = its.workers,
+        on_failure = its.on_failure, retry_base_delay = its.retry_base_delay,
+        retry_multiplier = its.retry_multiplier, retry_max_delay = its.retry_max_delay,
+        retry_max_attempts = its.retry_max_attempts, handler_timeout = its.handler_timeout,
+        id_header = its.id_header, on_gap = its.on_gap, dead_letter_topic = its.dead_letter_topic,
+        group_id = its.group_id, batch_size = its.batch_size
+        WHERE s.name = name;
+    -- one that comes back is begun as any other
+    DELETE FROM outbox.subscription_offset o WHERE o.subscription = name AND o.topic <> ALL (its.topics);
+    PERFORM outbox.subscriptions_changed();
+    PERFORM outbox.write_audit('alter_subscription', jsonb_build_object(
+        'name', name, 'topics', topics, 'handler', handler, 'start', start, 'workers', workers, 'role', role,
+        'on_failure', on_failure, 'retry_base_delay', retry_base_delay, 'retry_multiplier', retry_multiplier,
+        'retry_max_delay', retry_max_delay, 'retry_max_attempts', retry_max_attempts,
+        'handler_timeout', handler_timeout, 'id_header', id_header, 'on_gap', on_gap,
+        'dead_letter_topic', dead_letter_topic, 'group_id', group_id, 'batch_size', batch_size,
+        'reset', reset, 'caller', caller), 1);
+END
+$$;
+REVOKE ALL ON FUNCTION outbox.alter_subscription(text, text[], regprocedure, text, integer, regrole, text, interval, double precision, interval, integer, interval, text, text, text, text, integer, text[], regrole) FROM PUBLIC;
+COMMENT ON FUNCTION outbox.alter_subscription(text, text[], regprocedure, text, integer, regrole, text, interval, double precision, interval, integer, interval, text, text, text, text, integer, text[], regrole) IS
+    'changes a subscription: what is null stays as it is; what is named in reset becomes as if outbox.subscribe() had been called without it; a topic that is new begins at start; caller is to be left out';
+
+-- By offset at once. What else is asked for, brokers have to tell where it is:
+-- nothing is handled until then, which is why subscribers move only a row
+-- without seek.
+CREATE OR REPLACE FUNCTION outbox.seek(
+        subscription text, to_offset bigint DEFAULT NULL, to_time timestamptz DEFAULT NULL,
+        place text DEFAULT NULL, topic text DEFAULT NULL, partition integer DEFAULT NULL,
+        repeat boolean DEFAULT true)
+    RETURNS bigint
+    LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    known text[];
+    target text;
+    affected bigint;
+BEGIN
+    SELECT s.topics INTO known FROM outbox.subscription s WHERE s.name = subscription FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        PERFORM outbox.report_no_subscription(subscription);
+    END IF;
+    IF num_nonnulls(to_offset, to_time, place) <> 1 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'outbox.seek() needs one of to_offset, to_time and place';
+    END IF;
+    IF topic <> ALL (known) THEN
+        RAISE undefined_object USING
+            MESSAGE = format('subscription "%s" does not read topic "%s"', subscription, topic);
+    END IF;
+    IF to_offset IS NOT NULL THEN
+        IF topic IS NULL OR partition IS NULL THEN
+            RAISE invalid_parameter_value USING
+                MESSAGE = 'an offset is one of a partition',
+                HINT = 'Give topic and partition, too.';
+        END IF;
+        IF to_offset < 0 THEN
+            RAISE invalid_parameter_value USING
+                MESSAGE = format('to_offset cannot be %s', to_offset);
+        END IF;
+    ELSIF place NOT IN ('earliest', 'latest') THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('place cannot be "%s"', place),
+            HINT = 'It is earliest or latest; give a time as to_time.';
+    ELSE
+        target := COALESCE(place, outbox.check_place('to_time', to_jsonb(to_time) #>> '{}'));
+    END IF;
+    UPDATE outbox.subscription_offset o SET
+        next_offset = COALESCE(to_offset, o.next_offset),
+        seek = target,
+        repeat_upto = CASE WHEN repeat IS NOT FALSE THEN GREATEST(o.repeat_upto, o.next_offset) ELSE 0 END,
+        gap = NULL, gap_since = NULL, updated_at = clock_timestamp()
+        WHERE o.subscription = subscription AND o.topic = ANY (known)
+          AND (topic IS NULL OR o.topic = topic) AND (partition IS NULL OR o.partition = partition);
+    GET DIAGNOSTICS affected = ROW_COUNT;
+    IF affected = 0 THEN
+        RAISE undefined_object USING
+            MESSAGE = format('subscription "%s" knows no such partition', subscription),
+            DETAIL = format('Topic: %s; partition: %s.', COALESCE(topic, 'any'), COALESCE(partition::text, 'any')),
+            HINT = 'Those that it has found are in outbox.subscription_partition.';
+    END IF;
+    PERFORM outbox.subscriptions_changed();
+    PERFORM outbox.write_audit('seek', jsonb_build_object(
+        'subscription', subscription, 'to_offset', to_offset, 'to_time', to_time, 'place', place,
+        'topic', topic, 'partition', partition, 'repeat', repeat), affected);
+    RETURN affected;
+END
+$$;
+REVOKE ALL ON FUNCTION outbox.seek(text, bigint, timestamptz, text, text, integer, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION outbox.seek(text, bigint, timestamptz, text, text, integer, boolean) IS
+    'lets a subscription go on at another place: an offset of a partition, a time, or earliest or latest, of all partitions or of some; messages before the place where it was take effect again, unless repeat is false; returns how many partitions';
+
+-- The bytes of a key as outbox.message has them
+CREATE OR REPLACE FUNCTION outbox.key_text(key bytea) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    RETURN convert_from(key, 'UTF8');
+EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN
+    RETURN '\x' || encode(key, 'hex');
+END
+$$;
+REVOKE ALL ON FUNCTION outbox.key_text(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION outbox.key_text(bytea) TO pg_monitor;
+COMMENT ON FUNCTION outbox.key_text(bytea) IS
+    'Internal: a key as text; where it is none, its bytes as \x and hexadecimal digits';
+
+CREATE OR REPLACE VIEW outbox.inbox_dead_letter AS
+    SELECT id, subscription, topic, partition, "offset", outbox.key_text(key) AS key, payload, headers,
+           published_at, COALESCE(message_id, format('%s/%s/%s', topic, partition, "offset")) AS message_id,
+           attempts, first_failed_at, last_failed_at, sqlstate, error, whole
+    FROM outbox.inbox_dead;
+REVOKE ALL ON outbox.inbox_dead_letter FROM PUBLIC;
+COMMENT ON VIEW outbox.inbox_dead_letter IS
+    'messages that have failed and are not tried again; see outbox.inbox_requeue() and outbox.inbox_discard()';
+COMMENT ON COLUMN outbox.inbox_dead_letter.whole IS
+    'false if the message was too large to be kept here: it is in its topic only';
+
+CREATE OR REPLACE VIEW outbox.inbox_retry AS
+    SELECT p.subscription, p.topic, p.partition, p."offset", outbox.key_text(p.key) AS key, p.published_at,
+           COALESCE(p.message_id, format('%s/%s/%s', p.topic, p.partition, p."offset")) AS message_id,
+           p.attempts, p.first_failed_at, p.last_failed_at,
+           CASE WHEN p."offset" = p.first THEN COALESCE(p.next_attempt_at, now()) END AS next_attempt_at,
+           NULLIF(p.first, p."offset") AS waits_for, p.sqlstate, p.error
+    FROM (SELECT i.*,
+                 first_value(i."offset") OVER (
+                     PARTITION BY i.subscription, i.topic, i.partition,
+                                  CASE s.on_failure WHEN 'block_key' THEN i.key END,
+                                  CASE WHEN s.on_failure = 'skip' OR s.on_failure = 'block_key' AND i.key IS NULL
+                                       THEN i."offset" END
+                     ORDER BY i."offset") AS first
+          FROM outbox.inbox_parked i LEFT JOIN outbox.subscription s ON s.name = i.subscription) p;
+REVOKE ALL ON outbox.inbox_retry FROM PUBLIC;
+GRANT SELECT ON outbox.inbox_retry TO pg_monitor;
+COMMENT ON VIEW outbox.inbox_retry IS
+    'messages that have failed and are tried again, and those that wait behind them';
+COMMENT ON COLUMN outbox.inbox_retry.next_attempt_at IS 'null: it waits for another one';
+COMMENT ON COLUMN outbox.inbox_retry.waits_for IS 'the offset of that one';
+
+CREATE OR REPLACE VIEW outbox.subscription_partition AS
+    SELECT subscription, topic, partition, next_offset, end_offset,
+           GREATEST(end_offset - next_offset, 0) AS lag, published_at, gap, gap_since, seek,
+           NULLIF(GREATEST(repeat_upto, next_offset), next_offset) AS repeats_upto, updated_at
+    FROM outbox.subscription_offset;
+REVOKE ALL ON outbox.subscription_partition FROM PUBLIC;
+GRANT SELECT ON outbox.subscription_partition TO pg_monitor;
+COMMENT ON VIEW outbox.subscription_partition IS 'how far each subscription is in each partition';
+COMMENT ON COLUMN outbox.subscription_partition.next_offset IS 'of the next message: all before it have taken effect, are parked, or are dead letters';
+COMMENT ON COLUMN outbox.subscription_partition.end_offset IS 'behind the last message that the brokers had at updated_at';
+COMMENT ON COLUMN outbox.subscription_partition.published_at IS 'when the last message that is done was published';
+COMMENT ON COLUMN outbox.subscription_partition.gap IS 'why messages are missing at next_offset; nothing is read until outbox.seek()';
+COMMENT ON COLUMN outbox.subscription_partition.seek IS 'where it is to go on, until the brokers have told its offset';
+COMMENT ON COLUMN outbox.subscription_partition.repeats_upto IS
+    'messages before that take effect although they are known; null if there are none to come';
+
+CREATE OR REPLACE FUNCTION outbox.inbox_requeue(
+        ids bigint[] DEFAULT NULL, subscription text DEFAULT NULL, topic text DEFAULT NULL,
+        sqlstate text DEFAULT NULL, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL)
+    RETURNS bigint
+    LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    torn outbox.inbox_dead;
+    affected bigint;
+BEGIN
+    -- nobody drops it meanwhile
+    PERFORM FROM outbox.subscription s WHERE subscription IS NULL OR s.name = subscription ORDER BY s.number FOR KEY SHARE;
+    IF NOT FOUND AND subscription IS NOT NULL THEN
+        PERFORM outbox.report_no_subscription(subscription);
+    END IF;
+    SELECT d.* INTO torn FROM outbox.inbox_dead d
+        WHERE NOT d.whole
+          AND (ids IS NULL OR d.id = ANY (ids))
+          AND (subscription IS NULL OR d.subscription = subscription)
+          AND (topic IS NULL OR d.topic = topic)
+          AND (sqlstate IS NULL OR d.sqlstate = sqlstate)
+          AND (since IS NULL OR d.last_failed_at >= since)
+          AND (until IS NULL OR d.last_failed_at < until)
+        ORDER BY d.id LIMIT 1;
+    IF FOUND THEN
+        IF ids IS NOT NULL THEN
+            RAISE object_not_in_prerequisite_state USING
+                MESSAGE = format('dead letter %s cannot be requeued', torn.id),
+                DETAIL = format('It was too large to be kept. It is in topic "%s", partition %s, at offset %s.',
+                                torn.topic, torn.partition, torn."offset"),
+                HINT = 'Read it there, and remove it here with outbox.inbox_discard().';
+        END IF;
+        RAISE NOTICE 'dead letters that were too large to be kept stay: % and maybe others', torn.id USING
+            DETAIL = format('It is in topic "%s", partition %s, at offset %s.', torn.topic, torn.partition, torn."offset");
+    END IF;
+    WITH requeued AS (
+        DELETE FROM outbox.inbox_dead d
+        WHERE d.whole
+          AND (ids IS NULL OR d.id = ANY (ids))
+          AND (subscription IS NULL OR d.subscription = subscription)
+          AND (topic IS NULL OR d.topic = topic)
+          AND (sqlstate IS NULL OR d.sqlstate = sqlstate)
+          AND (since IS NULL OR d.last_failed_at >= since)
+          AND (until IS NULL OR d.last_failed_at < until)
+        RETURNING d.*),
+    parked AS (
+        -- it may have failed again, where a subscription has gone back
+        INSERT INTO outbox.inbox_parked (
+                subscription, topic, partition, "offset", key, payload, headers, published_at, message_id,
+                attempts, first_failed_at, last_failed_at, next_attempt_at, sqlstate, error)
+            SELECT DISTINCT ON (r.subscription, r.topic, r.partition, r."offset")
+                   r.subscription, r.topic, r.partition, r."offset", r.key, r.payload, r.headers, r.published_at,
+                   r.message_id, 0, r.first_failed_at, r.last_failed_at, clock_timestamp(), r.sqlstate, r.error
+            FROM requeued r ORDER BY r.subscription, r.topic, r.partition, r."offset", r.id DESC
+            ON CONFLICT DO NOTHING)
+    SELECT count(*) INTO affected FROM requeued;
+    PERFORM outbox.subscriptions_changed();
+    PERFORM outbox.write_audit('inbox_requeue', jsonb_build_object(
+        'ids', ids, 'subscription', subscription, 'topic', topic, 'sqlstate', sqlstate,
+        'since', since, 'until', until), affected);
+    RETURN affected;
+END
+$$;
+REVOKE ALL ON FUNCTION outbox.inbox_requeue(bigint[], text, text, text, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION outbox.inbox_requeue(bigint[], text, text, text, timestamptz, timestamptz) IS
+    'tries dead letters of subscriptions again, in order and as if they had not failed yet; without an argument, all of them; returns how many';
+
+CREATE OR REPLACE FUNCTION outbox.inbox_discard(
+        ids bigint[] DEFAULT NULL, subscription text DEFAULT NULL, topic text DEFAULT NULL,
+        sqlstate text DEFAULT NULL, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL,
+        partition integer DEFAULT NULL, at_offset bigint DEFAULT NULL,
+        retrying boolean DEFAULT false, waiting boolean DEFAULT false)
+    RETURNS bigint
+    LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    parked bigint;
+    affected bigint;
+BEGIN
+    IF num_nonnulls(ids, subscription, topic, sqlstate, since, until, partition, at_offset) = 0 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'outbox.inbox_discard() needs at least one condition',
+            HINT = 'To discard all dead letters, write until => now().';
+    END IF;
+    IF subscription IS NOT NULL AND NOT EXISTS (SELECT FROM outbox.subscription s WHERE s.name = subscription) THEN
+        PERFORM outbox.report_no_subscription(subscription);
+    END IF;
+    IF ids IS NOT NULL AND (retrying OR waiting) THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'only dead letters have an id',
+            HINT = 'Give subscription, topic, partition and at_offset of a message that is tried again.';
+    END IF;
+    DELETE FROM outbox.inbox_dead d
+        WHERE (ids IS NULL OR d.id = ANY (ids))
+          AND (subscription IS NULL OR d.subscription = subscription)
+          AND (topic IS NULL OR d.topic = topic)
+          AND (sqlstate IS NULL OR d.sqlstate = sqlstate)
+          AND (since IS NULL OR d.last_failed_at >= since)
+          AND (until IS NULL OR d.last_failed_at < until)
+          AND (partition IS NULL OR d.partition = partition)
+          AND (at_offset IS NULL OR d."offset" = at_offset);
+    GET DIAGNOSTICS affected = ROW_COUNT;
+    IF retrying OR waiting THEN
+        DELETE FROM outbox.inbox_parked p USING outbox.inbox_retry r
+            WHERE (subscription IS NULL OR p.subscription = subscription)
+              AND (topic IS NULL OR p.topic = topic)
+              AND (sqlstate IS NULL OR p.sqlstate = sqlstate)
+              AND (since IS NULL OR p.last_failed_at >= since)
+              AND (until IS NULL OR p.last_failed_at < until)
+              AND (partition IS NULL OR p.partition = partition)
+              AND (at_offset IS NULL OR p."offset" = at_offset)
+              AND r.subscription = p.subscription AND r.topic = p.topic
+              AND r.partition = p.partition AND r."offset" = p."offset"
+              AND CASE WHEN r.waits_for IS NULL THEN retrying ELSE waiting END;
+        GET DIAGNOSTICS parked = ROW_COUNT;
+        affected := affected + parked;
+    END IF;
+    PERFORM outbox.subscriptions_changed();
+    PERFORM outbox.write_audit('inbox_discard', jsonb_build_object(
+        'ids', ids, 'subscription', subscription, 'topic', topic, 'sqlstate', sqlstate,
+        'since', since, 'until', until, 'partition', partition, 'at_offset', at_offset,
+        'retrying', retrying, 'waiting', waiting), affected);
+    RETURN affected;
+END
+$$;
+REVOKE ALL ON FUNCTION outbox.inbox_discard(bigint[], text, text, text, timestamptz, timestamptz, integer, bigint, boolean, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION outbox.inbox_discard(bigint[], text, text, text, timestamptz, timestamptz, integer, bigint, boolean, boolean) IS
+    'removes dead letters of subscriptions for good; with retrying, also messages that are tried again, so that the next of their key have their turn; with waiting, also those that wait behind one; returns how many';

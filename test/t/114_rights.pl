@@ -82,6 +82,7 @@ my @watchers = qw(operator monitor);
 # What is called, by whom, and the error that means that it could be called
 my %functions = (
 	alter_relay => [ "outbox.alter_relay('other', on_failure => 'skip')", 'operator' ],
+	alter_subscription => [ "outbox.alter_subscription('other', workers => 2)", 'operator' ],
 	backfill => [ "outbox.backfill('public.published')" ],
 	cancel_backfill => [ 'outbox.cancel_backfill(1)', 'operator' ],
 	cancel_delayed => [ 'outbox.cancel_delayed(gen_random_uuid())', 'operator' ],
@@ -113,7 +114,10 @@ my %functions = (
 	health_thresholds => [ '* FROM outbox.health_thresholds()' ],
 	health_of_storage => [ '* FROM outbox.health_of_storage()' ],
 	horizon => [ 'outbox.horizon()' ],
+	inbox_discard => [ "outbox.inbox_discard(subscription => 'other')", 'operator' ],
+	inbox_requeue => [ 'outbox.inbox_requeue()', 'operator' ],
 	keep_relay_away => [ 'outbox.keep_relay_away()', { error => $as_trigger } ],
+	key_text => [ q{outbox.key_text('\xff')}, @watchers ],
 	launcher_status => [ '* FROM outbox.launcher_status()', @watchers ],
 	merge_relay => [ 'outbox.merge_relay()', { error => $as_trigger } ],
 	metrics => [ 'outbox.metrics()', @watchers ],
@@ -150,6 +154,7 @@ my %functions = (
 	receive => [ "outbox.receive('consumer', 'id')" ],
 	grant_receive => [ "outbox.grant_receive('nobody')" ],
 	revoke_receive => [ "outbox.revoke_receive('nobody')" ],
+	seek => [ "outbox.seek('other', place => 'latest')", 'operator', { error => qr/^42704/ } ],
 	segment_status => [ '* FROM outbox.segment_status()', @watchers ],
 	set_right => [ "outbox.set_right('nobody', 'emit', true)" ],
 	set_topic_rule => [ "outbox.set_topic_rule('a', type => 'x')" ],
@@ -176,6 +181,8 @@ my %views = (
 	event_status => \@watchers,
 	granted_consumer => [],
 	granted_topic => [],
+	inbox_dead_letter => ['operator'],
+	inbox_retry => \@watchers,
 	paused => \@watchers,
 	published_table => \@watchers,
 	receive_rights => \@watchers,
@@ -185,6 +192,7 @@ my %views = (
 	stat_replay => \@watchers,
 	stat_storage => \@watchers,
 	stat_topic => \@watchers,
+	subscription_partition => \@watchers,
 	topic_rule => \@watchers);
 
 my $members = <<~'END';

@@ -94,6 +94,14 @@ for (
 	[ "drop_relay('other', discard => true)", '{"name": "other", "discard": true}', 1 ],
 	[ "subscribe('s', '{a}', 'handle(outbox.message)', workers => 2)",
 		'{"name": "s", "start": "latest", "caller": "postgres", "on_gap": "wait", "topics": ["a"], "cluster": "default", "handler": "public.handle(outbox.message)", "workers": 2, "batch_size": 500, "on_failure": "block_key", "handler_timeout": "00:00:30"}', 1 ],
+	[ "alter_subscription('s', topics => '{b}', reset => '{group_id}')",
+		'{"name": "s", "reset": ["group_id"], "caller": "postgres", "topics": ["b"]}', 1 ],
+	[ "seek('s', place => 'latest', topic => 'b')",
+		'{"place": "latest", "topic": "b", "repeat": true, "subscription": "s"}', 3 ],
+	[ "inbox_requeue(subscription => 's', sqlstate => '22000')", '{"sqlstate": "22000", "subscription": "s"}', 2 ],
+	[ "inbox_discard('{1,2,3,4}')", '{"ids": [1, 2, 3, 4], "waiting": false, "retrying": false}', 1 ],
+	[ "inbox_discard(subscription => 's', retrying => true, waiting => true)",
+		'{"waiting": true, "retrying": true, "subscription": "s"}', 2 ],
 	[ "pause_subscription('s', 'why')", '{"name": "s", "reason": "why"}', 1 ],
 	[ 'pause_subscription()', '{}', 0 ],
 	[ 'resume_subscription()', '{}', 1 ],
@@ -117,6 +125,12 @@ for (
 	my $before = rows();
 
 	query("SELECT count(*) FROM outbox.$call");
+	query(<<~'END') if $function eq 'alter_subscription';
+		INSERT INTO outbox.subscription_offset (subscription, topic, partition, next_offset, updated_at)
+			SELECT 's', 'b', n, 1, now() FROM generate_series(1, 3) n;
+		INSERT INTO outbox.inbox_dead (subscription, topic, partition, "offset", headers, attempts, sqlstate)
+			SELECT 's', 'b', 1, n, '{}', 1, CASE WHEN n < 3 THEN '22000' END FROM generate_series(1, 3) n;
+		END
 	is(rows() - $before, 1, "$call: one row");
 	is(newest('function, arguments, affected', 1), "$function|$arguments|$affected", '... which tells all');
 }
