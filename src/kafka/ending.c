@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * ending.c
- *	  Producers that are closed end in a thread of their own: rd_kafka_destroy()
+ *	  Clients that are closed end in a thread of their own: rd_kafka_destroy()
  *	  waits for the library's threads, and they may wait forever, for what a
  *	  broker has answered or for a name to be looked up.
  *
- * A producer has END_MS to end before its successor begins, so that nothing of
+ * A client has END_MS to end before its successor begins, so that nothing of
  * its own is sent any more; it takes a few milliseconds unless something is
  * wrong. One that takes longer is left to itself, and counted: with too many
- * of them the relay gives up its process, and that does not wait for them
+ * of them the process gives way to another, and does not wait for them
  * either.
  *
  * The threads block all signals, and nothing of PostgreSQL is called in them.

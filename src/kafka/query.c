@@ -96,7 +96,7 @@ ask_offsets_once(rd_kafka_t *rk, OutboxKafkaQuestion *questions)
 		rd_kafka_topic_partition_list_add(list, one->topic, one->partition)
 			->offset = one->time;
 	code = rd_kafka_offsets_for_times(rk, list, ANSWER_MS);
-	for (int i = 0; questions != NULL; questions = questions->next, i++)
+	for (; questions != NULL; questions = questions->next)
 	{
 		const rd_kafka_topic_partition_t *found =
 			rd_kafka_topic_partition_list_find(list, questions->topic,
