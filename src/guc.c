@@ -27,6 +27,7 @@ bool outbox_enabled = true;
 char *outbox_databases = NULL;
 int outbox_max_databases = 64;
 int outbox_max_relays = 256;
+int outbox_max_subscribers = 8;
 int outbox_idle_timeout_ms = 0;
 int outbox_max_event_size_bytes = 1000000;
 int outbox_emit_now_timeout_ms = 5000;
@@ -209,6 +210,14 @@ define_process_settings(void)
 							"Each takes one of max_worker_processes, too.",
 							&outbox_max_relays, 256, 1, 262143, PGC_POSTMASTER,
 							0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("outbox.max_subscribers",
+							"How many processes of subscriptions can run at "
+							"once, in all databases together.",
+							"Each takes one of max_worker_processes, too; if "
+							"these are short, relays come first.",
+							&outbox_max_subscribers, 8, 0, 262143,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
 
 	DefineCustomIntVariable("outbox.idle_timeout",
 							"After how long without anything to do a relay "

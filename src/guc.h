@@ -31,6 +31,7 @@ extern bool outbox_enabled;
 extern char *outbox_databases;
 extern int outbox_max_databases;
 extern int outbox_max_relays;
+extern int outbox_max_subscribers;
 extern int outbox_idle_timeout_ms; /* ms; 0 = relays do not end */
 extern int outbox_max_event_size_bytes;
 extern int outbox_emit_now_timeout_ms;

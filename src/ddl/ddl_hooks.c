@@ -48,6 +48,7 @@
 #include "shared/load_guard.h"
 #include "shared/prepared.h"
 #include "shared/relays.h"
+#include "shared/subscribers.h"
 #include "store/logical_subscription.h"
 
 static object_access_hook_type prev_object_access_hook = NULL;
@@ -136,7 +137,10 @@ block(Oid dbid)
 	outbox_shmem->kept_away[outbox_shmem_my_proc()].for_ddl = dbid;
 	db = outbox_shmem_find(dbid);
 	if (db != NULL)
+	{
 		outbox_relays_end(db);
+		outbox_subscribers_end(db);
+	}
 	LWLockRelease(outbox_shmem->lock);
 	held_off_dbid = dbid;
 }
@@ -284,8 +288,9 @@ notify_extension_changed(void)
 	db = outbox_shmem_find(MyDatabaseId);
 	if (db != NULL)
 	{
-		/* which relays there are is to be found out anew */
+		/* which relays there are is to be found out anew, and all else */
 		pg_atomic_fetch_add_u32(&db->relay_changes, 1);
+		pg_atomic_fetch_add_u32(&db->subscribers.changes, 1);
 		db->start_wanted = extension_present || db->start_wanted;
 	}
 	LWLockRelease(outbox_shmem->lock);
@@ -297,6 +302,7 @@ notify_extension_changed(void)
 	/* a relay looks whether its tables are still the same */
 	pg_atomic_fetch_add_u32(&db->extension_changes, 1);
 	outbox_relays_wake(db);
+	outbox_subscribers_wake(db);
 }
 
 /* The transaction has changed outbox.relay, and has committed. */

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * subscription_change.c
- *	  Functions that make and change subscriptions: tells the subscribers, once
- *	  the transaction has committed.
+ *	  Functions that make and change subscriptions: tells the subscribers, and a
+ *	  relay, once the transaction has committed.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,13 +11,28 @@
 #include "access/xact.h"
 #include "fmgr.h"
 
+#include "shared/chores.h"
 #include "shared/prepared.h"
 #include "shared/relays.h"
+#include "shared/subscribers.h"
 
 PG_FUNCTION_INFO_V1(outbox_subscriptions_changed);
 
 /* What the current transaction has done */
 static bool subscriptions_changed = false;
+
+/* It has committed: who is to look again? */
+static void
+notify_subscriptions_changed(void)
+{
+	OutboxDatabase *db = outbox_shmem_my_database();
+
+	pg_atomic_fetch_add_u32(&db->subscribers.changes, 1);
+	/* a relay tells which there are; it may have ended for want of work */
+	outbox_chores_wanted(db);
+	outbox_relays_wake(db);
+	outbox_subscribers_wake(db);
+}
 
 static void
 xact_callback(XactEvent event, void *arg)
@@ -28,7 +43,7 @@ xact_callback(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_COMMIT:
 			if (subscriptions_changed)
-				outbox_relays_wake(outbox_shmem_my_database());
+				notify_subscriptions_changed();
 			subscriptions_changed = false;
 			break;
 		case XACT_EVENT_ABORT:

@@ -33,6 +33,7 @@
 #include "shared/handover.h"
 #include "shared/relay_state.h"
 #include "shared/relays.h"
+#include "shared/shortage.h"
 #include "shared/wait.h"
 #include "store/pending.h"
 
@@ -54,7 +55,7 @@ why_no_relay(OutboxDatabase *db, bool *any)
 	LWLockRelease(outbox_shmem->lock);
 	if (*any)
 		return NULL;
-	why = outbox_relay_state_why_none(database, &since);
+	why = outbox_shortage_why_none(OUTBOX_KIND_RELAY, database, &since);
 	if (why != NULL)
 		return why;
 	if (!outbox_enabled)

@@ -3,7 +3,7 @@
  * database_list.c
  *	  The launcher's list of databases, kept in step with pg_database: any of
  *	  them may have the extension. What the launcher has learnt about each of
- *	  them, and of its relays, is kept in its entry.
+ *	  them, and of its processes, is kept in its entry.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,6 +24,7 @@
 #include "launcher/database_list.h"
 #include "poison/crash_note.h"
 #include "shared/relays.h"
+#include "shared/subscribers.h"
 
 List *outbox_candidates = NIL;
 
@@ -65,7 +66,7 @@ list_database(Form_pg_database form)
 }
 
 /* A database is gone: its entry in shared memory is free again, and what its
- * relays have left on disk is removed. */
+ * processes have left on disk is removed. */
 static void
 forget_database(Oid dbid)
 {
@@ -73,24 +74,37 @@ forget_database(Oid dbid)
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
 	db = outbox_shmem_find(dbid);
-	if (db != NULL && !outbox_relays_any(db))
+	if (db != NULL && !outbox_relays_any(db) && !outbox_subscribers_any(db))
 		outbox_shmem_forget(db);
 	LWLockRelease(outbox_shmem->lock);
 	outbox_crash_note_forget(dbid);
 }
 
-/* Have we started a process there that is not known to have ended? */
-bool
-outbox_database_list_any(const OutboxLauncherDatabase *candidate)
+static bool
+any_before(const OutboxLauncherDatabase *candidate, int end)
 {
 	if (candidate->scout.handle != NULL)
 		return true;
-	for (int i = 0; i < OUTBOX_RELAYS; i++)
+	for (int number = 0; number < end; number++)
 	{
-		if (candidate->relays[i].handle != NULL)
+		if (candidate->processes[number].handle != NULL)
 			return true;
 	}
 	return false;
+}
+
+/* Have we started a process there that is not known to have ended? */
+static bool
+any_process(const OutboxLauncherDatabase *candidate)
+{
+	return any_before(candidate, OUTBOX_PROCESSES);
+}
+
+/* The same for relays only */
+bool
+outbox_database_list_any_relay(const OutboxLauncherDatabase *candidate)
+{
+	return any_before(candidate, OUTBOX_RELAYS);
 }
 
 /* Compares our list with pg_database. Entries with a handle are kept. */
@@ -122,7 +136,7 @@ outbox_database_list_list(void)
 	{
 		OutboxLauncherDatabase *candidate = lfirst(cell);
 
-		if (candidate->listed || outbox_database_list_any(candidate))
+		if (candidate->listed || any_process(candidate))
 			continue;
 		forget_database(candidate->dbid);
 		outbox_candidates = foreach_delete_current(outbox_candidates, cell);

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * launcher.c
- *	  Keeps the relays running of each database that has the extension.
+ *	  Keeps the relays running of each database that has the extension, and
+ *	  its subscribers.
  *
  * The launcher is connected to no database, so it cannot see where the
  * extension is, nor which relays there are. It starts a process in each
@@ -11,7 +12,10 @@
  * the first of them; then the launcher starts the others. Databases made from
  * a template that has the extension are found the same way.
  *
- *	what happens					the relays there
+ * Which subscriptions there are is told by a relay, too (subscribers.c); so
+ * where no relay can run, no subscriber is started.
+ *
+ *	what happens					the relays and subscribers there
  *	------------------------------	---------------------------------------
  *	server start, promotion			start, in every database
  *	CREATE EXTENSION commits		start at once
@@ -20,6 +24,7 @@
  *	  ... rolls back				go on
  *	a relay is created				it starts
  *	... is dropped					it ends by itself, is not started again
+ *	subscribe(), unsubscribe()		likewise
  *	DROP, RENAME DATABASE, ...		are ended first; start again when the
  *									command is over, if there still is a
  *									database
@@ -29,11 +34,13 @@
  *	an error						it starts again, with growing delays while
  *									it keeps failing, until a reload; others
  *									do not notice
- *	nothing to do					it ends by itself, if outbox.idle_timeout
- *									is set; starts when there is something
+ *	nothing to do					a relay ends by itself, if
+ *									outbox.idle_timeout is set; starts when
+ *									there is something
  *	pg_terminate_backend			it starts again, after a short delay
  *	the launcher itself fails		go on; the new launcher takes them over
- *	no worker, outbox.max_relays	start when another has ended
+ *	no worker, outbox.max_relays,	start when another has ended; relays first:
+ *	outbox.max_subscribers			if one finds no worker, a subscriber ends
  *	the server crashes				start with it; if that happens again and
  *									again, late (crash.c)
  *
@@ -60,11 +67,13 @@
 #include "launcher/late_start.h"
 #include "launcher/launcher.h"
 #include "launcher/process.h"
+#include "launcher/wanted.h"
 #include "relay/session.h"
 #include "shared/horizon.h"
-#include "shared/relay_state.h"
 #include "shared/relays.h"
 #include "shared/shmem.h"
+#include "shared/shortage.h"
+#include "shared/subscribers.h"
 #include "shared/times.h"
 #include "shared/wait.h"
 
@@ -77,20 +86,6 @@
 
 static uint32 listed_ddl_count = 0; /* of the list of databases */
 
-/* What made relays of a database fail may have been repaired: all are tried
- * at once. */
-static void
-forget_failures_of(OutboxLauncherDatabase *candidate)
-{
-	candidate->scout.failures = 0;
-	candidate->scout.not_before = 0;
-	for (int i = 0; i < OUTBOX_RELAYS; i++)
-	{
-		candidate->relays[i].failures = 0;
-		candidate->relays[i].not_before = 0;
-	}
-}
-
 /* Settings may have changed: also for relays that have nothing to do, if they
  * are others now. */
 static void
@@ -100,7 +95,7 @@ reload(void)
 
 	ProcessConfigFile(PGC_SIGHUP);
 	foreach (cell, outbox_candidates)
-		forget_failures_of(lfirst(cell));
+		outbox_wanted_forget_failures(lfirst(cell));
 	outbox_process_forget_early_ends();
 	for (int i = 0; i < outbox_max_databases; i++)
 		outbox_relays_wake(&outbox_shmem->databases[i]);
@@ -108,7 +103,7 @@ reload(void)
 
 /* Reaps what has ended. Returns whether the list of databases is outdated. */
 static bool
-reap_relays(void)
+reap_all(void)
 {
 	ListCell *cell;
 	bool outdated = false;
@@ -123,85 +118,6 @@ reap_relays(void)
 	return outdated;
 }
 
-/* Is it one of outbox.databases? Says once if it almost is. */
-static bool
-is_allowed(OutboxLauncherDatabase *candidate)
-{
-	bool folded;
-
-	if (outbox_guc_database_allowed(NameStr(candidate->name), &folded))
-		return true;
-	if (folded && !candidate->folded_reported)
-		ereport(WARNING,
-				(errmsg("outbox.databases does not name database \"%s\"",
-						NameStr(candidate->name)),
-				 errdetail("A name without double quotes is folded to lower "
-						   "case."),
-				 errhint("Write '\"%s\"' there.", NameStr(candidate->name))));
-	candidate->folded_reported = folded;
-	return false;
-}
-
-/*
- * Which relays are wanted there, and have no process? The caller holds
- * outbox_shmem->lock.
- */
-static void
-find_wanted(OutboxLauncherDatabase *candidate, OutboxDatabase *db)
-{
-	uint32 named = db ? pg_atomic_read_u32(&db->relays_named) : 0;
-	bool running = outbox_database_list_any(candidate) ||
-				   (db != NULL && outbox_relays_any(db));
-
-	if (named != 0 || (db != NULL && outbox_relays_any(db)))
-		candidate->known = true;
-	if (db != NULL && db->start_wanted && !running)
-	{
-		db->start_wanted = false;
-		candidate->absent = false;
-		candidate->known = true;
-		forget_failures_of(candidate);
-	}
-	/* one that runs looks for itself which others there are */
-	candidate->scout.wanted =
-		!running && (db == NULL || !outbox_relays_are_known(db));
-	if (candidate->scout.wanted || candidate->scout.handle != NULL)
-		return;
-	for (int i = 0; i < OUTBOX_RELAYS; i++)
-	{
-		OutboxLauncherRelay *relay = &candidate->relays[i];
-		OutboxRelaySlot *slot = db ? &db->relays[i] : NULL;
-
-		relay->wanted = (named & (1U << i)) != 0 && relay->handle == NULL &&
-						slot->status.pid == 0;
-		relay->idle_until = relay->wanted &&
-									slot->status.state == OUTBOX_RELAY_IDLE &&
-									outbox_horizon_sleeps(db, slot)
-								? slot->status.wake_at
-								: 0;
-	}
-}
-
-/* Notes what is to be started there. Takes note of requests, too. */
-static void
-look_into(OutboxLauncherDatabase *candidate)
-{
-	bool blocked;
-	bool any;
-
-	candidate->scout.wanted = false;
-	for (int i = 0; i < OUTBOX_RELAYS; i++)
-		candidate->relays[i].wanted = false;
-	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	blocked = outbox_shmem_is_held_off(candidate->dbid);
-	find_wanted(candidate, outbox_shmem_find(candidate->dbid));
-	LWLockRelease(outbox_shmem->lock);
-
-	any = outbox_enabled && candidate->listed && candidate->connectable &&
-		  !candidate->absent && !blocked;
-	candidate->may_start = any && is_allowed(candidate);
-}
-
 /* How many databases are being looked into. Notes what is wanted. */
 static int
 count_probes(TimestampTz now)
@@ -213,7 +129,7 @@ count_probes(TimestampTz now)
 	{
 		OutboxLauncherDatabase *candidate = lfirst(cell);
 
-		look_into(candidate);
+		outbox_wanted_look(candidate);
 		if (candidate->scout.handle != NULL && !candidate->known &&
 			!TimestampDifferenceExceeds(candidate->scout.started_at, now,
 										PROBE_MS))
@@ -229,28 +145,33 @@ scout_not_before(const OutboxLauncherDatabase *candidate)
 	TimestampTz not_before = candidate->scout.not_before;
 
 	for (int i = 0; i < OUTBOX_RELAYS; i++)
-		not_before = Max(not_before, candidate->relays[i].not_before);
+		not_before = Max(not_before, candidate->processes[i].not_before);
 	return not_before;
 }
 
-/* Starts what is due in one database; timeout_ms becomes shorter if there is
- * something later. False if that is not possible now, here or anywhere. */
+/* Starts what is due of a kind in one database; timeout_ms becomes shorter if
+ * there is something later. False if that is not possible now, here or
+ * anywhere. */
 static bool
-start_in(OutboxLauncherDatabase *candidate, TimestampTz now, int *probes,
-		 long *timeout_ms)
+start_in(OutboxLauncherDatabase *candidate, OutboxProcessKind kind,
+		 TimestampTz now, int *probes, long *timeout_ms)
 {
-	for (int number = OUTBOX_SCOUT; number < OUTBOX_RELAYS; number++)
+	bool relays = (kind == OUTBOX_KIND_RELAY);
+	int begin = relays ? OUTBOX_SCOUT : OUTBOX_RELAYS;
+	int end = relays ? OUTBOX_RELAYS : OUTBOX_PROCESSES;
+
+	for (int number = begin; number < end; number++)
 	{
 		bool is_scout = (number == OUTBOX_SCOUT);
-		OutboxLauncherRelay *relay =
-			is_scout ? &candidate->scout : &candidate->relays[number];
+		OutboxLauncherProcess *process =
+			is_scout ? &candidate->scout : &candidate->processes[number];
 		bool is_probe = is_scout && !candidate->known;
 		TimestampTz not_before;
 
-		if (!relay->wanted)
+		if (!process->wanted)
 			continue;
 		not_before = is_scout ? scout_not_before(candidate)
-							  : Max(relay->not_before, relay->idle_until);
+							  : Max(process->not_before, process->idle_until);
 		if (not_before > now)
 			*timeout_ms = Min(
 				*timeout_ms, TimestampDifferenceMilliseconds(now, not_before));
@@ -264,11 +185,35 @@ start_in(OutboxLauncherDatabase *candidate, TimestampTz now, int *probes,
 	return true;
 }
 
-/* Starts what is due. Returns how long there is nothing more to do. */
-static long
-start_relays(void)
+/* Starts what is due of a kind, in all databases. Returns the database where
+ * that was not possible, or NULL. */
+static OutboxLauncherDatabase *
+start_kind(OutboxProcessKind kind, TimestampTz now, int *probes,
+		   long *timeout_ms)
 {
 	ListCell *cell;
+
+	foreach (cell, outbox_candidates)
+	{
+		OutboxLauncherDatabase *candidate = lfirst(cell);
+
+		/* the end of another one wakes us, too */
+		if (candidate->may_start &&
+			!start_in(candidate, kind, now, probes, timeout_ms))
+		{
+			*timeout_ms = Min(*timeout_ms, SHORTAGE_MS);
+			return candidate;
+		}
+	}
+	outbox_shortage_note(kind, OUTBOX_SHORTAGE_NONE);
+	return NULL;
+}
+
+/* Starts what is due. Returns how long there is nothing more to do. */
+static long
+start_all(void)
+{
+	OutboxLauncherDatabase *short_of;
 	TimestampTz now = GetCurrentTimestamp();
 	long timeout_ms = OUTBOX_SAFETY_TICK_MS;
 	int probes = count_probes(now);
@@ -280,16 +225,16 @@ start_relays(void)
 	 * has grown before that (ddl_hooks.c) */
 	if (pg_atomic_read_u32(&outbox_shmem->ddl_count) != listed_ddl_count)
 		return 0;
-	foreach (cell, outbox_candidates)
+	short_of = start_kind(OUTBOX_KIND_RELAY, now, &probes, &timeout_ms);
+	if (short_of != NULL &&
+		outbox_shmem->shortage[OUTBOX_KIND_RELAY] == OUTBOX_SHORTAGE_WORKERS)
 	{
-		OutboxLauncherDatabase *candidate = lfirst(cell);
-
-		/* the end of another relay wakes us, too */
-		if (candidate->may_start &&
-			!start_in(candidate, now, &probes, &timeout_ms))
-			return Min(timeout_ms, SHORTAGE_MS);
+		/* not for a look whether the extension is there at all */
+		if (short_of->known)
+			outbox_process_make_room();
+		return timeout_ms;
 	}
-	outbox_relay_state_shortage(OUTBOX_SHORTAGE_NONE);
+	(void) start_kind(OUTBOX_KIND_SUBSCRIBER, now, &probes, &timeout_ms);
 	return timeout_ms;
 }
 
@@ -322,6 +267,13 @@ report_disabled(void)
 				 errdetail("Events are kept, and no space is freed.")));
 }
 
+static bool
+is_short_of(OutboxShortage shortage)
+{
+	return outbox_shmem->shortage[OUTBOX_KIND_RELAY] == shortage ||
+		   outbox_shmem->shortage[OUTBOX_KIND_SUBSCRIBER] == shortage;
+}
+
 /* Tells pg_stat_activity what the launcher is at. */
 static void
 show_activity(void)
@@ -332,10 +284,15 @@ show_activity(void)
 		activity = "outbox: waiting for outbox.enabled to be turned on";
 	else if (outbox_late_start_wait_ms() > 0)
 		activity = "outbox: starting relays late, after crashes of the server";
-	else if (outbox_shmem->shortage == OUTBOX_SHORTAGE_WORKERS)
+	else if (is_short_of(OUTBOX_SHORTAGE_WORKERS))
 		activity = "outbox: waiting for a free background worker";
-	else if (outbox_shmem->shortage == OUTBOX_SHORTAGE_RELAYS)
+	else if (outbox_shmem->shortage[OUTBOX_KIND_RELAY] ==
+			 OUTBOX_SHORTAGE_PLACES)
 		activity = "outbox: waiting for less than outbox.max_relays relays";
+	else if (outbox_shmem->shortage[OUTBOX_KIND_SUBSCRIBER] ==
+			 OUTBOX_SHORTAGE_PLACES)
+		activity = "outbox: waiting for less than outbox.max_subscribers "
+				   "subscribers";
 	pgstat_report_activity(STATE_IDLE, activity);
 }
 
@@ -371,7 +328,7 @@ outbox_launcher_main(Datum main_arg)
 			ConfigReloadPending = false;
 			reload();
 		}
-		if (reap_relays() || count != listed_ddl_count || listed_at == 0 ||
+		if (reap_all() || count != listed_ddl_count || listed_at == 0 ||
 			TimestampDifferenceExceeds(listed_at, GetCurrentTimestamp(),
 									   OUTBOX_SAFETY_TICK_MS))
 		{
@@ -379,7 +336,7 @@ outbox_launcher_main(Datum main_arg)
 			listed_ddl_count = count;
 			listed_at = GetCurrentTimestamp();
 		}
-		timeout_ms = start_relays();
+		timeout_ms = start_all();
 		show_activity();
 		outbox_wait(timeout_ms, OUTBOX_WAIT_LAUNCHER_MAIN);
 	}

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * process.h
- *	  Processes of relays: how they are started, and what becomes of them.
+ *	  Processes of relays and of subscriptions: how they are started, and what
+ *	  becomes of them.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,6 +18,7 @@ extern void outbox_process_take_over(void);
 extern void outbox_process_forget_early_ends(void);
 extern bool outbox_process_start(OutboxLauncherDatabase *candidate,
 								 int number);
+extern void outbox_process_make_room(void);
 extern bool outbox_process_reap(OutboxLauncherDatabase *candidate);
 
 #endif /* OUTBOX_PROCESS_H */

@@ -19,6 +19,7 @@
 #include "guc.h"
 #include "guc_health.h"
 #include "shared/relays.h"
+#include "shared/shortage.h"
 #include "shared/shmem.h"
 
 PG_FUNCTION_INFO_V1(outbox_launcher_status);
@@ -56,22 +57,6 @@ make_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 		elog(ERROR, "return type must be a row type");
 	return HeapTupleGetDatum(
 		heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
-}
-
-/* The setting that limits how many relays run, if it does; "" = none */
-static const char *
-shortage_name(OutboxShortage shortage)
-{
-	switch (shortage)
-	{
-		case OUTBOX_SHORTAGE_WORKERS:
-			return "max_worker_processes";
-		case OUTBOX_SHORTAGE_RELAYS:
-			return "outbox.max_relays";
-		case OUTBOX_SHORTAGE_NONE:
-			break;
-	}
-	return "";
 }
 
 /* The process that keeps the relays of this database away, or 0. The caller
@@ -115,8 +100,11 @@ outbox_launcher_status(PG_FUNCTION_ARGS)
 	set_time(values, nulls, 3, outbox_shmem->launcher_since);
 	values[4] = Int32GetDatum(outbox_shmem->crashes);
 	set_time(values, nulls, 5, outbox_shmem->relays_start_at);
-	set_text(values, nulls, 6, shortage_name(outbox_shmem->shortage));
-	set_time(values, nulls, 7, outbox_shmem->shortage_at);
+	set_text(
+		values, nulls, 6,
+		outbox_shortage_setting(OUTBOX_KIND_RELAY,
+								outbox_shmem->shortage[OUTBOX_KIND_RELAY]));
+	set_time(values, nulls, 7, outbox_shmem->shortage_at[OUTBOX_KIND_RELAY]);
 	keeper = find_keeper(&is_restore);
 	LWLockRelease(outbox_shmem->lock);
 	nulls[8] = (keeper == 0);

@@ -18,6 +18,7 @@
 #include "shared/horizon.h"
 #include "shared/relay_state.h"
 #include "shared/relays.h"
+#include "shared/shortage.h"
 #include "shared/wait.h"
 
 PG_FUNCTION_INFO_V1(outbox_relay_status);
@@ -38,8 +39,8 @@ static void
 explain(OutboxRelayStatus *status)
 {
 	TimestampTz since;
-	char *why =
-		outbox_relay_state_why_none(get_database_name(MyDatabaseId), &since);
+	char *why = outbox_shortage_why_none(
+		OUTBOX_KIND_RELAY, get_database_name(MyDatabaseId), &since);
 
 	if (why == NULL || since < status->last_error_at)
 		return;

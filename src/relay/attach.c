@@ -24,8 +24,8 @@
 #include "store/logical_subscription.h"
 
 /* Says once that library and extension do not fit together. */
-static void
-report_incompatible(const char *version)
+void
+outbox_attach_report_incompatible(const char *version)
 {
 	char reason[NAMEDATALEN + 64];
 
@@ -79,7 +79,7 @@ outbox_attach(OutboxStream *stream)
 		{
 			state = outbox_roster_guess();
 			if (state == OUTBOX_LAUNCH_STARTED)
-				report_incompatible(version);
+				outbox_attach_report_incompatible(version);
 			status = OUTBOX_STORE_BUSY;
 			/* ALTER EXTENSION wakes us */
 			retry_ms = OUTBOX_SAFETY_TICK_MS;

@@ -12,6 +12,7 @@
 
 #include "publish/stream.h"
 
+extern void outbox_attach_report_incompatible(const char *version);
 extern OutboxLaunchState outbox_attach(OutboxStream *stream);
 
 #endif /* OUTBOX_ATTACH_H */

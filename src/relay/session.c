@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * session.c
- *	  The settings of the sessions of the launcher and the relays: what could
- *	  stop or distort them has the value that they need, whatever the
- *	  configuration, ALTER DATABASE or ALTER ROLE say.
+ *	  The settings of the sessions of the launcher, the relays and the
+ *	  subscribers: what could stop or distort them has the value that they
+ *	  need, whatever the configuration, ALTER DATABASE or ALTER ROLE say.
  *
  * Left alone is what only those feel who ask for it: how much is logged, how
  * values look in a client, memory, costs of input and output. Libraries that
@@ -26,7 +26,7 @@ typedef struct Setting
 } Setting;
 
 /* Names that a version does not know are passed over. */
-static const Setting settings[] = {
+static const Setting of_relay[] = {
 	/* it is running already, and ends the session at the next interrupt */
 	{"transaction_timeout", "0"},
 
@@ -109,16 +109,53 @@ static const Setting settings[] = {
 	{"debug_print_plan", "off"},
 };
 
-/* To be called once, as soon as the process is connected. */
-void
-outbox_session_pin(void)
+/* Of a subscriber: functions of users are to find what they find in a session
+ * of theirs in this database. What is here, they cannot change for good. */
+static const Setting of_subscriber[] = {
+	{"transaction_timeout", "0"},
+
+	{"role", "none"},
+	{"search_path", "pg_catalog, pg_temp"},
+	{"restrict_nonsystem_relation_kind", ""},
+	{"session_replication_role", "origin"},
+
+	{"default_transaction_read_only", "off"},
+	{"default_transaction_isolation", "read committed"},
+	{"default_transaction_deferrable", "off"},
+
+	{"exit_on_error", "off"},
+	{"statement_timeout", "0"},
+	{"lock_timeout", "0"},
+	{"idle_in_transaction_session_timeout", "0"},
+	{"idle_session_timeout", "0"},
+
+	{"zero_damaged_pages", "off"},
+	{"ignore_checksum_failure", "off"},
+};
+
+static void
+pin(const Setting *settings, int count)
 {
 	/* ALTER DATABASE .. SET session_authorization has been obeyed, too */
 	SetSessionAuthorization(BOOTSTRAP_SUPERUSERID, true);
-	for (size_t i = 0; i < lengthof(settings); i++)
+	for (int i = 0; i < count; i++)
 	{
 		if (GetConfigOption(settings[i].name, true, false) != NULL)
 			SetConfigOption(settings[i].name, settings[i].value, PGC_SUSET,
 							PGC_S_OVERRIDE);
 	}
+}
+
+/* To be called once, as soon as the process is connected. */
+void
+outbox_session_pin(void)
+{
+	pin(of_relay, lengthof(of_relay));
+}
+
+/* The same for one that runs functions of users */
+void
+outbox_session_pin_subscriber(void)
+{
+	pin(of_subscriber, lengthof(of_subscriber));
 }

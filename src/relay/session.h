@@ -11,5 +11,6 @@
 #include "outbox.h"
 
 extern void outbox_session_pin(void);
+extern void outbox_session_pin_subscriber(void);
 
 #endif /* OUTBOX_SESSION_H */

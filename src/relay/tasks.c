@@ -18,6 +18,7 @@
 #include "publish/publish.h"
 #include "publish/recovery.h"
 #include "relay/position_task.h"
+#include "relay/subscribers_task.h"
 #include "relay/tasks.h"
 #include "retry/dead_letter_copies.h"
 #include "retry/retry.h"
@@ -56,6 +57,7 @@ static OutboxTask *const tasks[] = {
 	&outbox_pending_task,
 	&outbox_audit_task,
 	&outbox_inbox_task,
+	&outbox_subscribers_task,
 };
 
 #define TASKS ((int) lengthof(tasks))

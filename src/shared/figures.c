@@ -22,6 +22,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "guc.h"
 #include "shared/figures.h"
 #include "shared/my_relay.h"
 #include "shared/relays.h"
@@ -48,7 +49,7 @@ static TimestampTz shown_at = 0;
 static OutboxFiguresSlot *
 find_slot(const char *relay, TimestampTz created_at)
 {
-	for (int i = 0; i < outbox_shmem->launch_count; i++)
+	for (int i = 0; i < outbox_max_relays; i++)
 	{
 		OutboxFiguresSlot *slot = &outbox_shmem->figures[i];
 
@@ -65,7 +66,7 @@ find_place(void)
 {
 	OutboxFiguresSlot *place = NULL;
 
-	for (int i = 0; i < outbox_shmem->launch_count; i++)
+	for (int i = 0; i < outbox_max_relays; i++)
 	{
 		OutboxFiguresSlot *slot = &outbox_shmem->figures[i];
 

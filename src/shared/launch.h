@@ -14,7 +14,8 @@
 typedef struct OutboxRelayArgs
 {
 	Oid dbid;
-	int number;        /* of the relay; -1 = the first that does not run */
+	int number;        /* of the process; -1 = the first relay that does not
+						* run */
 	int launch;        /* index in outbox_shmem->launches */
 	uint32 generation; /* of that launch */
 } OutboxRelayArgs;

@@ -33,9 +33,11 @@
 #include "utils/rel.h"
 
 #include "shared/load_guard.h"
+#include "shared/my_relay.h"
 #include "shared/prepared.h"
 #include "shared/relays.h"
 #include "shared/shmem.h"
+#include "shared/subscribers.h"
 
 PG_FUNCTION_INFO_V1(outbox_keep_relay_away);
 
@@ -47,6 +49,8 @@ forget_outbox(OutboxDatabase *db)
 	/* a full barrier, before another segment can become the current one */
 	pg_atomic_fetch_add_u32(&db->restores, 1);
 	outbox_relays_forget(db);
+	/* which subscriptions there are is to be read anew, too */
+	pg_atomic_fetch_add_u32(&db->subscribers.changes, 1);
 	pg_atomic_write_u32(&db->current_segment, 0);
 	pg_atomic_write_u64(&db->last_issued, 0);
 }
@@ -163,6 +167,7 @@ keep_relay_away(bool loads_ids)
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
 	kept->for_restore = MyDatabaseId;
 	(void) outbox_relays_end(db);
+	(void) outbox_subscribers_end(db);
 	forget_outbox(db);
 	if (loads_ids && !kept->loads_ids)
 	{
@@ -180,8 +185,9 @@ outbox_keep_relay_away(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("outbox.keep_relay_away() must be called as a "
 							   "trigger")));
-	/* without the library in place there is no relay */
-	if (outbox_shmem != NULL)
+	/* without the library in place there is no relay; and what a subscriber
+	 * writes, where triggers fire, is not loaded */
+	if (outbox_shmem != NULL && outbox_my_relay.db == NULL)
 		keep_relay_away(tells_ids(RelationGetRelationName(
 			((TriggerData *) fcinfo->context)->tg_relation)));
 	return PointerGetDatum(NULL);

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * my_relay.c
- *	  Which relay this process is: learned step by step when it starts, and
- *	  the same until it ends. Nobody else keeps a copy.
+ *	  Which relay this process is, or which subscriber: learned step by step
+ *	  when it starts, and the same until it ends. Nobody else keeps a copy.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,8 +14,9 @@
 
 #include "shared/my_relay.h"
 
-/* class of our advisory lock, beside the 1 and 2 that SQL functions use */
-#define RELAY_LOCK_CLASS 0x6f62
+/* classes of our advisory locks, beside the 1 and 2 that SQL functions use */
+#define RELAY_LOCK_CLASS      0x6f62
+#define SUBSCRIBER_LOCK_CLASS 0x6f73
 
 OutboxMyRelay outbox_my_relay;
 
@@ -34,17 +35,36 @@ outbox_my_relay_name_database(const char *database)
 	MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
 
 	outbox_my_relay.database = pstrdup(database);
-	outbox_my_relay.label =
-		psprintf("outbox relay for database \"%s\"", database);
+	outbox_my_relay.label = psprintf(
+		"outbox %s for database \"%s\"",
+		outbox_my_relay_is_subscriber() ? "subscriber" : "relay", database);
 	MemoryContextSwitchTo(old_context);
 }
 
-/* Has somebody changed outbox.relay since this relay has read its row? */
+bool
+outbox_my_relay_is_subscriber(void)
+{
+	return outbox_kind_of(outbox_my_relay.args.number) ==
+		   OUTBOX_KIND_SUBSCRIBER;
+}
+
+/* What counts the changes of the table that has our row */
+pg_atomic_uint32 *
+outbox_my_relay_changes(void)
+{
+	OutboxDatabase *db = outbox_my_relay.db;
+
+	return outbox_my_relay_is_subscriber() ? &db->subscribers.changes
+										   : &db->relay_changes;
+}
+
+/* Has somebody changed outbox.relay since this relay has read its row? Or
+ * outbox.subscription, since this subscriber has. */
 bool
 outbox_my_relay_has_changed(void)
 {
 	return outbox_my_relay.db != NULL &&
-		   pg_atomic_read_u32(&outbox_my_relay.db->relay_changes) !=
+		   pg_atomic_read_u32(outbox_my_relay_changes()) !=
 			   outbox_my_relay.changes_seen;
 }
 
@@ -63,19 +83,42 @@ outbox_my_relay_name(int number, const char *name)
 	MemoryContextSwitchTo(old_context);
 }
 
-/* One process for each relay of a database, whoever starts it: raises 55006 if
- * there is another one. */
+/* Which subscriber this is: of the subscription whose name is known, and of its
+ * workers, which is said if there are several. That may change. */
+void
+outbox_my_relay_name_subscriber(int worker, int workers)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
+	char *of_several = workers > 1 ? psprintf(", worker %d", worker) : NULL;
+
+	/* the one before stays: whoever has it may still show it */
+	outbox_my_relay.label = psprintf(
+		"outbox subscriber \"%s\" for database \"%s\"%s", outbox_my_relay.name,
+		outbox_my_relay.database, of_several ? of_several : "");
+	MemoryContextSwitchTo(old_context);
+}
+
+/* One process for each relay of a database, whoever starts it, and for each
+ * worker of a subscription: raises 55006 if there is another one. */
 void
 outbox_my_relay_lock(void)
 {
+	const OutboxSubscriberSlot *subscriber = outbox_my_relay.subscriber;
 	LOCKTAG tag;
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, (uint32) outbox_my_relay.number,
-						 RELAY_LOCK_CLASS);
+	if (subscriber == NULL)
+		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0,
+							 (uint32) outbox_my_relay.number,
+							 RELAY_LOCK_CLASS);
+	else
+		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) subscriber->number,
+							 (uint32) subscriber->worker,
+							 SUBSCRIBER_LOCK_CLASS);
 	if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
-						errmsg("another outbox relay \"%s\" is active in "
+						errmsg("another outbox %s \"%s\" is active in "
 							   "this database",
+							   subscriber ? "subscriber" : "relay",
 							   outbox_my_relay.name)));
 }
 

@@ -23,6 +23,7 @@
 #include "shared/my_relay.h"
 #include "shared/relay_state.h"
 #include "shared/state_log.h"
+#include "shared/subscribers.h"
 
 /* Why the state is what it is, and what helps; each may be NULL */
 typedef struct Why
@@ -117,29 +118,41 @@ outbox_relay_state_is_held_off(void)
 	return blocked;
 }
 
+/* May it be the one that is to have the slot? If outbox.relay could not be
+ * read, nobody has told which relay that is; of a subscriber it is known. */
+static bool
+may_have(OutboxRelaySlot *slot, int number, const char *name)
+{
+	if (slot->status.pid != 0)
+		return false;
+	if (outbox_kind_of(number) == OUTBOX_KIND_SUBSCRIBER)
+		return strcmp(slot->name, name) == 0;
+	if (slot->name[0] == '\0')
+		strlcpy(slot->name, name, sizeof(slot->name));
+	return true;
+}
+
 /*
- * Makes this process the relay of that number, and shows it. False if it must
- * not be: DDL on the database is under way, that relay runs, or the launcher
- * has given this process up.
+ * Makes this process the relay of that number, or the subscriber, and shows
+ * it. False if it must not be: DDL on the database is under way, that process
+ * runs, or the launcher has given this one up.
  */
 bool
 outbox_relay_state_attach(int number, const char *name)
 {
 	const OutboxRelayArgs *args = &outbox_my_relay.args;
 	OutboxDatabase *db = outbox_shmem_my_database();
-	OutboxRelaySlot *slot = &db->relays[number];
+	OutboxRelaySlot *slot = outbox_slot_of(db, number);
 	OutboxLaunch *launch = &outbox_shmem->launches[args->launch];
 	bool ok;
 
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	ok = (!outbox_shmem_is_held_off(db->dbid) && slot->status.pid == 0 &&
-		  launch->generation == args->generation);
+	ok = !outbox_shmem_is_held_off(db->dbid) &&
+		 launch->generation == args->generation &&
+		 may_have(slot, number, name);
 	if (ok)
 	{
 		launch->number = number;
-		/* if outbox.relay could not be read, nobody has told */
-		if (slot->name[0] == '\0')
-			strlcpy(slot->name, name, sizeof(slot->name));
 		slot->status.pid = MyProcPid;
 		slot->status.started_at = GetCurrentTimestamp();
 		slot->status.state = OUTBOX_RELAY_STARTING;
@@ -148,6 +161,9 @@ outbox_relay_state_attach(int number, const char *name)
 		pg_atomic_write_u32(&slot->proc, outbox_shmem_my_proc());
 		outbox_my_relay.db = db;
 		outbox_my_relay.slot = slot;
+		if (number >= OUTBOX_RELAYS)
+			outbox_my_relay.subscriber =
+				&db->subscribers.slots[number - OUTBOX_RELAYS];
 	}
 	LWLockRelease(outbox_shmem->lock);
 	/* which may be waiting to look into the next database */
@@ -160,11 +176,13 @@ void
 outbox_relay_state_detach(void)
 {
 	OutboxRelaySlot *slot = outbox_my_relay.slot;
+	bool relay = !outbox_my_relay_is_subscriber();
 	bool idle = (outbox_my_relay.wake_at != 0);
 
 	if (slot == NULL)
 		return;
-	outbox_chores_give_up(!idle);
+	if (relay)
+		outbox_chores_give_up(!idle);
 	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
 	slot->status.pid = 0;
 	slot->status.state = idle ? OUTBOX_RELAY_IDLE : OUTBOX_RELAY_STOPPED;
@@ -173,9 +191,11 @@ outbox_relay_state_detach(void)
 	slot->status.failing_since = 0;
 	pg_atomic_write_u64(&slot->unwritten_since, 0);
 	pg_atomic_write_u32(&slot->proc, OUTBOX_NO_PROC);
-	if (!idle)
+	if (relay && !idle)
 		outbox_horizon_gone(outbox_my_relay.db, slot);
 	LWLockRelease(outbox_shmem->lock);
+	if (!relay)
+		outbox_subscribers_left(outbox_my_relay.db);
 	outbox_shmem_wake_launcher();
 	/* last: an error must not keep the slot */
 	show();
@@ -234,6 +254,10 @@ outbox_relay_state_name(const OutboxRelayStatus *status, const char *database)
 			return "halted";
 		case OUTBOX_RELAY_PAUSED:
 			return "paused";
+		case OUTBOX_RELAY_CONSUMING:
+			return "consuming";
+		case OUTBOX_RELAY_GAP:
+			return "gap";
 	}
 	return "unknown";
 }
@@ -286,7 +310,8 @@ outbox_relay_state_failing(bool failing, const char *reason, const char *hint)
 	LWLockRelease(outbox_shmem->lock);
 	if (failing)
 		set_why(&of_failing, reason, hint);
-	else if (status->state == OUTBOX_RELAY_PUBLISHING)
+	else if (status->state == OUTBOX_RELAY_PUBLISHING ||
+			 status->state == OUTBOX_RELAY_CONSUMING)
 		set_why(&of_state, reason, hint);
 	show();
 	return true;
@@ -344,66 +369,4 @@ outbox_relay_state_refused(const char *why)
 		copy_clipped(status->refused, why, OUTBOX_REFUSED_MAX);
 	}
 	LWLockRelease(outbox_shmem->lock);
-}
-
-/* Notes what is missing for one more relay. Returns whether that is new. */
-bool
-outbox_relay_state_shortage(OutboxShortage shortage)
-{
-	if (outbox_shmem->shortage == shortage)
-		return false;
-	LWLockAcquire(outbox_shmem->lock, LW_EXCLUSIVE);
-	outbox_shmem->shortage = shortage;
-	outbox_shmem->shortage_at = GetCurrentTimestamp();
-	LWLockRelease(outbox_shmem->lock);
-	return true;
-}
-
-/*
- * Why a database's relays do not run, palloc'd, if that is no affair of their
- * own; else NULL. since becomes when that was found out.
- */
-char *
-outbox_relay_state_why_none(const char *database, TimestampTz *since)
-{
-	TimestampTz start_at;
-	TimestampTz shortage_at;
-	OutboxShortage shortage;
-	bool folded;
-
-	LWLockAcquire(outbox_shmem->lock, LW_SHARED);
-	start_at = outbox_shmem->relays_start_at;
-	shortage = outbox_shmem->shortage;
-	shortage_at = outbox_shmem->shortage_at;
-	LWLockRelease(outbox_shmem->lock);
-
-	*since = GetCurrentTimestamp();
-	if (!outbox_enabled)
-		return NULL;
-	if (!outbox_guc_database_allowed(database, &folded))
-		return folded ? psprintf("outbox.databases does not name this "
-								 "database: a name without double quotes is "
-								 "folded to lower case; write '\"%s\"'",
-								 database)
-					  : NULL;
-	if (start_at > *since)
-		return psprintf("the server has crashed %d times in a row: relays "
-						"start at %s",
-						outbox_shmem->crashes, timestamptz_to_str(start_at));
-	*since = shortage_at;
-	switch (shortage)
-	{
-		case OUTBOX_SHORTAGE_WORKERS:
-			return pstrdup("no background worker is free for an outbox relay: "
-						   "raise max_worker_processes and restart the "
-						   "server");
-		case OUTBOX_SHORTAGE_RELAYS:
-			return psprintf("%d outbox relays run, and outbox.max_relays "
-							"allows for no more: raise it and restart the "
-							"server",
-							outbox_max_relays);
-		case OUTBOX_SHORTAGE_NONE:
-			break;
-	}
-	return NULL;
 }

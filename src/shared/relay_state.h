@@ -31,9 +31,4 @@ extern void outbox_relay_state_refused(const char *why);
 extern const char *outbox_relay_state_name(const OutboxRelayStatus *status,
 										   const char *database);
 
-/* others, of relays that there are not */
-extern bool outbox_relay_state_shortage(OutboxShortage shortage);
-extern char *outbox_relay_state_why_none(const char *database,
-										 TimestampTz *since);
-
 #endif /* OUTBOX_RELAY_STATE_H */

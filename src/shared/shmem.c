@@ -41,6 +41,12 @@ inflight_offset(void)
 	return TYPEALIGN(PG_CACHE_LINE_SIZE, databases_size());
 }
 
+static int
+launch_count(void)
+{
+	return outbox_max_relays + outbox_max_subscribers;
+}
+
 static Size
 launches_offset(void)
 {
@@ -52,7 +58,7 @@ static Size
 kept_away_offset(void)
 {
 	return add_size(launches_offset(),
-					mul_size(outbox_max_relays, sizeof(OutboxLaunch)));
+					mul_size(launch_count(), sizeof(OutboxLaunch)));
 }
 
 static Size
@@ -98,6 +104,18 @@ init_relay(OutboxRelaySlot *slot)
 	pg_atomic_init_u64(&slot->published, 0);
 	pg_atomic_init_u64(&slot->parked, 0);
 	pg_atomic_init_u64(&slot->unwritten_since, 0);
+}
+
+static void
+init_subscriber(OutboxSubscriberSlot *slot)
+{
+	init_relay(&slot->process);
+	pg_atomic_init_u64(&slot->handled, 0);
+	pg_atomic_init_u64(&slot->repeated, 0);
+	pg_atomic_init_u64(&slot->failed, 0);
+	pg_atomic_init_u32(&slot->partitions, 0);
+	pg_atomic_init_u64(&slot->lag_messages, 0);
+	pg_atomic_init_u64(&slot->lag_since, 0);
 }
 
 static void
@@ -147,6 +165,9 @@ init_database(OutboxDatabase *db)
 	ConditionVariableInit(&db->position_moved);
 	for (int i = 0; i < OUTBOX_RELAYS; i++)
 		init_relay(&db->relays[i]);
+	pg_atomic_init_u32(&db->subscribers.changes, 0);
+	for (int i = 0; i < OUTBOX_SUBSCRIBERS; i++)
+		init_subscriber(&db->subscribers.slots[i]);
 }
 
 static void
@@ -173,7 +194,7 @@ shmem_startup(void)
 		outbox_shmem->inflight_slots = MaxBackends;
 		outbox_shmem->inflight =
 			(OutboxInflight *) ((char *) outbox_shmem + inflight_offset());
-		outbox_shmem->launch_count = outbox_max_relays;
+		outbox_shmem->launch_count = launch_count();
 		outbox_shmem->launches =
 			(OutboxLaunch *) ((char *) outbox_shmem + launches_offset());
 		outbox_shmem->kept_away =
@@ -348,6 +369,22 @@ outbox_shmem_why_held_off(Oid dbid)
 						  : "Process %d runs a command for which it must not "
 							"run. It starts again when that is over.",
 					pid);
+}
+
+/* What a process of that number is; also one that is not a relay yet */
+OutboxProcessKind
+outbox_kind_of(int number)
+{
+	return number < OUTBOX_RELAYS ? OUTBOX_KIND_RELAY : OUTBOX_KIND_SUBSCRIBER;
+}
+
+/* What the process of that number shows */
+OutboxRelaySlot *
+outbox_slot_of(OutboxDatabase *db, int number)
+{
+	if (outbox_kind_of(number) == OUTBOX_KIND_RELAY)
+		return &db->relays[number];
+	return &db->subscribers.slots[number - OUTBOX_RELAYS].process;
 }
 
 /* This process' number, under which others can set its latch. */

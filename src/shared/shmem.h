@@ -15,6 +15,10 @@
  *						which they must be touched), and figures that are
  *						merely shown.
  *
+ * Processes of a database have numbers: first those of its relays, behind them
+ * those of its subscriptions. Where "relay" is said of a process, both are
+ * meant, unless the field is one that only relays have.
+ *
  * What is of a database, whoever publishes it, is in its OutboxDatabase; what
  * is of one relay is in a slot of it, and only this relay writes there, but
  * that others may take "ready" away, the launcher and DDL read "status", and
@@ -63,6 +67,9 @@ typedef enum OutboxRelayState
 	OUTBOX_RELAY_IDLE,            /* no process, as there is no work */
 	OUTBOX_RELAY_HALTED,          /* by outbox.on_failure = 'halt' */
 	OUTBOX_RELAY_PAUSED,          /* by outbox.pause() */
+	/* of a subscriber only: */
+	OUTBOX_RELAY_CONSUMING,
+	OUTBOX_RELAY_GAP, /* messages are missing where it is to go on */
 } OutboxRelayState;
 
 /* What a relay shows of itself. Guarded by outbox_shmem->lock; the relay, who
@@ -126,6 +133,46 @@ typedef struct OutboxRelaySlot
  * so do the bits of relays_sleeping and relays_named */
 #define OUTBOX_RELAYS 32
 
+/* One process of a subscription, running or not */
+typedef struct OutboxSubscriberSlot
+{
+	/* as a relay's, but for what is about events; the name is that of the
+	 * subscription */
+	OutboxRelaySlot process;
+
+	/* guarded by outbox_shmem->lock */
+	int number;  /* of its row in outbox.subscription */
+	int worker;  /* which of them it is, from 0 on, ... */
+	int workers; /* ... and how many there are */
+
+	/* figures, since counted_since: subscriber_figures.h */
+	TimestampTz counted_since;
+	pg_atomic_uint64 handled;
+	pg_atomic_uint64 repeated;
+	pg_atomic_uint64 failed;
+	pg_atomic_uint32 partitions;
+	pg_atomic_uint64 lag_messages;
+	pg_atomic_uint64 lag_since;
+} OutboxSubscriberSlot;
+
+/* How many processes the subscriptions of a database can have, in all; and how
+ * many subscriptions there can be, each of which has one or more */
+#define OUTBOX_SUBSCRIBERS 32
+
+#define OUTBOX_PROCESSES   (OUTBOX_RELAYS + OUTBOX_SUBSCRIBERS)
+
+/* All of them, of a database: subscribers.c */
+typedef struct OutboxSubscribers
+{
+	/* counts commits that have changed outbox.subscription; the others are
+	 * guarded by outbox_shmem->lock */
+	pg_atomic_uint32 changes;
+	bool known;  /* since the server started, ... */
+	uint32 read; /* ... as of which count */
+	bool wait;   /* one of them for a slot whose process has not ended yet */
+	OutboxSubscriberSlot slots[OUTBOX_SUBSCRIBERS];
+} OutboxSubscribers;
+
 /* So many bytes of events had been committed when ids went up to this one */
 typedef struct OutboxPendingMark
 {
@@ -161,8 +208,7 @@ typedef struct OutboxDatabase
 	 * yet. And how often each has become the current one: segment.c */
 	pg_atomic_uint32 current_segment;
 	pg_atomic_uint32 segment_opened[OUTBOX_SEGMENTS];
-	pg_atomic_uint32
-		restores; /* how often it became unknown: segment_reader.c */
+	pg_atomic_uint32 restores; /* how often it has become unknown */
 
 	/* which relay does what is to be done once for all, and until when it must
 	 * be heard of again: chores.c */
@@ -227,6 +273,7 @@ typedef struct OutboxDatabase
 
 	ConditionVariable position_moved; /* of any of the relays */
 	OutboxRelaySlot relays[OUTBOX_RELAYS];
+	OutboxSubscribers subscribers;
 } OutboxDatabase;
 
 /* A backend's events on their way into the outbox; a cache line of its own */
@@ -270,16 +317,24 @@ typedef enum OutboxLaunchState
 typedef struct OutboxLaunch
 {
 	OutboxLaunchState state;
-	int number;        /* the relay that it has become; -1 = none yet */
+	int number;        /* the process that it has become; -1 = none yet */
 	uint32 generation; /* so that a late process knows it is too late */
 } OutboxLaunch;
 
-/* What there is too little of for one more relay */
+/* The processes that the launcher starts */
+typedef enum OutboxProcessKind
+{
+	OUTBOX_KIND_RELAY,
+	OUTBOX_KIND_SUBSCRIBER,
+	OUTBOX_KINDS
+} OutboxProcessKind;
+
+/* What there is too little of for one more process */
 typedef enum OutboxShortage
 {
 	OUTBOX_SHORTAGE_NONE = 0,
 	OUTBOX_SHORTAGE_WORKERS, /* max_worker_processes */
-	OUTBOX_SHORTAGE_RELAYS,  /* outbox.max_relays */
+	OUTBOX_SHORTAGE_PLACES,  /* outbox.max_relays, outbox.max_subscribers */
 } OutboxShortage;
 
 /* Databases that a process needs without a relay, each for its own reason and
@@ -297,16 +352,19 @@ typedef struct OutboxShmem
 	LWLockPadded *inbox_locks;      /* inbox.c tells what for */
 	pg_atomic_uint32 launcher_proc; /* or OUTBOX_NO_PROC */
 	pg_atomic_uint32 ddl_count;     /* databases may have come or gone */
-	int launch_count;               /* outbox.max_relays */
-	OutboxLaunch *launches;         /* so many; guarded by the lock */
-	OutboxFiguresSlot *figures;     /* likewise; figures_slot.h */
-	int crashes;                    /* in a row, see crash.c */
+	/* outbox.max_relays, and behind them outbox.max_subscribers, so many in
+	 * all; guarded by the lock */
+	int launch_count;
+	OutboxLaunch *launches;
+	OutboxFiguresSlot *figures; /* outbox.max_relays; figures_slot.h */
+	int crashes;                /* in a row, see crash.c */
 	/* guarded by the lock: */
 	int launcher_pid;            /* 0 = it does not run, ... */
 	TimestampTz launcher_since;  /* or does, since then; 0 = it never has */
 	TimestampTz relays_start_at; /* not before that; 0 = not known yet */
-	OutboxShortage shortage;     /* what relays cannot be started for */
-	TimestampTz shortage_at;
+	/* what processes cannot be started for: shortage.c */
+	OutboxShortage shortage[OUTBOX_KINDS];
+	TimestampTz shortage_at[OUTBOX_KINDS];
 	int inflight_slots;
 	OutboxInflight *inflight;  /* by PGPROC number */
 	OutboxKeptAway *kept_away; /* likewise; guarded by the lock */
@@ -317,6 +375,8 @@ typedef struct OutboxShmem
 /* NULL unless outbox is in shared_preload_libraries */
 extern OutboxShmem *outbox_shmem;
 
+extern OutboxProcessKind outbox_kind_of(int number);
+extern OutboxRelaySlot *outbox_slot_of(OutboxDatabase *db, int number);
 extern void outbox_shmem_install_hooks(void);
 extern void outbox_shmem_require(void);
 extern OutboxDatabase *outbox_shmem_find(Oid dbid);

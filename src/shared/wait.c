@@ -37,6 +37,10 @@ outbox_wait_event(OutboxWaitEvent event)
 		[OUTBOX_WAIT_RELAY_ACK] = "OutboxRelayAck",
 		[OUTBOX_WAIT_RELAY_OUTAGE] = "OutboxRelayOutage",
 		[OUTBOX_WAIT_RELAY_DRAIN] = "OutboxRelayDrain",
+		[OUTBOX_WAIT_SUBSCRIBER_START] = "OutboxSubscriberStart",
+		[OUTBOX_WAIT_SUBSCRIBER_IDLE] = "OutboxSubscriberIdle",
+		[OUTBOX_WAIT_SUBSCRIBER_HELD] = "OutboxSubscriberHeld",
+		[OUTBOX_WAIT_SUBSCRIBER_OUTAGE] = "OutboxSubscriberOutage",
 		[OUTBOX_WAIT_PUBLISHED] = "OutboxWaitPublished",
 		[OUTBOX_WAIT_EMIT_NOW] = "OutboxEmitNow",
 	};

@@ -21,8 +21,12 @@ typedef enum OutboxWaitEvent
 	OUTBOX_WAIT_RELAY_ACK,    /* for the broker */
 	OUTBOX_WAIT_RELAY_OUTAGE, /* for a broker that can be reached */
 	OUTBOX_WAIT_RELAY_DRAIN,  /* for the broker, before settings change */
-	OUTBOX_WAIT_PUBLISHED,    /* a session, for the relay */
-	OUTBOX_WAIT_EMIT_NOW,     /* likewise, to commit an event */
+	OUTBOX_WAIT_SUBSCRIBER_START,  /* as a relay, likewise the others */
+	OUTBOX_WAIT_SUBSCRIBER_IDLE,   /* for a message */
+	OUTBOX_WAIT_SUBSCRIBER_HELD,   /* also by a gap */
+	OUTBOX_WAIT_SUBSCRIBER_OUTAGE, /* for a broker that can be reached */
+	OUTBOX_WAIT_PUBLISHED,         /* a session, for the relay */
+	OUTBOX_WAIT_EMIT_NOW,          /* likewise, to commit an event */
 	OUTBOX_WAIT_EVENTS
 } OutboxWaitEvent;
 

@@ -124,6 +124,7 @@ static OutboxStoreStatus
 lock_relations(void)
 {
 	Oid schema = get_namespace_oid(OUTBOX_SCHEMA, true);
+	bool subscriber = outbox_my_relay_is_subscriber();
 	OutboxStoreStatus status;
 	Oid sequence;
 	Oid relation;
@@ -137,12 +138,13 @@ lock_relations(void)
 		attached_sequence != sequence)
 		return OUTBOX_STORE_ABSENT;
 	if (status == OUTBOX_STORE_OK)
-		status = lock_relation(schema, OUTBOX_RELAY_TABLE, RowExclusiveLock,
-							   &relation);
+		status = lock_relation(
+			schema, subscriber ? OUTBOX_SUBSCRIPTIONS : OUTBOX_RELAY_TABLE,
+			RowExclusiveLock, &relation);
 	/* who drops us has locked it, and changed the count before unlocking */
 	if (status == OUTBOX_STORE_OK && outbox_my_relay_has_changed())
 		status = OUTBOX_STORE_BUSY;
-	if (status == OUTBOX_STORE_OK)
+	if (status == OUTBOX_STORE_OK && !subscriber)
 		status = lock_relation(schema, OUTBOX_PARKED_TABLE, RowExclusiveLock,
 							   &relation);
 	if (status == OUTBOX_STORE_OK)

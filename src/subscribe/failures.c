@@ -1,0 +1,27 @@
+/*-------------------------------------------------------------------------
+ *
+ * failures.c
+ *	  Messages that have failed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox.h"
+
+#include "subscribe/failures.h"
+
+bool
+outbox_failures_run(void)
+{
+	return false;
+}
+
+long
+outbox_failures_timeout_ms(void)
+{
+	return -1;
+}
+
+void
+outbox_failures_forget(void)
+{
+}
