@@ -9,6 +9,11 @@
 
 #include "subscribe/failures.h"
 
+void
+outbox_failures_init(void)
+{
+}
+
 bool
 outbox_failures_run(void)
 {

@@ -44,13 +44,16 @@
 #include "shared/relay_state.h"
 #include "shared/times.h"
 #include "shared/wait.h"
+#include "source/module.h"
 #include "store/extension.h"
 #include "subscribe/attach.h"
+#include "subscribe/failures.h"
 #include "subscribe/intake.h"
 #include "subscribe/main.h"
 #include "subscribe/round.h"
 #include "subscribe/subscriber.h"
 
+static const OutboxSourceApi *api = NULL; /* of the module */
 static volatile sig_atomic_t asked_to_end = false;
 static uint32 extension_changes; /* of the database, that we have looked at */
 
@@ -225,7 +228,8 @@ before_exit_close(int code, Datum arg)
 {
 	(void) code;
 	(void) arg;
-	outbox_intake_close();
+	if (api != NULL)
+		outbox_intake_close();
 }
 
 static void
@@ -237,6 +241,18 @@ before_exit_detach(int code, Datum arg)
 	if (asked_to_end && outbox_my_relay.slot != NULL)
 		outbox_relay_state_ends(why_asked());
 	outbox_relay_state_detach();
+}
+
+/*
+ * The last thing that this process does. If the client library has threads
+ * left, exit() would run its clean-up, and that of OpenSSL, under their feet.
+ */
+static void
+on_exit_leave(int code, Datum arg)
+{
+	(void) arg;
+	if (api != NULL && !api->has_ended())
+		_exit(code);
 }
 
 /* Ends the process by the error that has been caught. */
@@ -300,6 +316,8 @@ outbox_subscriber_main(Datum main_arg)
 	pqsignal(SIGTERM, handle_sigterm);
 	/* a function that runs for too long; or that somebody cancels */
 	pqsignal(SIGINT, StatementCancelHandler);
+	/* registered before all others, so that it is called after them */
+	on_proc_exit(on_exit_leave, (Datum) 0);
 	BackgroundWorkerUnblockSignals();
 	if (outbox_relay_state_is_held_off())
 		finish(OUTBOX_LAUNCH_FINISHED, NULL);
@@ -308,6 +326,9 @@ outbox_subscriber_main(Datum main_arg)
 	PG_TRY();
 	{
 		attach();
+		api = outbox_source_load(outbox_guc_sink_kind());
+		outbox_intake_open(api);
+		outbox_failures_init();
 		/* a SIGHUP may have come before there was a handler */
 		ConfigReloadPending = true;
 		run();

@@ -82,7 +82,6 @@ outbox_round_undo(void)
 	AbortOutOfAnyTransaction();
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, 0);
 	MemoryContextSwitchTo(TopMemoryContext);
-	outbox_round_forget();
 }
 
 static void
@@ -118,7 +117,10 @@ run_guarded(void)
 	}
 	PG_END_TRY();
 	if (error != NULL)
+	{
+		outbox_round_forget();
 		take_error(error);
+	}
 	return worked && error == NULL;
 }
 
