@@ -25,6 +25,8 @@
 #define OUTBOX_RIGHTS_TABLE    "emit_right"
 #define OUTBOX_RECEIVERS_TABLE "receive_right"
 #define OUTBOX_INBOX_TURN      "inbox_turn"
+#define OUTBOX_INBOX_PARKED    "inbox_parked"
+#define OUTBOX_INBOX_DEAD      "inbox_dead"
 #define OUTBOX_RULES_TABLE     "topic_rule_entry"
 #define OUTBOX_AUDIT_TABLE     "audit_entry"
 #define OUTBOX_CAPTURE_TABLE   "capture"

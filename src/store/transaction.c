@@ -178,6 +178,16 @@ outbox_store_end(void)
 	pgstat_report_activity(STATE_IDLE, outbox_relay_state_activity());
 }
 
+/* Rolls it back, and any subtransaction in it; also after an error. */
+void
+outbox_store_undo(void)
+{
+	AbortOutOfAnyTransaction();
+	MemoryContextReset(outbox_store_argument_context());
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, outbox_relay_state_activity());
+}
+
 /* Begins a transaction that has none of our locks. */
 void
 outbox_store_begin_unlocked(const char *activity)
@@ -229,6 +239,29 @@ outbox_store_begin_emit(const char *activity, const char *table)
 		status = outbox_store_lock_segment(OUTBOX_SEGMENT_PREFIX,
 										   outbox_segment_current(db),
 										   RowExclusiveLock);
+	if (status != OUTBOX_STORE_OK)
+		outbox_store_end();
+	return status;
+}
+
+/*
+ * Begins a transaction in which messages are handled: whose ids, offsets and
+ * failures are written, and which may emit. The gate comes first.
+ */
+OutboxStoreStatus
+outbox_store_begin_messages(const char *activity)
+{
+	static const char *const tables[] = {OUTBOX_SEQUENCE, OUTBOX_OFFSETS_TABLE,
+										 OUTBOX_INBOX_PARKED,
+										 OUTBOX_INBOX_DEAD};
+	OutboxStoreStatus status = outbox_store_begin(activity);
+
+	if (status != OUTBOX_STORE_OK)
+		return status;
+	if (outbox_load_guard_is_under_way(outbox_shmem_my_database()))
+		status = OUTBOX_STORE_BUSY;
+	for (size_t i = 0; status == OUTBOX_STORE_OK && i < lengthof(tables); i++)
+		status = outbox_store_lock(tables[i], RowExclusiveLock);
 	if (status != OUTBOX_STORE_OK)
 		outbox_store_end();
 	return status;

@@ -41,8 +41,10 @@ outbox_store_task_result(OutboxStoreStatus status, bool worked)
 extern OutboxStoreStatus outbox_store_begin(const char *activity);
 extern OutboxStoreStatus outbox_store_begin_emit(const char *activity,
 												 const char *table);
+extern OutboxStoreStatus outbox_store_begin_messages(const char *activity);
 extern void outbox_store_begin_unlocked(const char *activity);
 extern void outbox_store_end(void);
+extern void outbox_store_undo(void);
 
 /* in the current transaction */
 extern OutboxStoreStatus outbox_store_lock(const char *name, LOCKMODE mode);

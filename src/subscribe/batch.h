@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * batch.h
- *	  Messages that have their turn together.
+ *	  Messages that have come, until they are handled.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,7 +12,7 @@
 #include "subscribe/subscriber.h"
 
 extern void outbox_batch_add(OutboxPartition *partition,
-							 const OutboxSourceMessage *message);
+							 const OutboxSourceMessage *source);
 extern bool outbox_batch_is_full(void);
 extern bool outbox_batch_run(void);
 extern long outbox_batch_timeout_ms(void);
