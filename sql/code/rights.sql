@@ -14,7 +14,7 @@ CREATE OR REPLACE VIEW outbox.right_object AS
              ('receive', '{receive}'),
              ('operate', '{requeue,discard,replay,cancel_replay,cancel_backfill,resume_backfill,cancel_delayed,wait_published}'),
              ('operate', '{create_relay,alter_relay,drop_relay,pause,resume,pause_topic,resume_topic}'),
-             ('operate', '{subscribe,alter_subscription,unsubscribe,pause_subscription,resume_subscription,seek,inbox_requeue,inbox_discard,note_caller,key_text}'),
+             ('operate', '{subscribe,alter_subscription,unsubscribe,pause_subscription,resume_subscription,seek,inbox_requeue,inbox_discard,note_caller,key_text,subscriber_status}'),
              ('operate', '{relay_status,segment_status,topic_matches,relay_figures,relay_histogram,topic_figures,stat_reset}'),
              ('operate', '{health,top,metrics_rows,metrics,metric_labels,launcher_status}')
          ) AS g (what, functions) ON p.proname = ANY (g.functions)

@@ -773,3 +773,68 @@ $$;
 REVOKE ALL ON FUNCTION outbox.inbox_discard(bigint[], text, text, text, timestamptz, timestamptz, integer, bigint, boolean, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION outbox.inbox_discard(bigint[], text, text, text, timestamptz, timestamptz, integer, bigint, boolean, boolean) IS
     'removes dead letters of subscriptions for good; with retrying, also messages that are tried again, so that the next of their key have their turn; with waiting, also those that wait behind one; returns how many';
+
+CREATE OR REPLACE FUNCTION outbox.subscriber_status(
+        IN subscription text, IN worker integer,
+        OUT state text, OUT state_since timestamptz, OUT pid integer,
+        OUT last_error text, OUT last_error_at timestamptz, OUT partitions integer,
+        OUT lag_messages bigint, OUT lag_seconds double precision,
+        OUT handled bigint, OUT repeated bigint, OUT failed bigint,
+        OUT rate double precision, OUT stats_reset timestamptz)
+    RETURNS record
+    LANGUAGE c VOLATILE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'outbox_subscriber_status';
+REVOKE ALL ON FUNCTION outbox.subscriber_status(text, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION outbox.subscriber_status(text, integer) TO pg_monitor;
+COMMENT ON FUNCTION outbox.subscriber_status(text, integer) IS
+    'Internal: a worker of a subscription as it is now; see outbox.stat_subscription';
+
+-- Of one that does not run, the table tells how far it was.
+CREATE OR REPLACE VIEW outbox.stat_subscription AS
+    SELECT s.name AS subscription, w.worker,
+           CASE WHEN f.state = 'stopped' AND s.paused_at IS NOT NULL THEN 'paused' ELSE f.state END AS state,
+           f.state_since, f.pid, s.topics, s.handler, s.role,
+           COALESCE(f.partitions, o.partitions)::integer AS partitions,
+           CASE WHEN f.pid IS NULL THEN o.lag ELSE f.lag_messages END AS lag_messages,
+           CASE WHEN f.pid IS NOT NULL THEN f.lag_seconds
+                WHEN o.lag = 0 THEN 0
+                WHEN o.published_at IS NOT NULL
+                THEN GREATEST(extract(epoch FROM statement_timestamp() - o.published_at), 0)::double precision
+           END AS lag_seconds,
+           f.rate, f.handled, f.repeated, f.failed,
+           p.retrying, p.waiting,
+           (SELECT count(*) FROM outbox.inbox_dead d
+            WHERE d.subscription = s.name AND mod(d.partition, s.workers) = w.worker) AS dead_letters,
+           o.gaps, f.stats_reset, f.last_error, f.last_error_at,
+           s.paused_at, s.paused_by, s.pause_reason, s.created_at
+    FROM outbox.subscription s
+         CROSS JOIN LATERAL generate_series(0, s.workers - 1) AS w (worker)
+         CROSS JOIN LATERAL outbox.subscriber_status(s.name, w.worker) f
+         CROSS JOIN LATERAL (
+             SELECT count(*) AS partitions, count(i.gap) AS gaps,
+                    sum(GREATEST(i.end_offset - i.next_offset, 0))::bigint AS lag,
+                    min(i.published_at) FILTER (WHERE i.end_offset > i.next_offset) AS published_at
+             FROM outbox.subscription_offset i
+             WHERE i.subscription = s.name AND mod(i.partition, s.workers) = w.worker) o
+         CROSS JOIN LATERAL (
+             SELECT count(*) FILTER (WHERE i.attempts > 0) AS retrying,
+                    count(*) FILTER (WHERE i.attempts = 0) AS waiting
+             FROM outbox.inbox_parked i
+             WHERE i.subscription = s.name AND mod(i.partition, s.workers) = w.worker) p;
+REVOKE ALL ON outbox.stat_subscription FROM PUBLIC;
+GRANT SELECT ON outbox.stat_subscription TO pg_monitor;
+COMMENT ON VIEW outbox.stat_subscription IS 'each worker of each subscription: what it is doing and how far it is';
+COMMENT ON COLUMN outbox.stat_subscription.worker IS 'from 0 on; the number of a partition, divided by how many workers there are, leaves this';
+COMMENT ON COLUMN outbox.stat_subscription.state IS
+    'consuming, gap (messages are missing where a partition is to go on), or as in outbox.stat_relay';
+COMMENT ON COLUMN outbox.stat_subscription.lag_messages IS 'messages that the brokers have and that are not done; null if that is not known';
+COMMENT ON COLUMN outbox.stat_subscription.lag_seconds IS
+    'age of the oldest of them; of a worker that does not run, at most';
+COMMENT ON COLUMN outbox.stat_subscription.rate IS 'messages handled a second, over the last ten';
+COMMENT ON COLUMN outbox.stat_subscription.handled IS 'messages that have taken effect since stats_reset, or were discarded by the function';
+COMMENT ON COLUMN outbox.stat_subscription.repeated IS 'messages that were known, and have been passed over';
+COMMENT ON COLUMN outbox.stat_subscription.failed IS 'attempts that have failed';
+COMMENT ON COLUMN outbox.stat_subscription.retrying IS 'messages that have failed, and are tried again';
+COMMENT ON COLUMN outbox.stat_subscription.waiting IS 'messages that wait behind one that is retrying, or have been requeued';
+COMMENT ON COLUMN outbox.stat_subscription.dead_letters IS 'messages that are not tried again; see outbox.inbox_dead_letter';
+COMMENT ON COLUMN outbox.stat_subscription.gaps IS 'partitions whose next messages are missing; see outbox.subscription_partition';

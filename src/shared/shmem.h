@@ -133,6 +133,13 @@ typedef struct OutboxRelaySlot
  * so do the bits of relays_sleeping and relays_named */
 #define OUTBOX_RELAYS 32
 
+/* How many messages a subscriber had handled when a second began */
+typedef struct OutboxSubscriberMark
+{
+	pg_atomic_uint64 second; /* since 2000; 0 = none */
+	pg_atomic_uint64 handled;
+} OutboxSubscriberMark;
+
 /* One process of a subscription, running or not */
 typedef struct OutboxSubscriberSlot
 {
@@ -148,6 +155,7 @@ typedef struct OutboxSubscriberSlot
 	/* figures, since counted_since: subscriber_figures.h */
 	TimestampTz counted_since;
 	pg_atomic_uint64 handled;
+	OutboxSubscriberMark marks[OUTBOX_RATE_S]; /* of the last seconds */
 	pg_atomic_uint64 repeated;
 	pg_atomic_uint64 failed;
 	pg_atomic_uint32 partitions;

@@ -13,6 +13,8 @@
 
 #include "datatype/timestamp.h"
 
+#include "shared/shmem.h"
+
 /* how much is behind is not known */
 #define OUTBOX_LAG_UNKNOWN (-1)
 
@@ -21,5 +23,9 @@ extern void outbox_subscriber_count_repeated(int64 messages);
 extern void outbox_subscriber_count_failed(int64 messages);
 extern void outbox_subscriber_show_partitions(int partitions);
 extern void outbox_subscriber_show_lag(int64 messages, TimestampTz since);
+
+/* anybody */
+extern double outbox_subscriber_rate(const OutboxSubscriberSlot *slot,
+									 TimestampTz now);
 
 #endif /* OUTBOX_SUBSCRIBER_FIGURES_H */

@@ -136,6 +136,8 @@ fill_slot(OutboxSubscriberSlot *slot, const OutboxSubscriptionRow *row,
 	slot->workers = row->workers;
 	slot->counted_since = GetCurrentTimestamp();
 	pg_atomic_write_u64(&slot->handled, 0);
+	for (int i = 0; i < OUTBOX_RATE_S; i++)
+		pg_atomic_write_u64(&slot->marks[i].second, 0);
 	pg_atomic_write_u64(&slot->repeated, 0);
 	pg_atomic_write_u64(&slot->failed, 0);
 	pg_atomic_write_u32(&slot->partitions, 0);

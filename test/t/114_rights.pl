@@ -161,6 +161,7 @@ my %functions = (
 	skip_replicated => [ 'outbox.skip_replicated()', { error => $as_trigger } ],
 	stat_reset => [ 'outbox.stat_reset()', 'operator' ],
 	subscribe => [ "outbox.subscribe('new', '{a}', 'public.handle(outbox.message)')", 'operator' ],
+	subscriber_status => [ "* FROM outbox.subscriber_status('other', 0)", @watchers ],
 	subscriptions_changed => [ 'outbox.subscriptions_changed()' ],
 	top => [ '* FROM outbox.top()', @watchers ],
 	topic_figures => [ "* FROM outbox.topic_figures('default')", @watchers ],
@@ -192,6 +193,7 @@ my %views = (
 	stat_replay => \@watchers,
 	stat_storage => \@watchers,
 	stat_topic => \@watchers,
+	stat_subscription => \@watchers,
 	subscription_partition => \@watchers,
 	topic_rule => \@watchers);
 
