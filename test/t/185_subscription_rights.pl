@@ -175,7 +175,7 @@ for ([ block_partition => '0/4:0::now 0/6:0:4: 0/100:2:4: 0/102:1:4: 1/1:0::now 
 }
 
 note 'what is to be seen while nothing runs';
-query(q{UPDATE outbox.subscription_offset SET published_at = now() - interval '1 minute' WHERE subscription = 'p' AND topic = 'a' AND partition = 1});
+query(q{UPDATE outbox.subscription_offset SET published_at = now() - interval '1 minute', gap = 'gap', gap_since = now() WHERE subscription = 'p' AND topic = 'a' AND partition = 1});
 query(q{SELECT outbox.alter_subscription('p', workers => 2)});
 is(query(<<~'END'), "0|disabled|2|40|t|4|0|0\n1|disabled|2|183|t|4|0|1", 'each worker has its partitions');
 	SELECT worker, state, partitions, lag_messages, COALESCE(lag_seconds BETWEEN 60 AND 600, worker = 0), retrying + waiting, dead_letters, gaps
