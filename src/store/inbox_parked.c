@@ -160,16 +160,14 @@ outbox_inbox_parked_load(const OutboxInboxOwner *owner, OutboxInboxScope scope,
 /* Runs the statement that finds the first ones of a block. */
 static uint64
 find_places(const OutboxInboxOwner *owner, const OutboxInboxBlock *block,
-			const OutboxInboxRange *range)
+			bool keyed, int64 from, int limit)
 {
-	static OutboxStatement due = {
-		.sql = PLACES OWN " AND next_attempt_at <= clock_timestamp()"
-						  " AND next_attempt_at >= $6 AND (key IS NULL OR $5)"
-						  " ORDER BY next_attempt_at, topic, partition,"
-						  " \"offset\" LIMIT $4"
-						  " FOR UPDATE SKIP LOCKED",
-		.nargs = 6,
-		.types = {OWN_TYPES, INT8OID, BOOLOID, TIMESTAMPTZOID}};
+	static OutboxStatement due = {.sql = PLACES OWN
+								  " AND next_attempt_at <= clock_timestamp()"
+								  " AND (key IS NULL OR $5)"
+								  " ORDER BY next_attempt_at LIMIT $4",
+								  .nargs = 5,
+								  .types = {OWN_TYPES, INT8OID, BOOLOID}};
 	static OutboxStatement all = {
 		.sql = PLACES OWN " ORDER BY topic, partition, \"offset\" LIMIT $4",
 		.nargs = 4,
@@ -183,18 +181,14 @@ find_places(const OutboxInboxOwner *owner, const OutboxInboxBlock *block,
 									 " ORDER BY \"offset\" LIMIT $5",
 									 .nargs = 6,
 									 .types = {PLACE_TYPES, INT8OID, INT8OID}};
-	Datum own[] = {
-		CStringGetTextDatum(owner->subscription),
-		Int32GetDatum(owner->workers),
-		Int32GetDatum(owner->worker),
-		Int64GetDatum(range->limit),
-		BoolGetDatum(range->keyed),
-		TimestampTzGetDatum(range->from ? range->from : DT_NOBEGIN)};
+	Datum own[] = {CStringGetTextDatum(owner->subscription),
+				   Int32GetDatum(owner->workers), Int32GetDatum(owner->worker),
+				   Int64GetDatum(limit), BoolGetDatum(keyed)};
 	Datum of[] = {own[0],
 				  block->topic ? CStringGetTextDatum(block->topic) : 0,
 				  Int32GetDatum(block->partition),
-				  Int64GetDatum(range->from),
-				  Int64GetDatum(range->limit),
+				  Int64GetDatum(from),
+				  Int64GetDatum(limit),
 				  Int64GetDatum(block->key_hash)};
 
 	switch (block->scope)
@@ -212,21 +206,22 @@ find_places(const OutboxInboxOwner *owner, const OutboxInboxBlock *block,
 }
 
 /*
- * Finds the first messages of a block, and returns how many they are: in their
- * order; but of SCOPE_NONE those that are due and that nobody else has locked.
- * Topics are palloc'd.
+ * Finds the first messages of a block, limit at most, and returns how many they
+ * are: in their order, of a partition from an offset on; but of SCOPE_NONE
+ * those that are due (those with a key only if keyed). Topics are allocated in
+ * the context.
  */
 int
 outbox_inbox_parked_places(const OutboxInboxOwner *owner,
-						   const OutboxInboxBlock *block,
-						   const OutboxInboxRange *range,
+						   const OutboxInboxBlock *block, bool keyed,
+						   int64 from, int limit, MemoryContext context,
 						   OutboxInboxPlace *places)
 {
-	int count = (int) find_places(owner, block, range);
+	int count = (int) find_places(owner, block, keyed, from, limit);
 
 	for (int i = 0; i < count; i++)
 		places[i] = (OutboxInboxPlace){
-			.topic = outbox_store_string(i, 1),
+			.topic = MemoryContextStrdup(context, outbox_store_string(i, 1)),
 			.partition = (int32) outbox_store_result(i, 2),
 			.offset = outbox_store_result(i, 3),
 			.next_attempt = outbox_store_result(i, 4),
@@ -234,40 +229,29 @@ outbox_inbox_parked_places(const OutboxInboxOwner *owner,
 	return count;
 }
 
-/* When the first of those is due that are tried without regard to others; 0 =
- * there are none. */
-TimestampTz
-outbox_inbox_parked_first(const OutboxInboxOwner *owner, bool keyed)
-{
-	static OutboxStatement statement = {
-		.sql = "SELECT next_attempt_at FROM " TABLE OWN
-			   " AND next_attempt_at IS NOT NULL AND (key IS NULL OR $4)"
-			   " ORDER BY next_attempt_at LIMIT 1",
-		.nargs = 4,
-		.types = {OWN_TYPES, BOOLOID}};
-	Datum values[] = {CStringGetTextDatum(owner->subscription),
-					  Int32GetDatum(owner->workers),
-					  Int32GetDatum(owner->worker), BoolGetDatum(keyed)};
-
-	return has_row(&statement, values, NULL) ? outbox_store_result(0, 1) : 0;
-}
-
-/* A column of the only row, detoasted, palloc'd; NULL for null */
+/* A column of the only row, detoasted, in that context; NULL for null */
 static void *
-varlena_in(int column)
+varlena_in(int column, MemoryContext context)
 {
 	bool is_null;
 	Datum value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
 								column, &is_null);
+	MemoryContext old_context;
+	void *copy;
 
-	return is_null ? NULL : PG_DETOAST_DATUM_COPY(value);
+	if (is_null)
+		return NULL;
+	old_context = MemoryContextSwitchTo(context);
+	copy = PG_DETOAST_DATUM_COPY(value);
+	MemoryContextSwitchTo(old_context);
+	return copy;
 }
 
-/* Reads a message and locks its row, unless somebody else has. It is palloc'd.
- */
+/* Reads a message and locks its row, unless somebody else has. */
 OutboxInboxLock
 outbox_inbox_parked_lock(const OutboxInboxOwner *owner,
-						 const OutboxInboxPlace *place, OutboxMessage *message)
+						 const OutboxInboxPlace *place, MemoryContext context,
+						 OutboxMessage *message)
 {
 	static OutboxStatement statement = {
 		.sql =
@@ -287,17 +271,16 @@ outbox_inbox_parked_lock(const OutboxInboxOwner *owner,
 		return has_row(&look, values, NULL) ? OUTBOX_INBOX_HELD
 											: OUTBOX_INBOX_GONE;
 	*message = (OutboxMessage){
-		.topic = place->topic,
+		.topic = MemoryContextStrdup(context, place->topic),
 		.number = place->partition,
 		.offset = place->offset,
-		.key = varlena_in(1),
-		.payload = varlena_in(2),
-		.headers = varlena_in(3),
-		.message_id = varlena_in(4),
+		.key = varlena_in(1, context),
+		.payload = varlena_in(2, context),
+		.headers = varlena_in(3, context),
+		.message_id = varlena_in(4, context),
 		.published_at = outbox_store_result(0, 5),
 		.attempt = (int) outbox_store_result(0, 6) + 1,
 	};
-	SPI_freetuptable(SPI_tuptable);
 	return OUTBOX_INBOX_LOCKED;
 }
 

@@ -27,7 +27,7 @@
 
 /* how often brokers are asked about topics; while something is amiss */
 #define ASK_EVERY_MS    5000
-#define ASK_AGAIN_MS    500
+#define ASK_AGAIN_MS    700
 
 /* an offset is asked for again if it could not be told, or no answer comes */
 #define OFFSET_AGAIN_MS 1000
@@ -165,6 +165,8 @@ take_topic(const OutboxSourceEvent *event)
 	if (event->count >= 0 &&
 		(event->count > 0 || event->state == OUTBOX_TOPIC_FAULTY))
 		outbox_topic_counted(topic, event->count);
+	if (topic->gone_since != 0)
+		ask_at = Min(ask_at, after(ASK_AGAIN_MS));
 	if (event->state == OUTBOX_TOPIC_FAULTY && event->count != 0 &&
 		!topic->refused)
 		outbox_progress_refused(topic->name, -1, event->message);
@@ -225,7 +227,7 @@ take_of_partition(const OutboxSourceEvent *event)
 	}
 }
 
-/* Takes in what the source has to tell. Returns whether there was any. */
+/* Takes in what the source has told. Returns whether there was any. */
 static bool
 take_events(void)
 {
@@ -312,11 +314,9 @@ ask_topics(TimestampTz now)
 	{
 		OutboxSubscribedTopic *topic = lfirst(lc);
 
-		if (!topic->wanted)
-			continue;
-		outbox_connection.api->ask_topic(outbox_connection.source,
-										 topic->name);
-		amiss = amiss || (topic->gone_since != 0 && !topic->gone);
+		if (topic->wanted)
+			outbox_connection.api->ask_topic(outbox_connection.source,
+											 topic->name);
 	}
 	ask_at = after(amiss ? ASK_AGAIN_MS : ASK_EVERY_MS);
 	(void) is_time(ask_at, now);
