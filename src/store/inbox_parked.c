@@ -160,14 +160,16 @@ outbox_inbox_parked_load(const OutboxInboxOwner *owner, OutboxInboxScope scope,
 /* Runs the statement that finds the first ones of a block. */
 static uint64
 find_places(const OutboxInboxOwner *owner, const OutboxInboxBlock *block,
-			bool keyed, int64 from, int limit)
+			const OutboxInboxRange *range)
 {
-	static OutboxStatement due = {.sql = PLACES OWN
-								  " AND next_attempt_at <= clock_timestamp()"
-								  " AND (key IS NULL OR $5)"
-								  " ORDER BY next_attempt_at LIMIT $4",
-								  .nargs = 5,
-								  .types = {OWN_TYPES, INT8OID, BOOLOID}};
+	static OutboxStatement due = {
+		.sql = PLACES OWN " AND next_attempt_at <= clock_timestamp()"
+						  " AND next_attempt_at >= $6 AND (key IS NULL OR $5)"
+						  " ORDER BY next_attempt_at, topic, partition,"
+						  " \"offset\" LIMIT $4"
+						  " FOR UPDATE SKIP LOCKED",
+		.nargs = 6,
+		.types = {OWN_TYPES, INT8OID, BOOLOID, TIMESTAMPTZOID}};
 	static OutboxStatement all = {
 		.sql = PLACES OWN " ORDER BY topic, partition, \"offset\" LIMIT $4",
 		.nargs = 4,
@@ -181,14 +183,18 @@ find_places(const OutboxInboxOwner *owner, const OutboxInboxBlock *block,
 									 " ORDER BY \"offset\" LIMIT $5",
 									 .nargs = 6,
 									 .types = {PLACE_TYPES, INT8OID, INT8OID}};
-	Datum own[] = {CStringGetTextDatum(owner->subscription),
-				   Int32GetDatum(owner->workers), Int32GetDatum(owner->worker),
-				   Int64GetDatum(limit), BoolGetDatum(keyed)};
+	Datum own[] = {
+		CStringGetTextDatum(owner->subscription),
+		Int32GetDatum(owner->workers),
+		Int32GetDatum(owner->worker),
+		Int64GetDatum(range->limit),
+		BoolGetDatum(range->keyed),
+		TimestampTzGetDatum(range->from ? range->from : DT_NOBEGIN)};
 	Datum of[] = {own[0],
 				  block->topic ? CStringGetTextDatum(block->topic) : 0,
 				  Int32GetDatum(block->partition),
-				  Int64GetDatum(from),
-				  Int64GetDatum(limit),
+				  Int64GetDatum(range->from),
+				  Int64GetDatum(range->limit),
 				  Int64GetDatum(block->key_hash)};
 
 	switch (block->scope)
@@ -206,22 +212,21 @@ find_places(const OutboxInboxOwner *owner, const OutboxInboxBlock *block,
 }
 
 /*
- * Finds the first messages of a block, limit at most, and returns how many they
- * are: in their order, of a partition from an offset on; but of SCOPE_NONE
- * those that are due (those with a key only if keyed). Topics are allocated in
- * the context.
+ * Finds the first messages of a block, and returns how many they are: in their
+ * order; but of SCOPE_NONE those that are due and that nobody else has locked.
+ * Topics are palloc'd.
  */
 int
 outbox_inbox_parked_places(const OutboxInboxOwner *owner,
-						   const OutboxInboxBlock *block, bool keyed,
-						   int64 from, int limit, MemoryContext context,
+						   const OutboxInboxBlock *block,
+						   const OutboxInboxRange *range,
 						   OutboxInboxPlace *places)
 {
-	int count = (int) find_places(owner, block, keyed, from, limit);
+	int count = (int) find_places(owner, block, range);
 
 	for (int i = 0; i < count; i++)
 		places[i] = (OutboxInboxPlace){
-			.topic = MemoryContextStrdup(context, outbox_store_string(i, 1)),
+			.topic = outbox_store_string(i, 1),
 			.partition = (int32) outbox_store_result(i, 2),
 			.offset = outbox_store_result(i, 3),
 			.next_attempt = outbox_store_result(i, 4),
@@ -229,29 +234,40 @@ outbox_inbox_parked_places(const OutboxInboxOwner *owner,
 	return count;
 }
 
-/* A column of the only row, detoasted, in that context; NULL for null */
+/* When the first of those is due that are tried without regard to others; 0 =
+ * there are none. */
+TimestampTz
+outbox_inbox_parked_first(const OutboxInboxOwner *owner, bool keyed)
+{
+	static OutboxStatement statement = {
+		.sql = "SELECT next_attempt_at FROM " TABLE OWN
+			   " AND next_attempt_at IS NOT NULL AND (key IS NULL OR $4)"
+			   " ORDER BY next_attempt_at LIMIT 1",
+		.nargs = 4,
+		.types = {OWN_TYPES, BOOLOID}};
+	Datum values[] = {CStringGetTextDatum(owner->subscription),
+					  Int32GetDatum(owner->workers),
+					  Int32GetDatum(owner->worker), BoolGetDatum(keyed)};
+
+	return has_row(&statement, values, NULL) ? outbox_store_result(0, 1) : 0;
+}
+
+/* A column of the only row, detoasted, palloc'd; NULL for null */
 static void *
-varlena_in(int column, MemoryContext context)
+varlena_in(int column)
 {
 	bool is_null;
 	Datum value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
 								column, &is_null);
-	MemoryContext old_context;
-	void *copy;
 
-	if (is_null)
-		return NULL;
-	old_context = MemoryContextSwitchTo(context);
-	copy = PG_DETOAST_DATUM_COPY(value);
-	MemoryContextSwitchTo(old_context);
-	return copy;
+	return is_null ? NULL : PG_DETOAST_DATUM_COPY(value);
 }
 
-/* Reads a message and locks its row, unless somebody else has. */
+/* Reads a message and locks its row, unless somebody else has. It is palloc'd.
+ */
 OutboxInboxLock
 outbox_inbox_parked_lock(const OutboxInboxOwner *owner,
-						 const OutboxInboxPlace *place, MemoryContext context,
-						 OutboxMessage *message)
+						 const OutboxInboxPlace *place, OutboxMessage *message)
 {
 	static OutboxStatement statement = {
 		.sql =
@@ -271,16 +287,17 @@ outbox_inbox_parked_lock(const OutboxInboxOwner *owner,
 		return has_row(&look, values, NULL) ? OUTBOX_INBOX_HELD
 											: OUTBOX_INBOX_GONE;
 	*message = (OutboxMessage){
-		.topic = MemoryContextStrdup(context, place->topic),
+		.topic = place->topic,
 		.number = place->partition,
 		.offset = place->offset,
-		.key = varlena_in(1, context),
-		.payload = varlena_in(2, context),
-		.headers = varlena_in(3, context),
-		.message_id = varlena_in(4, context),
+		.key = varlena_in(1),
+		.payload = varlena_in(2),
+		.headers = varlena_in(3),
+		.message_id = varlena_in(4),
 		.published_at = outbox_store_result(0, 5),
 		.attempt = (int) outbox_store_result(0, 6) + 1,
 	};
+	SPI_freetuptable(SPI_tuptable);
 	return OUTBOX_INBOX_LOCKED;
 }
 

@@ -58,6 +58,14 @@ typedef struct OutboxInboxFailure
 	TimestampTz next_attempt;
 } OutboxInboxFailure;
 
+/* Which rows are read of a block */
+typedef struct OutboxInboxRange
+{
+	bool keyed; /* of SCOPE_NONE: those with a key, too */
+	int64 from; /* an offset, of a partition; a time, of SCOPE_NONE */
+	int limit;
+} OutboxInboxRange;
+
 typedef enum OutboxInboxLock
 {
 	OUTBOX_INBOX_LOCKED,
@@ -73,12 +81,12 @@ extern void outbox_inbox_parked_load(const OutboxInboxOwner *owner,
 									 OutboxInboxBlockConsumer consumer);
 extern int outbox_inbox_parked_places(const OutboxInboxOwner *owner,
 									  const OutboxInboxBlock *block,
-									  bool keyed, int64 from, int limit,
-									  MemoryContext context,
+									  const OutboxInboxRange *range,
 									  OutboxInboxPlace *places);
+extern TimestampTz outbox_inbox_parked_first(const OutboxInboxOwner *owner,
+											 bool keyed);
 extern OutboxInboxLock outbox_inbox_parked_lock(const OutboxInboxOwner *owner,
 												const OutboxInboxPlace *place,
-												MemoryContext context,
 												OutboxMessage *message);
 extern void outbox_inbox_parked_add(const OutboxInboxOwner *owner,
 									const OutboxMessage *message,

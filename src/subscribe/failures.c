@@ -1,85 +1,222 @@
 /*-------------------------------------------------------------------------
  *
  * failures.c
- *	  Messages that have failed.
+ *	  What becomes of messages that fail. Each is parked: its row, in
+ *	  outbox.inbox_parked, is written in the transaction that moves the offset
+ *	  behind it, and it is tried again later (retry_messages.c). What must wait
+ *	  behind it is parked likewise, or not read meanwhile:
+ *
+ *	  on_failure		behind a message that has failed
+ *	  ---------------	----------------------------------------------------
+ *	  block_key			later ones of its key and partition are parked; one
+ *						without a key holds up nobody
+ *	  block_partition	its partition is not read
+ *	  halt				nothing is read, by this worker
+ *	  skip				nobody waits
+ *
+ * What has been read already of what is not read is parked, too, when its turn
+ * comes.
+ *
+ * Only this process decides, between batches, whether a block has ended: no
+ * message of the stream can be lost between its look and the end of the block.
  *
  *-------------------------------------------------------------------------
  */
 #include "outbox.h"
 
-#include "subscribe/careful.h"
-#include "subscribe/failures.h"
+#include "access/xact.h"
+#include "mb/pg_wchar.h"
+#include "utils/timestamp.h"
 
+#include "retry/backoff.h"
+#include "subscribe/careful.h"
+#include "subscribe/dead_messages.h"
+#include "subscribe/failures.h"
+#include "subscribe/message_blocks.h"
+#include "subscribe/message_log.h"
+
+/* of what a handler has raised, so much is kept */
+#define ERROR_MAX 2000
+
+/* what has been noted in memory by the current transaction */
+static bool noted = false;
+
+/*
+ * The end of a transaction: a commit makes true what has been noted. After a
+ * rollback it is read anew: that is rare, as handlers' errors are undone in
+ * subtransactions before anything is parked.
+ */
+static void
+end_of_transaction(XactEvent event, void *arg)
+{
+	(void) arg;
+	if (event == XACT_EVENT_ABORT && noted)
+		outbox_message_blocks_forget();
+	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_COMMIT)
+		noted = false;
+}
+
+/* Called once, before any message is handled. */
 void
 outbox_failures_init(void)
 {
+	RegisterXactCallback(end_of_transaction, NULL);
+	outbox_careful_begin();
 }
 
-bool
-outbox_failures_waits(const OutboxMessage *message)
-{
-	(void) message;
-	return false;
-}
-
-void
-outbox_failures_queue(const OutboxMessage *message)
-{
-	(void) message;
-}
-
-void
-outbox_failures_park(const OutboxMessage *message, const ErrorData *error)
-{
-	elog(ERROR, "message %s/%d/%lld has failed: %s", message->topic,
-		 message->number, (long long) message->offset, error->message);
-}
-
-void
-outbox_failures_condemn(const OutboxMessage *message)
-{
-	elog(ERROR, "message %s/%d/%lld ends the process", message->topic,
-		 message->number, (long long) message->offset);
-}
-
-void
-outbox_failures_too_large(const OutboxMessage *message, int64 bytes)
-{
-	elog(ERROR, "message %s/%d/%lld has %lld bytes", message->topic,
-		 message->number, (long long) message->offset, (long long) bytes);
-}
-
-bool
-outbox_failures_run(void)
-{
-	return false;
-}
-
-long
-outbox_failures_timeout_ms(void)
-{
-	return -1;
-}
-
+/* Forgets what is known of parked messages: others have changed something. */
 void
 outbox_failures_forget(void)
 {
+	outbox_message_blocks_forget();
 }
 
-bool
-outbox_careful_is_on(void)
-{
-	return false;
-}
-
-bool
-outbox_careful_note(const OutboxMessage *message)
-{
-	(void) message;
-	return true;
-}
-
+/* Finds out what is parked, unless it is known, in the current transaction. */
 void
-outbox_careful_acquit(void)
+outbox_failures_load(void)
 {
+	OutboxParkedAccess access;
+
+	if (outbox_message_blocks_are_loaded())
+		return;
+	outbox_parked_enter(&access);
+	outbox_message_blocks_load();
+	outbox_parked_leave(&access);
+}
+
+/* Must a message wait behind another one? Then it is to be queued. */
+bool
+outbox_failures_waits(const OutboxMessage *message)
+{
+	outbox_failures_load();
+	return outbox_message_blocks_has(message);
+}
+
+/* Parks a message behind another one. */
+void
+outbox_failures_queue(const OutboxMessage *message)
+{
+	OutboxInboxOwner owner = outbox_message_owner();
+	OutboxParkedAccess access;
+
+	outbox_parked_enter(&access);
+	outbox_inbox_parked_add(&owner, message, NULL);
+	outbox_parked_leave(&access);
+}
+
+/*
+ * What is kept of an error, palloc'd: its message and detail, and where it was
+ * raised, the innermost place. One without a code is no error: the handler asks
+ * for another attempt.
+ */
+static OutboxInboxFailure
+failure_of(const ErrorData *error)
+{
+	OutboxInboxFailure failure = {0};
+	StringInfoData text;
+
+	initStringInfo(&text);
+	if (error->sqlerrcode != ERRCODE_SUCCESSFUL_COMPLETION)
+		failure.sqlstate = pstrdup(unpack_sql_state(error->sqlerrcode));
+	appendStringInfoString(&text,
+						   error->message ? error->message : "unknown error");
+	if (error->detail != NULL)
+		appendStringInfo(&text, "\nDETAIL: %s", error->detail);
+	if (error->context != NULL)
+		appendStringInfo(&text, "\nCONTEXT: %.*s",
+						 (int) strcspn(error->context, "\n"), error->context);
+	text.data[pg_mbcliplen(text.data, text.len, ERROR_MAX)] = '\0';
+	failure.error = text.data;
+	return failure;
+}
+
+/*
+ * A message of the batch has failed: parks it, or makes a dead letter of it if
+ * that was the last attempt. In the current transaction, in which none of its
+ * handler's effects are.
+ */
+void
+outbox_failures_park(const OutboxMessage *message, const ErrorData *error)
+{
+	OutboxInboxOwner owner = outbox_message_owner();
+	OutboxInboxFailure failure = failure_of(error);
+	OutboxParkedAccess access;
+
+	outbox_failures_load();
+	outbox_parked_enter(&access);
+	if (outbox_backoff_is_last(message->attempt))
+		outbox_dead_message(message, &failure, OUTBOX_DEAD_FROM_BATCH);
+	else
+	{
+		failure.next_attempt = outbox_backoff_next(message->attempt);
+		outbox_inbox_parked_add(&owner, message, &failure);
+		outbox_message_blocks_add(message, failure.next_attempt);
+		outbox_message_blocks_tell();
+		outbox_message_log(message, OUTBOX_MESSAGE_LOG_FAILED, failure.error);
+	}
+	outbox_parked_leave(&access);
+	noted = true;
+}
+
+/*
+ * The same of one that is parked, whose row is locked. Returns when it is tried
+ * again; 0 if it is a dead letter.
+ */
+TimestampTz
+outbox_failures_again(const OutboxMessage *message, const ErrorData *error)
+{
+	OutboxInboxOwner owner = outbox_message_owner();
+	OutboxInboxFailure failure = failure_of(error);
+	OutboxParkedAccess access;
+
+	outbox_parked_enter(&access);
+	if (outbox_backoff_is_last(message->attempt))
+		outbox_dead_message(message, &failure, OUTBOX_DEAD_FROM_PARKED);
+	else
+	{
+		failure.next_attempt = outbox_backoff_next(message->attempt);
+		outbox_inbox_parked_failed(&owner, message, &failure);
+	}
+	outbox_parked_leave(&access);
+	return failure.next_attempt;
+}
+
+/* Makes a dead letter of a message of the batch that is not to be handled. */
+static void
+bury(const OutboxMessage *message, const char *sqlstate, const char *error,
+	 OutboxDeadFrom from)
+{
+	OutboxInboxFailure failure = {.sqlstate = sqlstate, .error = error};
+	OutboxParkedAccess access;
+
+	outbox_parked_enter(&access);
+	outbox_dead_message(message, &failure, from);
+	outbox_parked_leave(&access);
+}
+
+/* Of one that has ended the process each time; see careful.c. */
+void
+outbox_failures_condemn(const OutboxMessage *message)
+{
+	bury(message, OUTBOX_CAREFUL_SQLSTATE, OUTBOX_CAREFUL_ERROR,
+		 OUTBOX_DEAD_FROM_BATCH);
+}
+
+/* Of one that is not here, since it has too many bytes. */
+void
+outbox_failures_too_large(const OutboxMessage *message, int64 bytes)
+{
+	bury(message, "54000",
+		 psprintf(
+			 "the message has %lld bytes, which is too large to be handled",
+			 (long long) bytes),
+		 OUTBOX_DEAD_FROM_TOPIC);
+}
+
+/* The same as condemned, of one that is parked. */
+void
+outbox_failures_condemn_parked(const OutboxMessage *message)
+{
+	bury(message, OUTBOX_CAREFUL_SQLSTATE, OUTBOX_CAREFUL_ERROR,
+		 OUTBOX_DEAD_FROM_PARKED);
 }

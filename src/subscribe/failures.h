@@ -19,11 +19,10 @@ extern void outbox_failures_condemn(const OutboxMessage *message);
 extern void outbox_failures_too_large(const OutboxMessage *message,
 									  int64 bytes);
 
-extern void outbox_failures_undo(void);
-
 /* for retry_messages.c, likewise */
 extern TimestampTz outbox_failures_again(const OutboxMessage *message,
 										 const ErrorData *error);
+extern void outbox_failures_condemn_parked(const OutboxMessage *message);
 extern void outbox_failures_load(void);
 
 /* for the process */

@@ -59,7 +59,7 @@ sub plain
 }
 
 note 'examples';
-my @blocks = map { examples($_) } $readme, map { slurp_file("$top/doc/$_.md") } qw(operations tracing);
+my @blocks = map { examples($_) } $readme, map { slurp_file("$top/doc/$_.md") } qw(operations tracing subscriptions);
 cmp_ok(@blocks, '>', 5, 'there are some');
 query('CREATE ROLE my_application');
 query('CREATE TABLE account (id bigint, balance bigint)');
