@@ -46,6 +46,12 @@ all_said(qr/can(not| only) be/, 'under other names, in other letters',
 	  topic.queuing.strategy=lifo topic.partitioner_cb=1 topic.msg_order_cmp=1
 	  topic.plugin.library.paths=x topic.topic.blacklist=x topic.opaque=1
 	  ut_handle_ProduceResponse=x topic.ut_anything=1));
+all_said(qr/can(not| only) be/, 'what would make a subscription miss messages, or join a group',
+	qw(auto.offset.reset=earliest topic.auto.offset.reset=latest isolation.level=read_uncommitted
+	  check.crcs=false enable.auto.commit=true topic.auto.commit.enable=true
+	  enable.auto.offset.store=true enable.partition.eof=false group.id=g Topic.Group.Id=g
+	  group.instance.id=g allow.auto.create.topics=true queued.max.messages.kbytes=1
+	  offset_commit_cb=1));
 all_said(qr/holds a secret/, 'secrets, known and unknown',
 	qw(sasl.password=x ssl.key.password=x ssl.keystore.password=x ssl.key.pem=x
 	  sasl.oauthbearer.client.secret=x SASL.OAuthBearer.Client.Secret=x
@@ -61,6 +67,7 @@ all_said(qr/^$/, 'harmless ones',
 	  sasl.oauthbearer.assertion.private.key.file=/etc/key.pem
 	  sasl.oauthbearer.assertion.claim.iss=me ssl.ca.location=/etc/ca.pem
 	  sasl.oauthbearer.client.credentials.client.id=me topic.partitioner=murmur2
+	  isolation.level=read_committed fetch.wait.max.ms=100 client.rack=a
 	  ssl.key.location=/etc/key.pem topic.acks=all sasl.username=me));
 query('ALTER SYSTEM RESET outbox.kafka_properties');
 
