@@ -157,7 +157,8 @@ DO $$ BEGIN PERFORM outbox.subscribe('s' || i, '{a}', 'handle(outbox.message)') 
 SELECT outbox.subscribe('one_more', '{a}', 'handle(outbox.message)');
 DO $$ BEGIN PERFORM outbox.unsubscribe('s' || i) FROM generate_series(1, 30) i; END $$;
 
--- dropped: what has failed must be discarded
+-- dropped: what has failed must be discarded; paused, so that nobody handles it
+SELECT outbox.pause_subscription();
 INSERT INTO outbox.subscription_offset (subscription, topic, partition, next_offset, updated_at)
 	SELECT s, 'a', 0, 7, now() FROM unnest('{s,t}'::text[]) s;
 INSERT INTO outbox.inbox_parked (subscription, topic, partition, "offset", headers)
