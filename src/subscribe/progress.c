@@ -150,7 +150,7 @@ show_state(const Survey *its)
 			 "A message has failed, and on_failure is halt",
 			 "It is tried again and again; outbox.inbox_discard() gives it "
 			 "up.");
-	else if (its->gaps > 0)
+	else if (its->gaps > 0 && !outbox_subscriber.subscription->skip_gaps)
 	{
 		snprintf(reason, sizeof(reason), "Partition %d of topic \"%s\": %s",
 				 its->gap->number, its->gap->topic, its->gap->gap);
