@@ -1,5 +1,5 @@
 /*
- * What the two measuring programs share: see common.h.
+ * What the measuring programs share: see common.h.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -63,10 +63,22 @@ set(rd_kafka_conf_t *conf, const char *name, const char *value)
 		die("%s", error);
 }
 
-/*
- * The settings of the relay's producer.  More properties, each as name=value,
- * come from the command line, up to a NULL.
- */
+/* Properties from the command line, each as name=value, up to a NULL. */
+static void
+set_all(rd_kafka_conf_t *conf, char **properties)
+{
+	for (; *properties != NULL; properties++)
+	{
+		char *value = strchr(*properties, '=');
+
+		if (value == NULL)
+			die("\"%s\" is not of the form property=value", *properties);
+		*value++ = '\0';
+		set(conf, *properties, value);
+	}
+}
+
+/* The settings of the relay's producer, and more from the command line. */
 rd_kafka_conf_t *
 producer_conf(const char *brokers, char **properties)
 {
@@ -81,15 +93,23 @@ producer_conf(const char *brokers, char **properties)
 	set(conf, "message.timeout.ms", "0");
 	/* more does not make it faster, rather slower */
 	set(conf, "queue.buffering.max.messages", "100000");
-	for (; *properties != NULL; properties++)
-	{
-		char *value = strchr(*properties, '=');
+	set_all(conf, properties);
+	return conf;
+}
 
-		if (value == NULL)
-			die("\"%s\" is not of the form property=value", *properties);
-		*value++ = '\0';
-		set(conf, *properties, value);
-	}
+/* Likewise a subscription's consumer. */
+rd_kafka_conf_t *
+consumer_conf(const char *brokers, char **properties)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+
+	set(conf, "bootstrap.servers", brokers);
+	set(conf, "group.id", "outbox-bench"); /* unused, but asked for */
+	set(conf, "enable.auto.commit", "false");
+	set(conf, "isolation.level", "read_committed");
+	set(conf, "fetch.wait.max.ms", "100");
+	set(conf, "socket.nagle.disable", "true");
+	set_all(conf, properties);
 	return conf;
 }
 
@@ -106,16 +126,15 @@ new_client(rd_kafka_type_t type, rd_kafka_conf_t *conf)
 
 /*
  * Hand one record over to the library, as the relay does: with a time and the
- * header event_id, unless it shall be bare.
+ * header event_id, unless that is NULL.
  */
 rd_kafka_resp_err_t
 produce(rd_kafka_t *rk, rd_kafka_topic_t *topic, const char *key,
-		const char *payload, size_t size, int bare)
+		const char *payload, size_t size, const char *event_id)
 {
-	static const char event_id[] = "01890a5d-ac96-774b-bcce-b302099a8057";
 	struct timespec now;
 
-	if (bare)
+	if (event_id == NULL)
 		return rd_kafka_producev(rk, RD_KAFKA_V_RKT(topic),
 								 RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
 								 RD_KAFKA_V_KEY(key, strlen(key)),

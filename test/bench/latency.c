@@ -1,14 +1,17 @@
 /*
  * How long an event takes to a consumer.  Senders and the consumer are threads
- * of this one program, so that one clock and the same consumer serve for both
- * ways an event can take:
+ * of this one program, so that one clock serves for all ways an event can take:
  *
- *	latency raw    BROKERS TOPIC RATE SECONDS [PROPERTY=VALUE ...]
- *	latency outbox BROKERS TOPIC RATE SECONDS
+ *	latency raw          BROKERS TOPIC RATE SECONDS [PROPERTY=VALUE ...]
+ *	latency outbox       BROKERS TOPIC RATE SECONDS
+ *	latency subscription BROKERS TOPIC RATE SECONDS [PROPERTY=VALUE ...]
  *
  * raw: from right before the produce call of librdkafka, with the settings of
  * the relay's producer.  outbox: from the return of SELECT outbox_emit(...), a
  * transaction of its own; the database is the one of libpq's environment.
+ * subscription: from the produce call, too, until a session of that database is
+ * notified on the channel "effect" by what a subscription's function does: that
+ * is after its commit.
  *
  * A record begins with a mark of this run and its number.  Senders note by
  * number when they sent, the consumer when it received, and only the end
@@ -16,6 +19,7 @@
  * counts with its negative time.
  */
 #include <inttypes.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -74,10 +78,18 @@ static PGconn *
 connect_database(void)
 {
 	PGconn *conn = PQconnectdb("");
-	PGresult *result;
 
 	if (PQstatus(conn) != CONNECTION_OK)
 		die("%s", PQerrorMessage(conn));
+	return conn;
+}
+
+static PGconn *
+connect_emitter(void)
+{
+	PGconn *conn = connect_database();
+	PGresult *result;
+
 	result = PQprepare(conn, "emit",
 					   "SELECT outbox_emit($1::text, $2::text, $3::bytea)", 3,
 					   NULL);
@@ -102,7 +114,7 @@ static void *
 sender_main(void *arg)
 {
 	Sender *self = arg;
-	PGconn *conn = producer ? NULL : connect_database();
+	PGconn *conn = producer ? NULL : connect_emitter();
 	char payload[SIZE + 1];
 	char key[32];
 
@@ -112,6 +124,7 @@ sender_main(void *arg)
 	{
 		/* the NUL that snprintf leaves becomes filler again */
 		int length = snprintf(payload, SIZE, "%016" PRIx64 " %ld ", mark, n);
+		char event_id[EVENT_ID_SIZE + 1];
 
 		payload[length] = '.';
 		snprintf(key, sizeof(key), "key-%ld", n % 10000);
@@ -125,8 +138,11 @@ sender_main(void *arg)
 		{
 			rd_kafka_resp_err_t error;
 
+			snprintf(event_id, sizeof(event_id), "%016" PRIx64 "-%016lx", mark,
+					 n);
 			sent[n] = now_ns();
-			error = produce(producer, producer_topic, key, payload, SIZE, 0);
+			error = produce(producer, producer_topic, key, payload, SIZE,
+							event_id);
 			if (error)
 				die("not produced: %s", rd_kafka_err2str(error));
 			rd_kafka_poll(producer, 0);
@@ -173,32 +189,23 @@ assign_ends(rd_kafka_t *consumer)
 static rd_kafka_t *
 start_consumer(void)
 {
-	rd_kafka_conf_t *conf = rd_kafka_conf_new();
-	rd_kafka_t *consumer;
+	char *none[] = {NULL};
+	rd_kafka_t *consumer =
+		new_client(RD_KAFKA_CONSUMER, consumer_conf(brokers, none));
 
-	set(conf, "bootstrap.servers", brokers);
-	set(conf, "group.id", "outbox-bench"); /* unused, but asked for */
-	set(conf, "enable.auto.commit", "false");
-	set(conf, "fetch.wait.max.ms", "100");
-	set(conf, "socket.nagle.disable", "true");
-	consumer = new_client(RD_KAFKA_CONSUMER, conf);
 	rd_kafka_poll_set_consumer(consumer);
 	assign_ends(consumer);
 	return consumer;
 }
 
+/* What begins like this has come. */
 static void
-note_arrival(const rd_kafka_message_t *message)
+note_arrival(const char *text)
 {
 	int64_t now = now_ns();
-	char text[48];
 	uint64_t its_mark;
 	long n;
 
-	if (message->len != SIZE)
-		return;
-	memcpy(text, message->payload, sizeof(text));
-	text[sizeof(text) - 1] = '\0';
 	if (sscanf(text, "%" SCNx64 " %ld", &its_mark, &n) != 2 ||
 		its_mark != mark || n < 0 || n >= total || received[n] != 0)
 		return; /* another run's, or a duplicate */
@@ -217,9 +224,49 @@ consumer_main(void *arg)
 
 		if (message == NULL)
 			continue;
-		if (!message->err)
-			note_arrival(message);
+		if (!message->err && message->len == SIZE)
+		{
+			char text[48];
+
+			memcpy(text, message->payload, sizeof(text));
+			text[sizeof(text) - 1] = '\0';
+			note_arrival(text);
+		}
 		rd_kafka_message_destroy(message);
+	}
+	return NULL;
+}
+
+static PGconn *
+start_listener(void)
+{
+	PGconn *conn = connect_database();
+	PGresult *result = PQexec(conn, "LISTEN effect");
+
+	if (PQresultStatus(result) != PGRES_COMMAND_OK)
+		die("%s", PQerrorMessage(conn));
+	PQclear(result);
+	return conn;
+}
+
+static void *
+listener_main(void *arg)
+{
+	PGconn *conn = arg;
+
+	while (!stop)
+	{
+		struct pollfd readable = {PQsocket(conn), POLLIN, 0};
+		PGnotify *notify;
+
+		poll(&readable, 1, 100);
+		if (!PQconsumeInput(conn))
+			die("%s", PQerrorMessage(conn));
+		while ((notify = PQnotifies(conn)) != NULL)
+		{
+			note_arrival(notify->extra);
+			PQfreemem(notify);
+		}
 	}
 	return NULL;
 }
@@ -265,12 +312,15 @@ int
 main(int argc, char **argv)
 {
 	Sender senders[SENDERS];
-	pthread_t consumer_thread;
-	rd_kafka_t *consumer;
+	pthread_t receiver_thread;
+	rd_kafka_t *consumer = NULL;
+	PGconn *listener = NULL;
 	int64_t deadline;
 
-	if (argc < 6 || (strcmp(argv[1], "raw") && strcmp(argv[1], "outbox")))
-		die("usage: latency raw|outbox BROKERS TOPIC RATE SECONDS "
+	if (argc < 6 || (strcmp(argv[1], "raw") && strcmp(argv[1], "outbox") &&
+					 strcmp(argv[1], "subscription")))
+		die("usage: latency raw|outbox|subscription BROKERS TOPIC RATE "
+			"SECONDS "
 			"[PROPERTY=VALUE ...]");
 	brokers = argv[2];
 	topic_name = argv[3];
@@ -282,15 +332,23 @@ main(int argc, char **argv)
 		die("out of memory");
 	mark = now_ns();
 
-	if (strcmp(argv[1], "raw") == 0)
+	if (strcmp(argv[1], "outbox") != 0)
 	{
 		producer =
 			new_client(RD_KAFKA_PRODUCER, producer_conf(brokers, argv + 6));
 		producer_topic = rd_kafka_topic_new(producer, topic_name, NULL);
 	}
-	consumer = start_consumer();
+	if (strcmp(argv[1], "subscription") == 0)
+	{
+		listener = start_listener();
+		pthread_create(&receiver_thread, NULL, listener_main, listener);
+	}
+	else
+	{
+		consumer = start_consumer();
+		pthread_create(&receiver_thread, NULL, consumer_main, consumer);
+	}
 	start = now_ns();
-	pthread_create(&consumer_thread, NULL, consumer_main, consumer);
 	for (int i = 0; i < SENDERS; i++)
 	{
 		senders[i].first = i;
@@ -302,11 +360,15 @@ main(int argc, char **argv)
 	while (arrived < total && now_ns() < deadline)
 		sleep_until(now_ns() + 10000000);
 	stop = true;
-	pthread_join(consumer_thread, NULL);
+	pthread_join(receiver_thread, NULL);
 	report();
 
-	rd_kafka_consumer_close(consumer);
-	rd_kafka_destroy(consumer);
+	if (consumer)
+	{
+		rd_kafka_consumer_close(consumer);
+		rd_kafka_destroy(consumer);
+	}
+	PQfinish(listener);
 	if (producer)
 	{
 		rd_kafka_topic_destroy(producer_topic);

@@ -53,7 +53,8 @@ send_all(rd_kafka_t *rk, rd_kafka_topic_t *topic, long count, long size,
 		rd_kafka_resp_err_t error;
 
 		snprintf(key, sizeof(key), "key-%ld", i % 10000);
-		while ((error = produce(rk, topic, key, payload, size, bare)) ==
+		while ((error = produce(rk, topic, key, payload, size,
+								bare ? NULL : EVENT_ID)) ==
 			   RD_KAFKA_RESP_ERR__QUEUE_FULL)
 			rd_kafka_poll(rk, 10);
 		if (error)

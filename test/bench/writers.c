@@ -85,7 +85,7 @@ publish(const char *key, const char *payload)
 	rd_kafka_resp_err_t error;
 
 	while ((error = produce(producer, producer_topic, key, payload, SIZE,
-							0)) == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+							EVENT_ID)) == RD_KAFKA_RESP_ERR__QUEUE_FULL)
 		rd_kafka_poll(producer, 10);
 	if (error)
 		die("not produced: %s", rd_kafka_err2str(error));
