@@ -9,10 +9,10 @@ REVOKE ALL ON FUNCTION outbox.subscriptions_changed() FROM PUBLIC;
 COMMENT ON FUNCTION outbox.subscriptions_changed() IS
     'Internal: lets the subscribers look at their tables again once the transaction has committed';
 
--- Whose rights count is who calls outbox.subscribe(), which is not the user of
--- the session: that is a superuser where a handler runs, and a superuser may
--- call a function of somebody else's. What runs as its owner cannot know who
--- has called it; but its arguments are evaluated before, the last one last.
+-- Whose rights count is who calls outbox.subscribe(), which need not be the
+-- user of the session: a superuser may have called a function of somebody
+-- else's. What runs as its owner cannot know who has called it; but its
+-- arguments are evaluated before, the last one last.
 CREATE OR REPLACE FUNCTION outbox.note_caller() RETURNS regrole
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'outbox_note_caller';

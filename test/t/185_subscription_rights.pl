@@ -205,5 +205,32 @@ $node->safe_psql('restored', q{SELECT outbox.subscribe('orphan', '{a}', 'handle(
 is($node->safe_psql('restored', "SELECT count(*) FROM outbox.subscription_offset WHERE subscription = 'orphan'"), 0,
 	'one of its name begins anew');
 
+note 'a handler does not become more than its role';
+my $mock = OutboxTest::Mock->new(topics => { jobs => 1 });
+query('CREATE DATABASE inside');
+$node->safe_psql('inside', <<~'END');
+	CREATE EXTENSION outbox;
+	CREATE TABLE said (what text, by_whom name);
+	GRANT INSERT ON said TO operator;
+	SELECT outbox.grant_operate('operator');
+	CREATE FUNCTION try(m outbox.message) RETURNS void LANGUAGE plpgsql SET search_path = public AS $$
+	BEGIN
+		PERFORM outbox.subscribe('more', '{jobs}', 'public.try(outbox.message)', role => 'boss');
+		INSERT INTO said VALUES ('it can', current_user);
+	EXCEPTION WHEN insufficient_privilege THEN
+		INSERT INTO said VALUES (SQLERRM, current_user);
+	END $$;
+	SET SESSION AUTHORIZATION operator;
+	SELECT outbox.subscribe('try', '{jobs}', 'try(outbox.message)', start => 'earliest');
+	RESET SESSION AUTHORIZATION;
+	SELECT outbox_emit('jobs', 'k', 'v');
+	END
+conf_reload($node, "outbox.databases = 'inside'\noutbox.bootstrap_servers = '" . $mock->bootstrap . "'\noutbox.enabled = on");
+$node->poll_query_until('inside', 'SELECT EXISTS (SELECT FROM said)') or die 'not called';
+is($node->safe_psql('inside', 'TABLE said'),
+	'only a superuser can have a function run as superuser boss|operator', 'refused');
+is($node->safe_psql('inside', 'SELECT subscription, state, handled, lag_messages FROM outbox.stat_subscription'),
+	'try|consuming|1|0', '... and the message is handled');
+
 $node->stop;
 done_testing();
