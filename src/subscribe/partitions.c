@@ -84,7 +84,7 @@ make_partition(const OutboxSubscribedTopic *topic, int32 number)
 
 	strlcpy(partition->topic, topic->name, sizeof(partition->topic));
 	partition->number = number;
-	partition->next_offset = partition->end_written = -1;
+	partition->next_offset = partition->taken = partition->end_written = -1;
 	partition->end_offset = partition->told = partition->answer = -1;
 	partition->own = is_own(topic, number);
 	return partition;
