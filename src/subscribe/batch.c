@@ -61,20 +61,6 @@ static TimestampTz not_before = 0;
 /* what is made anew for each transaction */
 static MemoryContext span_context = NULL;
 
-/* Takes a message; it is copied. */
-void
-outbox_batch_add(OutboxPartition *partition, const OutboxSourceMessage *source)
-{
-	outbox_queue_add(partition, source);
-}
-
-/* Are there so many that no more are to be taken? */
-bool
-outbox_batch_is_full(void)
-{
-	return outbox_queue_is_full();
-}
-
 /* Drops all messages: they are read again. */
 void
 outbox_batch_forget(void)

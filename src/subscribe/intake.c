@@ -19,11 +19,11 @@
 #include "utils/timestamp.h"
 
 #include "shared/times.h"
-#include "subscribe/batch.h"
 #include "subscribe/connection.h"
 #include "subscribe/intake.h"
 #include "subscribe/places.h"
 #include "subscribe/progress.h"
+#include "subscribe/queue.h"
 
 /* how often brokers are asked about topics; while something is amiss */
 #define ASK_EVERY_MS    5000
@@ -115,7 +115,7 @@ take_message(OutboxPartition *partition, const OutboxSourceMessage *message)
 	if (!partition->started || message->offset < partition->taken ||
 		!outbox_partition_is_wanted(partition))
 		return;
-	outbox_batch_add(partition, message);
+	outbox_queue_add(partition, message);
 	if (partition->taken == partition->next_offset)
 		partition->in_hand = published_at(message);
 	partition->taken = message->offset + 1;
@@ -235,7 +235,7 @@ take_events(void)
 	bool answered = false;
 	int events = 0;
 
-	while (events < EVENTS_MAX && !outbox_batch_is_full() &&
+	while (events < EVENTS_MAX && !outbox_queue_is_full() &&
 		   outbox_connection_poll(&event))
 	{
 		events++;
@@ -294,7 +294,7 @@ read_rows(void)
 	}
 	if (moved)
 	{
-		outbox_batch_forget();
+		outbox_queue_clear();
 		outbox_partitions_forget();
 		return read_rows();
 	}
