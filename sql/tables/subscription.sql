@@ -81,9 +81,10 @@ CREATE TABLE outbox.inbox_parked (
     error text,
     PRIMARY KEY (subscription, topic, partition, "offset")
 );
--- a key by its hash, because it may be too long for an index
+-- A key by its hash, because it may be too long for an index; in front, so that
+-- no plan takes this index for the primary key, while next to nothing is parked.
 CREATE INDEX inbox_parked_block ON outbox.inbox_parked
-    (subscription, topic, partition, hashtextextended(encode(key, 'hex') COLLATE "C", 0), "offset");
+    (hashtextextended(encode(key, 'hex') COLLATE "C", 0), subscription, topic, partition, "offset");
 CREATE INDEX inbox_parked_due ON outbox.inbox_parked (subscription, next_attempt_at) WHERE next_attempt_at IS NOT NULL;
 REVOKE ALL ON outbox.inbox_parked FROM PUBLIC;
 COMMENT ON TABLE outbox.inbox_parked IS
