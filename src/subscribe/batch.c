@@ -260,7 +260,6 @@ choose(void)
 	{
 		span.manner = OUTBOX_ALONE;
 		span.length = 1;
-		span.condemned = !outbox_careful_note(&outbox_queue_at(0)->message);
 	}
 	else if (apart_left > 0)
 	{

@@ -61,6 +61,7 @@ typedef struct Note
 	uint64 current;         /* the message that is under way alone; 0 = none */
 	uint64 suspect;         /* that was under way when the last life ended */
 	uint32 ends;            /* how many in a row, with that one */
+	uint64 condemned;       /* that has become a dead letter, the last one */
 	TimestampTz created_at; /* of the subscription whose note it is */
 } Note;
 
@@ -78,15 +79,22 @@ file_name(char *name, Oid dbid, int number, int worker)
 			 PGSTAT_STAT_PERMANENT_DIRECTORY, dbid, number, worker);
 }
 
-/* A message, by its place; never 0 */
+/* A message: by its id, as it may come again at another place; never 0 */
 static uint64
-place_of(const OutboxMessage *message)
+name_of(const OutboxMessage *message)
 {
-	uint64 hash =
-		hash_bytes_extended((const unsigned char *) message->topic,
-							(int) strlen(message->topic), message->number);
+	const text *id = message->message_id;
+	uint64 hash;
 
-	hash = hash_combine64(hash, (uint64) message->offset);
+	if (id != NULL)
+		hash = hash_bytes_extended((const unsigned char *) VARDATA_ANY(id),
+								   VARSIZE_ANY_EXHDR(id), 0);
+	else
+		hash = hash_combine64(
+			hash_bytes_extended((const unsigned char *) message->topic,
+								(int) strlen(message->topic),
+								(uint64) message->number),
+			(uint64) message->offset);
 	return hash != 0 ? hash : 1;
 }
 
@@ -172,9 +180,11 @@ outbox_careful_begin(void)
 		note.careful = last.careful;
 		note.suspect = last.suspect;
 		note.ends = last.ends;
+		note.condemned = last.condemned;
 	}
 	else if (last.alive)
 	{
+		note.condemned = last.condemned;
 		note.careful = true;
 		note.suspect = last.current;
 		if (last.current != 0)
@@ -220,7 +230,7 @@ static void
 relax(void)
 {
 	note.careful = false;
-	note.current = note.suspect = 0;
+	note.current = note.suspect = note.condemned = 0;
 	note.ends = 0;
 	write_note_or_tell();
 }
@@ -237,21 +247,22 @@ outbox_careful_is_on(void)
 }
 
 /*
- * In a careful life: this message's transaction begins. False if it must not:
- * it has ended the process each time, and is to become a dead letter by
- * outbox_failures_condemn(). No other is under way.
+ * In a careful life: this message is handled next, in a transaction in which
+ * no other one is. False if it must not be: it has ended the process each time,
+ * and is to become a dead letter by outbox_failures_condemn(); so is one that
+ * repeats it.
  */
 bool
 outbox_careful_note(const OutboxMessage *message)
 {
-	uint64 place;
+	uint64 name;
 
 	if (!note.careful)
 		return true;
-	place = place_of(message);
-	if (place == note.suspect && note.ends >= ENDS)
+	name = name_of(message);
+	if (name == note.condemned || (name == note.suspect && note.ends >= ENDS))
 		return false;
-	note.current = place;
+	note.current = name;
 	messages++;
 	write_note_or_tell();
 	return true;
@@ -261,6 +272,8 @@ outbox_careful_note(const OutboxMessage *message)
 void
 outbox_careful_acquit(void)
 {
+	if (note.suspect != 0)
+		note.condemned = note.suspect;
 	note.suspect = 0;
 	note.ends = 0;
 	write_note_or_tell();

@@ -20,7 +20,6 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "subscribe/intake.h"
 #include "subscribe/message_blocks.h"
 #include "subscribe/partitions.h"
 

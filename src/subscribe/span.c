@@ -15,6 +15,7 @@
 #include "outbox.h"
 
 #include "store/subscription_offsets.h"
+#include "subscribe/careful.h"
 #include "subscribe/failures.h"
 #include "subscribe/identity.h"
 #include "subscribe/queue.h"
@@ -149,12 +150,15 @@ handle(OutboxSpan *span, OutboxQueued *queued)
 	}
 	if (queued->too_large > 0)
 		outbox_failures_too_large(message, queued->too_large);
-	else if (span->condemned)
-		outbox_failures_condemn(message);
 	else if (span->reason != NULL)
 	{
 		count(span, OUTBOX_FAILED);
 		outbox_failures_park(message, span->reason);
+	}
+	else if (!outbox_careful_note(message))
+	{
+		span->condemned = true;
+		outbox_failures_condemn(message);
 	}
 	else
 		handle_apart(span, message);

