@@ -25,6 +25,7 @@
 #include "poison/crash_note.h"
 #include "shared/relays.h"
 #include "shared/subscribers.h"
+#include "subscribe/careful.h"
 
 List *outbox_candidates = NIL;
 
@@ -78,6 +79,7 @@ forget_database(Oid dbid)
 		outbox_shmem_forget(db);
 	LWLockRelease(outbox_shmem->lock);
 	outbox_crash_note_forget(dbid);
+	outbox_careful_forget(dbid);
 }
 
 static bool

@@ -169,10 +169,14 @@ becomes($states, 'consuming', '... and with more it does');
 query('CREATE DATABASE other');
 query("CREATE EXTENSION outbox; $objects; $subscribe", 'other');
 becomes('SELECT count(*) FROM effect', $emitted, 'another database has its own', 'other');
+my $dbid = query('SELECT oid FROM pg_database WHERE datname = current_database()', 'other');
+my $notes = "SELECT count(*) FROM pg_ls_dir('pg_stat') f WHERE f ~ '^outbox_${dbid}_s'";
+is(query($notes), 1, '... and a note for its next life');
 query('ALTER DATABASE other RENAME TO again');
 becomes($states, 'consuming', 'one that is renamed has it again', 'again');
 query('DROP DATABASE again');
 becomes($processes, 1, '... and one that is dropped has none');
+becomes($notes, 0, '... nor leaves a note');
 
 # the extension
 query('BEGIN; DROP EXTENSION outbox CASCADE; ROLLBACK');
