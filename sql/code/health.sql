@@ -371,15 +371,16 @@ COMMENT ON FUNCTION outbox.health_of_storage() IS
     'Internal: what outbox.health() finds out about tables, ids and the clock';
 
 CREATE OR REPLACE FUNCTION outbox.health()
-    RETURNS TABLE ("check" text, relay text, status text, value text, threshold text,
+    RETURNS TABLE ("check" text, relay text, subscription text, status text, value text, threshold text,
                    since timestamptz, message text, command text)
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
     IF NOT (SELECT preloaded FROM outbox.launcher_status()) THEN
-        RETURN QUERY SELECT 'launcher', NULL::text, 'critical', 'not preloaded', NULL::text, pg_postmaster_start_time(),
+        RETURN QUERY SELECT 'launcher', NULL::text, NULL::text, 'critical', 'not preloaded', NULL::text, pg_postmaster_start_time(),
             'the library is not in shared_preload_libraries: nothing can be emitted or published',
             format('ALTER SYSTEM SET shared_preload_libraries = %s;  -- and restart the server',
                    (SELECT string_agg(quote_literal(trim(BOTH ' "' FROM name)), ', ')
@@ -388,39 +389,45 @@ BEGIN
         RETURN;
     END IF;
     IF pg_is_in_recovery() THEN
-        RETURN QUERY SELECT 'launcher', NULL::text, 'ok', 'standby', NULL::text, NULL::timestamptz,
-            'nothing is published here before this server is promoted', NULL::text;
+        RETURN QUERY SELECT 'launcher', NULL::text, NULL::text, 'ok', 'standby', NULL::text, NULL::timestamptz,
+            'nothing is published or consumed here before this server is promoted', NULL::text;
         RETURN;
     END IF;
     RETURN QUERY
         WITH finding AS MATERIALIZED (
-            SELECT * FROM outbox.health_of_server()
-            UNION ALL SELECT * FROM outbox.health_of_relays()
-            UNION ALL SELECT * FROM outbox.health_of_storage()
+            SELECT f.*, NULL::text AS subscription
+            FROM (SELECT * FROM outbox.health_of_server()
+                  UNION ALL SELECT * FROM outbox.health_of_relays()
+                  UNION ALL SELECT * FROM outbox.health_of_storage()) f
+            UNION ALL
+            SELECT s."check", NULL, s.status, s.measure, s.threshold, s.value, s.since, s.message, s.command, s.subscription
+            FROM outbox.health_of_subscriptions() s
         ), judged AS (
-            SELECT f."check", f.relay, f.value, f.since, f.message, f.command, t.shown,
+            SELECT f."check", f.relay, f.subscription, f.value, f.since, f.message, f.command, t.shown,
                    CASE WHEN f.status = 'critical' OR f.measure >= t.critical THEN 'critical'
                         WHEN f.status = 'warning' OR f.measure >= t.warning THEN 'warning'
                         ELSE 'ok' END AS verdict
             FROM finding f LEFT JOIN outbox.health_thresholds() t ON t.name = f.threshold
         )
-        SELECT j."check", j.relay, j.verdict, j.value, j.shown,
+        SELECT j."check", j.relay, j.subscription, j.verdict, j.value, j.shown,
                CASE WHEN j.verdict <> 'ok' THEN j.since END,
                CASE WHEN j.verdict <> 'ok' THEN j.message END,
                CASE WHEN j.verdict <> 'ok' THEN j.command END
         FROM judged j
-        ORDER BY array_position('{critical,warning,ok}', j.verdict), j."check", j.relay NULLS FIRST;
+        ORDER BY array_position('{critical,warning,ok}', j.verdict), j."check", j.relay NULLS FIRST,
+                 j.subscription;
 END
 $$;
 REVOKE ALL ON FUNCTION outbox.health() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION outbox.health() TO pg_monitor;
 COMMENT ON FUNCTION outbox.health() IS
-    'what is wrong, the worst first: a row for each check, and each relay where it is about one, with the command that helps; from when on it is a warning, or critical, is in the settings outbox.health_*';
+    'what is wrong, the worst first: a row for each check, and each relay or subscription where it is about one, with the command that helps; from when on it is a warning, or critical, is in the settings outbox.health_*';
 
 -- One screen: so many lines of each kind, and each on one line.
 CREATE OR REPLACE FUNCTION outbox.top() RETURNS TABLE (top text)
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
 AS $$
 DECLARE
     launcher record;
@@ -438,13 +445,29 @@ BEGIN
                                    r.retrying + r.waiting, r.dead_letters)
             FROM outbox.stat_relay r
             ORDER BY r.lag_seconds DESC, r.pending_events DESC, r.relay LIMIT 12;
+        RETURN QUERY WITH subscription AS MATERIALIZED (
+                SELECT s.subscription, min(s.state_since) AS since, sum(s.rate) AS rate, sum(s.handled) AS handled,
+                       sum(s.lag_messages) AS behind, max(s.lag_seconds) AS lag, sum(s.retrying + s.waiting) AS parked,
+                       sum(s.dead_letters) AS dead,
+                       -- all the same, or what one of them does that does not consume
+                       COALESCE(min(s.state) FILTER (WHERE s.state <> 'consuming'), 'consuming') AS state
+                FROM outbox.stat_subscription s GROUP BY s.subscription
+                ORDER BY lag DESC NULLS FIRST, behind DESC, s.subscription LIMIT 8)
+            SELECT v.line FROM (VALUES (''), (format('%-24s %-15s %12s %9s %9s %12s %10s %10s %9s %8s', 'subscription', 'state', 'since',
+                                                     'msgs/s', '', 'handled', 'behind', 'lag', 'parked', 'dead'))) v (line)
+            WHERE EXISTS (SELECT FROM subscription) UNION ALL
+            SELECT format('%-24s %-15s %12s %9s %9s %12s %10s %10s %9s %8s', left(s.subscription, 24), s.state,
+                          date_trunc('second', clock_timestamp() - s.since), round(COALESCE(s.rate, 0)), '', s.handled,
+                          COALESCE(s.behind::text, '?'), COALESCE(date_trunc('second', make_interval(secs => s.lag))::text, '?'),
+                          s.parked, s.dead)
+            FROM subscription s;
     END IF;
     RETURN QUERY WITH wrong AS MATERIALIZED (
             SELECT * FROM outbox.health() WITH ORDINALITY h WHERE h.status <> 'ok')
         SELECT '' UNION ALL
         SELECT CASE count(*) WHEN 0 THEN 'nothing is wrong' ELSE 'what is wrong: outbox.health() has all of it, and what helps' END
             FROM wrong UNION ALL
-        (SELECT format('%-8s %-14s %-24s %s', w.status, w."check", COALESCE(left(w.relay, 24), ''),
+        (SELECT format('%-8s %-14s %-24s %s', w.status, w."check", COALESCE(left(COALESCE(w.relay, w.subscription), 24), ''),
                        left(regexp_replace(w.message, '[[:space:]]+', ' ', 'g'), 110))
          FROM wrong w ORDER BY w.ordinality LIMIT 8);
     IF NOT launcher.preloaded THEN
@@ -459,7 +482,10 @@ BEGIN
                       left(regexp_replace(w.error, '[[:space:]]+', ' ', 'g'), 60))
         FROM worst w;
     RETURN QUERY WITH error AS MATERIALIZED (
-            SELECT r.* FROM outbox.stat_relay r WHERE r.last_error IS NOT NULL ORDER BY r.last_error_at DESC LIMIT 4)
+            SELECT r.relay, r.last_error, r.last_error_at FROM outbox.stat_relay r WHERE r.last_error IS NOT NULL
+            UNION ALL
+            SELECT s.subscription, s.last_error, s.last_error_at FROM outbox.stat_subscription s WHERE s.last_error IS NOT NULL
+            ORDER BY 3 DESC LIMIT 4)
         SELECT v.line FROM (VALUES (''), ('last errors')) v (line) WHERE EXISTS (SELECT FROM error) UNION ALL
         SELECT format('%s %-24s %s', date_trunc('second', e.last_error_at), left(e.relay, 24),
                       left(regexp_replace(e.last_error, '[[:space:]]+', ' ', 'g'), 100))
@@ -469,4 +495,4 @@ $$;
 REVOKE ALL ON FUNCTION outbox.top() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION outbox.top() TO pg_monitor;
 COMMENT ON FUNCTION outbox.top() IS
-    'one screen for \watch of psql: what the relays do, what is wrong, the worst keys and topics, the last errors';
+    'one screen for \watch of psql: what relays and subscriptions do, what is wrong, the worst keys and topics, the last errors';

@@ -3,13 +3,15 @@
 -- same as text. A name is one of the queries of contrib/postgres-exporter and
 -- one of its columns, so metrics with other labels have another name in front.
 -- Labels are bounded: neither events nor keys, and topics as far as
--- outbox.stat_topic tells them apart. What is not known is NaN.
+-- outbox.stat_topic tells them apart. What is not known is NaN. To compile the
+-- statements would take much longer than they do.
 CREATE OR REPLACE FUNCTION outbox.metrics_rows(
         OUT name text, OUT type text, OUT help text, OUT labels jsonb, OUT value double precision)
     RETURNS SETOF record
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     SET extra_float_digits = 1
+    SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -22,6 +24,8 @@ BEGIN
     RETURN QUERY
     WITH relay AS MATERIALIZED (
         SELECT r.* FROM outbox.stat_relay r WHERE is_known
+    ), worker AS MATERIALIZED (
+        SELECT s.* FROM outbox.stat_subscription s WHERE is_known
     ), figures AS MATERIALIZED (
         SELECT r.relay, f.* FROM relay r CROSS JOIN LATERAL outbox.relay_figures(r.relay) f
     ), histogram AS MATERIALIZED (
@@ -82,6 +86,32 @@ BEGIN
             ('event', f.failures_event), ('size', f.failures_size), ('invalid', f.failures_invalid)
         ) AS c (class, failures)
         UNION ALL
+        SELECT jsonb_build_object('subscription', s.subscription), m.*
+        FROM (SELECT w.subscription, min((w.pid IS NOT NULL)::integer) AS up, sum(w.partitions) AS partitions,
+                     sum(w.handled) AS handled, sum(w.repeated) AS repeated, sum(w.failed) AS failed,
+                     CASE WHEN bool_and(w.lag_messages IS NOT NULL) THEN sum(w.lag_messages) END AS lag_messages,
+                     CASE WHEN bool_and(w.lag_seconds IS NOT NULL) THEN max(w.lag_seconds) END AS lag_seconds,
+                     sum(w.retrying) AS retrying, sum(w.waiting) AS waiting, sum(w.dead_letters) AS dead_letters, sum(w.gaps) AS gaps
+              FROM worker w GROUP BY w.subscription) s
+             CROSS JOIN LATERAL (VALUES
+            ('outbox_subscription_up', 'gauge', 'Whether all workers of the subscription have a process.', s.up),
+            ('outbox_subscription_partitions', 'gauge', 'Partitions that it reads.', s.partitions),
+            ('outbox_subscription_handled_total', 'counter', 'Messages whose effects are committed, or that the function has discarded.', COALESCE(s.handled, 0)),
+            ('outbox_subscription_repeated_total', 'counter', 'Messages that were known, and have been passed over.', COALESCE(s.repeated, 0)),
+            ('outbox_subscription_failures_total', 'counter', 'Attempts to handle a message that have failed.', COALESCE(s.failed, 0)),
+            ('outbox_subscription_lag_messages', 'gauge', 'Messages that the brokers have and that are not handled.', s.lag_messages),
+            ('outbox_subscription_lag_seconds', 'gauge', 'Age of the oldest of them; 0 if there is none.', s.lag_seconds),
+            ('outbox_subscription_retrying', 'gauge', 'Messages that have failed, and are tried again.', s.retrying),
+            ('outbox_subscription_waiting', 'gauge', 'Messages that wait behind one that is tried again, or were requeued.', s.waiting),
+            ('outbox_subscription_dead_letters', 'gauge', 'Messages that are not tried again.', s.dead_letters),
+            ('outbox_subscription_gaps', 'gauge', 'Partitions that stand still because messages are missing where they are to go on.', s.gaps)
+        ) AS m (name, type, help, value)
+        UNION ALL
+        SELECT jsonb_build_object('subscription', w.subscription, 'worker', w.worker::text, 'state', s.state), 'outbox_subscription_state_active', 'gauge',
+               'Whether this is the state of a worker of the subscription: 1 for one of its states, 0 for the others.',
+               (s.state = w.state)::integer
+        FROM worker w CROSS JOIN unnest('{consuming,gap,unavailable,untrusted,unauthenticated,halted,paused,failing,unconfigured,incompatible,starting,stopped,disabled}'::text[]) AS s (state)
+        UNION ALL
         (SELECT jsonb_build_object('relay', h.relay)
                 || CASE WHEN p.part = '_bucket' THEN jsonb_build_object('le', replace(h.seconds::text, 'Infinity', '+Inf')) ELSE '{}' END,
                 h.name || p.part, 'histogram', h.help,
@@ -99,7 +129,7 @@ BEGIN
         ) AS m (name, type, help, value)
         WHERE is_known
         UNION ALL
-        SELECT jsonb_strip_nulls(jsonb_build_object('check', h."check", 'relay', h.relay)), 'outbox_health_status', 'gauge',
+        SELECT jsonb_strip_nulls(jsonb_build_object('check', h."check", 'relay', h.relay, 'subscription', h.subscription)), 'outbox_health_status', 'gauge',
                'What outbox.health() says of a check: 0 if all is well, 1 for a warning, 2 if it is critical.',
                array_position('{ok,warning,critical}', h.status) - 1
         FROM outbox.health() h
@@ -113,7 +143,7 @@ $$;
 REVOKE ALL ON FUNCTION outbox.metrics_rows() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION outbox.metrics_rows() TO pg_monitor;
 COMMENT ON FUNCTION outbox.metrics_rows() IS
-    'all figures of this database, its relays and topics, a row for each metric and its labels, with names and types of Prometheus; for exporters';
+    'all figures of this database, its relays, topics and subscriptions, a row for each metric and its labels, with names and types of Prometheus; for exporters';
 
 CREATE OR REPLACE FUNCTION outbox.metric_labels(labels jsonb) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE

@@ -113,6 +113,7 @@ my %functions = (
 	health_of_server => [ '* FROM outbox.health_of_server()' ],
 	health_thresholds => [ '* FROM outbox.health_thresholds()' ],
 	health_of_storage => [ '* FROM outbox.health_of_storage()' ],
+	health_of_subscriptions => [ '* FROM outbox.health_of_subscriptions()' ],
 	horizon => [ 'outbox.horizon()' ],
 	inbox_discard => [ "outbox.inbox_discard(subscription => 'other')", 'operator' ],
 	inbox_requeue => [ 'outbox.inbox_requeue()', 'operator' ],

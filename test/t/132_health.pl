@@ -13,7 +13,7 @@ use OutboxTest;
 use OutboxTest::Server;
 use Test::More;
 
-my $mock = OutboxTest::Mock->new(topics => { t => 1, refused => 1 });
+my $mock = OutboxTest::Mock->new(topics => { t => 1, refused => 1, consumed => 1 });
 my $node = outbox_node('main',
 	bootstrap => $mock->bootstrap,
 	extension => 1,
@@ -25,20 +25,22 @@ my $node = outbox_node('main',
 	outbox.health_down_warning = 0
 	outbox.health_down_critical = 10min
 	outbox.health_lag_warning = 1s
+	outbox.health_subscription_lag_warning = 1s
 	outbox.health_blocked_warning = 0
 	outbox.health_position_warning = 2s
 	outbox.health_retention_warning = 3s
 	max_prepared_transactions = 1
 	END
 
-# The finding about that, in one line; relay '' for those that are about none
+# The finding about that, in one line, of a relay or a subscription, or '' for
+# those that are about none
 sub finding
 {
 	my ($check, $relay, $columns) = @_;
 
 	$columns //= 'status';
 	return query(qq(SELECT $columns FROM outbox.health()
-		WHERE "check" = '$check' AND COALESCE(relay, '') = '$relay'));
+		WHERE "check" = '$check' AND COALESCE(relay, subscription, '') = '$relay'));
 }
 
 # Waits until that check says warning, or critical, and its message is as it
@@ -220,6 +222,42 @@ conf_reload($node, 'outbox.retention = 1s');
 run(says('retention', '', 'warning', qr/but is kept for replay 1/));
 is_well('the replay is cancelled');
 conf_reload($node, 'outbox.retention = 1d');
+
+note 'a subscription';
+query(q{CREATE FUNCTION handle(m outbox.message) RETURNS text LANGUAGE plpgsql AS $$BEGIN
+	IF outbox.payload_text(m) = 'fails' THEN RAISE 'it does not like that'; END IF; RETURN 'done'; END$$});
+query(q{SELECT outbox.subscribe('orders', '{consumed}', 'handle(outbox.message)', start => 'earliest', workers => 2)});
+wait_rows(2, q{state = 'consuming' AND lag_seconds = 0}, 'outbox.stat_subscription');
+is_well('all is well');
+is( query(q{SELECT string_agg("check", ' ' ORDER BY "check") FROM outbox.health() WHERE subscription = 'orders'}),
+	'cluster dead_letters gap lag_seconds paused retrying settings subscription', 'each check has a row all the same');
+query(q{SELECT outbox.pause_subscription('orders', 'for a test')});
+run(says('paused', 'orders', 'warning', qr/by \w+: for a test/));
+is_well('resumed by the command');
+query(q{SELECT outbox_emit('consumed', 'k', 'fails')});
+run(says('retrying', 'orders', 'warning', qr{^warning \| 1 \| 1 messages .* first of all consumed/0/0: it does not like that}));
+query(q{SELECT outbox.alter_subscription('orders', retry_max_attempts => 1)});
+run(says('dead_letters', 'orders', 'warning', qr{^warning \| 1 \| 1 messages .* last one consumed/0/0: it does not like that}));
+query(q{SELECT outbox.inbox_discard(subscription => 'orders')});
+is_well('it is discarded');
+query(q{SELECT outbox.alter_subscription('orders', retry_max_attempts => 0, on_failure => 'halt')});
+query(q{SELECT outbox_emit('consumed', 'k', 'fails')});
+run(says('subscription', 'orders', 'warning', qr/^warning \| halted \| worker 0: a message has failed, and on_failure is halt/));
+query(q{SELECT outbox.inbox_discard(subscription => 'orders', retrying => true)});
+is_well('it goes on without it');
+query(q{ALTER FUNCTION handle RENAME TO handled});
+query(q{SELECT outbox_emit('consumed', 'k', 'x')});
+run(says('subscription', 'orders', 'warning', qr/^warning \| failing \| worker 0: .*handle/));
+run(says('lag_seconds', 'orders', 'warning', qr/oldest message that is not handled is \d/));
+query(q{ALTER FUNCTION handled RENAME TO handle});
+query(q{SELECT pg_reload_conf()});
+is_well('the function is there again');
+query(q{CREATE OR REPLACE FUNCTION handle(m outbox.message) RETURNS text LANGUAGE sql AS $$SELECT 'done'$$});
+query(q{UPDATE outbox.subscription_offset SET next_offset = 100;
+	SELECT pg_terminate_backend(pid) FROM outbox.stat_subscription});
+run(says('gap', 'orders', 'critical', qr/^critical \| 1 \| topic consumed, partition 0: /));
+is_well('it goes on from where the command says');
+query(q{SELECT outbox.unsubscribe('orders')});
 
 note 'an event that is refused halts the relay';
 conf_reload($node, 'outbox.on_failure = halt');

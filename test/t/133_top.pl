@@ -92,6 +92,12 @@ query(q{SELECT outbox_emit('t', 'k', 'x') FROM generate_series(1, 2000)});
 ok(wait_until(undef, sub { top() =~ /^default +publishing +\S+ +200 /m }),
 	'... and how many events a second, over ten of them');
 
+query(q{CREATE FUNCTION handle(outbox.message) RETURNS void LANGUAGE sql AS ''});
+query(q{SELECT outbox.subscribe('orders', '{t}', 'handle(outbox.message)', start => 'earliest')});
+ok(wait_until(undef, sub { top() =~ /^subscription +state .*\norders +consuming +\S+ +\d+ +200[12] +0 +00:00:00 +0 +0$/m }),
+	'subscriptions, too');
+query(q{SELECT outbox.unsubscribe('orders')});
+
 note 'too few places, too few workers';
 $node->append_conf('postgresql.conf', 'outbox.max_relays = 1');
 $node->restart;

@@ -23,6 +23,9 @@ my $db = 'a "quoted" \ name';
 $node->safe_psql('postgres', q{CREATE DATABASE "a ""quoted"" \ name"; CREATE ROLE monitor LOGIN IN ROLE pg_monitor});
 $node->safe_psql($db, $_) for 'CREATE EXTENSION outbox', q{SELECT outbox.create_relay('audit', topics => '{other}')};
 wait_state($node, 'publishing', $db);
+$node->safe_psql($db, $_) for
+  q{CREATE FUNCTION handle(m outbox.message) RETURNS text LANGUAGE sql RETURN CASE outbox.payload_text(m) WHEN 'refused' THEN 'retry' END},
+  q{SELECT outbox.subscribe('orders', '{t}', 'handle(outbox.message)', start => 'earliest', workers => 2, on_failure => 'skip', retry_max_attempts => 1)};
 
 sub ask { return $node->safe_psql($db, $_[0], extra_params => [ '-U', 'monitor' ]); }
 
@@ -107,19 +110,49 @@ is(metric('outbox_relay_up', relay => 'default'), 1, 'the relay, too');
 is(metric('outbox_relay_state_active', relay => 'audit', state => 'unconfigured'), 1, 'the other relay has no file');
 is(metric('outbox_relay_state_active', relay => 'default', state => 'unconfigured'), 0, 'which this one has');
 
+note 'a subscription';
+# it may be about to become so
+sub becomes
+{
+	my ($value, $name, %labels) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	eval { wait_until(undef, sub { metric("outbox_subscription_$name", %labels) eq $value }); };
+	return is(metric("outbox_subscription_$name", %labels), $value, $name);
+}
+my %orders = (subscription => 'orders');
+becomes(50, 'handled_total', %orders);
+becomes($_->[0], $_->[1], %orders) for
+  [ 0, 'lag_messages' ], [ 0, 'lag_seconds' ], [ 2, 'partitions' ], [ 1, 'up' ], [ 0, 'gaps' ], [ 0, 'retrying' ], [ 0, 'waiting' ];
+$mock->command('clear Produce');
+$node->safe_psql($db, q{SELECT outbox_emit('t', 'k', 'refused')});
+becomes(1, 'dead_letters', %orders);
+cmp_ok(metric('outbox_subscription_failures_total', %orders), '>=', 1, '... of an attempt that has failed');
+becomes(1, 'state_active', %orders, worker => $_, state => 'consuming') for 0, 1;
+$node->safe_psql($db, q{SELECT outbox.seek('orders', place => 'earliest', repeat => false)});
+cmp_ok(wait_until(undef, sub { metric('outbox_subscription_repeated_total', %orders) }), '>', 0, 'repeated');
+$node->safe_psql($db, q{SELECT outbox.pause_subscription('orders')});
+becomes(1, 'state_active', %orders, worker => 1, state => 'paused');
+becomes(0, 'state_active', %orders, worker => 1, state => 'consuming');
+
+note 'states';
 my ($names) = slurp_file("$FindBin::RealBin/../../src/shared/relay_state.c") =~ /^outbox_relay_state_name\(.*?^\}/ms ? $& : die;
 my @states = $names =~ /"([a-z]+)"/g;
 my %names = map { $_ => 1 } grep { $_ ne 'unknown' } @states;
 is( ask(q{SELECT string_agg(labels ->> 'state', ' ' ORDER BY labels ->> 'state') FROM outbox.metrics_rows()
 	WHERE name = 'outbox_relay_state_active' AND labels ->> 'relay' = 'default'}),
-	join(' ', sort keys %names), 'a series for each state that there is');
+	join(' ', grep { !/^(?:consuming|gap)$/ } sort keys %names), 'a series for each state that there is');
+is( ask(q{SELECT string_agg(labels ->> 'state', ' ' ORDER BY labels ->> 'state') FROM outbox.metrics_rows()
+	WHERE name = 'outbox_subscription_state_active' AND labels ->> 'worker' = '0'}),
+	join(' ', grep { !/^(?:publishing|idle)$/ } sort keys %names), '... for a subscription, too');
 is(ask(q{SELECT string_agg(value::text, ' ') FROM (SELECT sum(value) AS value FROM outbox.metrics_rows()
-	WHERE name = 'outbox_relay_state_active' GROUP BY labels ->> 'relay') s}), '1 1', 'of which one is 1');
+	WHERE name ~ '^outbox_(relay|subscription)_state_active' GROUP BY labels - 'state') s}), '1 1 1 1', 'of which one is 1');
 
 is( ask(q{SELECT string_agg(value::text, ' ' ORDER BY labels::text) FROM outbox.metrics_rows()
 		WHERE name = 'outbox_health_status'}),
 	ask(q{SELECT string_agg((array_position('{ok,warning,critical}', status) - 1)::text, ' '
-		ORDER BY jsonb_strip_nulls(jsonb_build_object('database', current_database(), 'check', "check", 'relay', relay))::text)
+		ORDER BY jsonb_strip_nulls(jsonb_build_object('database', current_database(), 'check', "check", 'relay', relay,
+			'subscription', subscription))::text)
 		FROM outbox.health()}), 'health');
 is(metric('outbox_health_status', check => 'settings', relay => 'audit'), 2, 'a relay without settings is critical');
 

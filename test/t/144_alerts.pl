@@ -22,12 +22,16 @@ if (my $why = OutboxTest::Prometheus::skip_reason())
 }
 
 my $contrib = "$FindBin::RealBin/../../contrib";
-my $mock = OutboxTest::Mock->new(topics => { t => 2, never => 1 });
+my $mock = OutboxTest::Mock->new(topics => { t => 2, never => 1, consumed => 1 });
 my $node = outbox_node('main', bootstrap => $mock->bootstrap, extension => 1);
 query('CREATE ROLE prometheus LOGIN IN ROLE pg_monitor');
 query(q{SELECT outbox_emit('t', k::text, 'x') FROM generate_series(1, 100) k});
 wait_state($node, 'publishing');
 wait_published($node) or die;
+query(q{CREATE FUNCTION handle(m outbox.message) RETURNS text LANGUAGE sql
+	RETURN CASE WHEN outbox.payload_text(m) = 'fails' THEN 'retry' END});
+query(q{SELECT outbox.subscribe('orders', '{consumed}', 'handle(outbox.message)', start => 'earliest')});
+wait_rows(1, q{state = 'consuming' AND lag_seconds = 0}, 'outbox.stat_subscription');
 
 my %port = map { $_ => OutboxTest::Prometheus::exporter($_, $node, 'prometheus') } qw(postgres sql);
 my $rules = slurp_file("$contrib/prometheus/outbox.rules.yml");
@@ -108,6 +112,17 @@ fires('paused, and no lag', 'OutboxPaused');
 query('SELECT outbox.resume()');
 clears('resumed');
 
+note 'a subscription';
+query(q{SELECT outbox.pause_subscription()});
+fires('paused', 'OutboxSubscriptionPaused');
+query(q{SELECT outbox.resume_subscription()});
+query(q{SELECT outbox_emit('consumed', 'k', 'fails')});
+fires('a message fails', 'OutboxSubscriptionRetrying');
+query(q{SELECT outbox.alter_subscription('orders', retry_max_attempts => 1)});
+fires('and is given up', 'OutboxSubscriptionDeadLetters');
+query(q{SELECT outbox.inbox_discard(until => now())});
+clears('discarded');
+
 note 'checks of health';
 conf_reload($node, 'outbox.health_storage_warning = 0');
 fires('a warning', 'OutboxHealthWarning');
@@ -126,14 +141,14 @@ clears('no longer');
 note 'the brokers are away';
 $mock->command('down');
 query(q{SELECT outbox_emit('t', 'waits', 'x')});
-fires('no broker', 'OutboxLag', 'OutboxNotPublishing');
+fires('no broker', 'OutboxLag', 'OutboxNotPublishing', 'OutboxSubscriptionNotConsuming');
 $mock->command('up');
 clears('they are back');
 
 note 'the server';
 $node->append_conf('postgresql.conf', 'max_worker_processes = 0');
 $node->restart;
-fires('no launcher', 'OutboxLauncherDown', 'OutboxNotPublishing');
+fires('no launcher', 'OutboxLauncherDown', 'OutboxNotPublishing', 'OutboxSubscriptionNotConsuming');
 $node->stop;
 wait_until(undef, sub { $prometheus->firing =~ /OutboxMissing/ }, 'OutboxMissing');
 pass('no server');

@@ -24,6 +24,9 @@ my $node = outbox_node('main', bootstrap => $mock->bootstrap, extension => 1);
 query('CREATE ROLE monitor LOGIN IN ROLE pg_monitor');
 query(q{SELECT outbox_emit('t', 'k', 'x') FROM generate_series(1, 10)});
 wait_published($node) or die;
+query(q{CREATE FUNCTION handle(outbox.message) RETURNS void LANGUAGE sql AS ''});
+query(q{SELECT outbox.subscribe('orders', '{t}', 'handle(outbox.message)', start => 'earliest')});
+wait_rows(1, q{state = 'consuming' AND handled = 10 AND lag_seconds = 0}, 'outbox.stat_subscription');
 my $umlaut = "gr\xc3\xbcn";
 query(qq{CREATE DATABASE "$umlaut" TEMPLATE template0 ENCODING 'UTF8'});
 $node->safe_psql($umlaut, 'CREATE EXTENSION outbox');
@@ -136,7 +139,7 @@ my %there = map { $_ => 1 } split /\n/, query(q{SELECT DISTINCT name FROM outbox
 my %drawn;
 $drawn{$_}++ for map { /\b(outbox_\w+)/g } @expressions;
 is_deeply([ grep { !$there{$_} } sort keys %drawn ], [], 'the dashboard draws what there is');
-is_deeply([ grep { !$drawn{$_} && !/_(?:sum|count)$|^outbox_relay_up$|^outbox_topic_/ } sort keys %there ], [],
+is_deeply([ grep { !$drawn{$_} && !/_(?:sum|count)$|^outbox_(?:relay|subscription)_up$|^outbox_topic_/ } sort keys %there ], [],
 	'... all of it');
 my $rules = slurp_file("$contrib/prometheus/outbox.rules.yml");
 is_deeply([ grep { !$there{$_} } map { /\b(outbox_\w+)/g } $rules =~ s/^\s*#.*|outbox_health_…//mgr =~ s/description:.*?(?=^\s*- alert|\z)//msgr ], [],
