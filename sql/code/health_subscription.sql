@@ -53,10 +53,10 @@ BEGIN
                 WHEN s.state = 'disabled' THEN 'ALTER SYSTEM SET outbox.enabled = on; SELECT pg_reload_conf();'
                 WHEN s.state = 'stopped' AND s.keeper_pid IS NOT NULL AND s.launcher_pid IS NOT NULL
                 THEN format('SELECT pg_terminate_backend(%s);', s.keeper_pid)
-                WHEN s.state = 'stopped' AND s.last_error ~ '\moutbox\.max_subscribers\M'
+                WHEN s.state = 'stopped' AND strpos(s.last_error, 'outbox.max_subscribers') > 0
                 THEN format('ALTER SYSTEM SET outbox.max_subscribers = %s;  -- and restart the server',
                             current_setting('outbox.max_subscribers')::integer + 8)
-                WHEN s.state = 'stopped' AND s.last_error ~ '\mmax_worker_processes\M'
+                WHEN s.state = 'stopped' AND strpos(s.last_error, 'max_worker_processes') > 0
                 THEN format('ALTER SYSTEM SET max_worker_processes = %s;  -- and restart the server',
                             current_setting('max_worker_processes')::integer + 16)
                 WHEN s.state = 'halted'

@@ -585,7 +585,7 @@ AS $$
 BEGIN
     RETURN convert_from(key, 'UTF8');
 EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN
-    RETURN '\x' || encode(key, 'hex');
+    RETURN E'\\x' || encode(key, 'hex');
 END
 $$;
 REVOKE ALL ON FUNCTION outbox.key_text(bytea) FROM PUBLIC;
