@@ -14,6 +14,7 @@
 #include "outbox.h"
 
 #include "catalog/pg_authid.h"
+#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 
@@ -158,4 +159,6 @@ void
 outbox_session_pin_subscriber(void)
 {
 	pin(of_subscriber, lengthof(of_subscriber));
+	/* the setting is what functions find; see identity.c */
+	SessionReplicationRole = SESSION_REPLICATION_ROLE_REPLICA;
 }

@@ -25,8 +25,11 @@
  *    when it returns (handler.c), so ours name the same objects as always; and
  *    they name them with their schemas, with types and operators of pg_catalog,
  *    which is searched first. pg_temp is never searched for functions;
- *  - triggers that are fired by them are on our tables, whose owner made them;
- *    those that the handler has deferred wait for the end of the transaction.
+ *  - no trigger of others is fired by them: who may have one on our tables is
+ *    not who may do everything. As with relays, there are only those that the
+ *    tables' owner has enabled for session_replication_role = replica, which is
+ *    ours, outside of these transactions too;
+ *  - what the handler has deferred waits for the end of the transaction.
  *
  * What a session could keep for the next transaction ends with each: settings,
  * cursors, prepared statements, and advisory locks. Temporary objects stay
@@ -43,6 +46,7 @@
 #include "catalog/pg_authid.h"
 #include "commands/prepare.h"
 #include "commands/sequence.h"
+#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
@@ -79,6 +83,8 @@ outbox_identity_begin(Oid role)
 	role_now = role;
 	SetSessionAuthorization(role, superuser_arg(role));
 	SetUserIdAndSecContext(role, SECURITY_LOCAL_USERID_CHANGE);
+	/* not as a setting: all plans would be made anew each time */
+	SessionReplicationRole = SESSION_REPLICATION_ROLE_ORIGIN;
 }
 
 /* The transaction has ended, or was undone: the session is ours again, and as
@@ -94,6 +100,7 @@ outbox_identity_end(bool committed)
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, 0);
 	SetSessionAuthorization(BOOTSTRAP_SUPERUSERID, true);
 	ResetAllOptions();
+	SessionReplicationRole = SESSION_REPLICATION_ROLE_REPLICA;
 	PortalHashTableDeleteAll();
 	DropAllPreparedStatements();
 	outbox_my_relay_lock_alone();
@@ -104,6 +111,8 @@ void
 outbox_identity_elevate(OutboxIdentity *before)
 {
 	GetUserIdAndSecContext(&before->user, &before->context);
+	before->replication_role = SessionReplicationRole;
+	SessionReplicationRole = SESSION_REPLICATION_ROLE_REPLICA;
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
 						   before->context | SECURITY_LOCAL_USERID_CHANGE);
 }
@@ -111,5 +120,6 @@ outbox_identity_elevate(OutboxIdentity *before)
 void
 outbox_identity_restore(const OutboxIdentity *before)
 {
+	SessionReplicationRole = before->replication_role;
 	SetUserIdAndSecContext(before->user, before->context);
 }

@@ -15,6 +15,7 @@ typedef struct OutboxIdentity
 {
 	Oid user;
 	int context;
+	int replication_role; /* which triggers are fired */
 } OutboxIdentity;
 
 extern void outbox_identity_begin(Oid role);

@@ -272,6 +272,36 @@ is(query(q{SELECT what FROM app.got WHERE what ~ '^end' ORDER BY what}), join("\
 		'end: ' . sprintf($definer, 'session_authorization')), 'nor is more possible at the end');
 is(query(q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 1 AND objsubid = 1}), 0, 'advisory locks are given back');
 
+note 'nor do triggers that somebody may put on our tables';
+query(q{
+	CREATE TABLE fired (who text);
+	GRANT INSERT ON fired TO PUBLIC;
+	CREATE ROLE nosy;
+	CREATE SCHEMA nosy AUTHORIZATION nosy;
+	GRANT USAGE ON SCHEMA outbox TO nosy;
+	GRANT TRIGGER ON ALL TABLES IN SCHEMA outbox TO nosy;
+	SET ROLE nosy;
+	CREATE FUNCTION nosy.note() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO public.fired VALUES (format('%s: %s', tg_relid::regclass, current_user));
+		RETURN NULL;
+	END $$;
+	DO $$
+	DECLARE
+		name text;
+	BEGIN
+		FOREACH name IN ARRAY '{subscription_offset,inbox_parked,inbox_dead,inbox_0}'::text[] LOOP
+			EXECUTE format('CREATE TRIGGER nosy AFTER INSERT OR UPDATE OR DELETE ON outbox.%s FOR EACH ROW EXECUTE FUNCTION nosy.note()', name);
+			EXECUTE format('CREATE CONSTRAINT TRIGGER late AFTER INSERT OR UPDATE OR DELETE ON outbox.%s DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION nosy.note()', name);
+		END LOOP;
+	END $$;
+});
+produce("verdicts\t0\tnosy\tSELECT 1/0\tid\tnosy-1", "verdicts\t0\tnosy2\t=done\tid\tnosy-2");
+count_is(q{outbox.inbox_dead WHERE message_id = 'nosy-1'}, 1, 'a message fails, and is a dead letter');
+count_is(q{app.got WHERE key = 'nosy2'}, 1, 'another one is handled');
+is(query(q{SELECT string_agg(DISTINCT who, ', ') FROM fired}), 'outbox.inbox_0: app', 'none has been fired as superuser');
+query('DROP OWNED BY nosy CASCADE');
+
 note 'one that does not let itself be cancelled';
 my $loop = 'BEGIN LOOP BEGIN PERFORM pg_sleep(60); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END';
 produce("hostile\t0\t\\N\tDO \$\$ $loop \$\$", "hostile\t0\t\\N\tSELECT 2");
