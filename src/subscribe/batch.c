@@ -197,10 +197,11 @@ take_undone(const OutboxSpan *span)
 		change_manner(span);
 }
 
-static void run_span(OutboxSpan *span);
+static bool run_span(OutboxSpan *span);
 
-/* The error is of these messages, or one of them. */
-static void
+/* The error is of these messages, or one of them. Returns whether it has been
+ * noted. */
+static bool
 take_failed(const OutboxSpan *span, ErrorData *error)
 {
 	if (span->manner != OUTBOX_ALONE)
@@ -212,12 +213,14 @@ take_failed(const OutboxSpan *span, ErrorData *error)
 		OutboxSpan parking = {
 			.manner = OUTBOX_ALONE, .length = 1, .reason = error};
 
-		run_span(&parking);
+		return run_span(&parking);
 	}
+	return false;
 }
 
-/* Runs a transaction, and sees to what follows from its end. */
-static void
+/* Runs a transaction, and sees to what follows from its end. Returns whether
+ * one has been committed. */
+static bool
 run_span(OutboxSpan *span)
 {
 	TimestampTz began_at = GetCurrentTimestamp();
@@ -231,7 +234,7 @@ run_span(OutboxSpan *span)
 		case OUTBOX_WORK_DONE:
 			take_done(span);
 			learn(span, began_at);
-			break;
+			return true;
 		case OUTBOX_WORK_UNDONE:
 			take_undone(span);
 			break;
@@ -241,12 +244,12 @@ run_span(OutboxSpan *span)
 			break;
 		case OUTBOX_WORK_AGAIN:
 			if (again++ >= AGAIN_MAX)
-				take_failed(span, error);
+				return take_failed(span, error);
 			break;
 		case OUTBOX_WORK_FAILED:
-			take_failed(span, error);
-			break;
+			return take_failed(span, error);
 	}
+	return false;
 }
 
 /* How the first messages are handled, and how many of them */
@@ -272,13 +275,14 @@ choose(void)
 }
 
 /* Goes on with the messages that there are, by one transaction. Returns whether
- * there was something to do. */
+ * there was something to do; *done: and has been committed. */
 bool
-outbox_batch_run(void)
+outbox_batch_run(bool *done)
 {
 	MemoryContext old_context;
 	OutboxSpan span;
 
+	*done = false;
 	while (outbox_queue_length() > 0 && outbox_queue_at(0)->dropped)
 		outbox_queue_remove(1);
 	if (outbox_queue_length() == 0 || outbox_batch_timeout_ms() > 0)
@@ -290,7 +294,7 @@ outbox_batch_run(void)
 	MemoryContextReset(span_context);
 	old_context = MemoryContextSwitchTo(span_context);
 	span = choose();
-	run_span(&span);
+	*done = run_span(&span);
 	MemoryContextSwitchTo(old_context);
 	return true;
 }

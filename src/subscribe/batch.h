@@ -10,7 +10,7 @@
 
 #include "outbox.h"
 
-extern bool outbox_batch_run(void);
+extern bool outbox_batch_run(bool *done);
 extern long outbox_batch_timeout_ms(void);
 extern void outbox_batch_forget(void);
 

@@ -57,12 +57,12 @@ static bool
 run_parts(void)
 {
 	bool worked = outbox_intake_run();
+	bool done;
 
-	if (outbox_batch_run())
-	{
-		worked = true;
+	worked = outbox_batch_run(&done) || worked;
+	/* one that was undone may meet the error again in its next manner */
+	if (done)
 		failures = 0;
-	}
 	worked = outbox_failures_run() || worked;
 	outbox_intake_tell();
 	return worked;

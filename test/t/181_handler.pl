@@ -336,5 +336,23 @@ for my $case (
 }
 is(query(q{SELECT count(*) FROM outbox.inbox_parked}), 0, 'none is parked');
 
+note 'what cannot be parked';
+query(q{
+	CREATE SEQUENCE refusals;
+	CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		RAISE EXCEPTION 'refused for the %. time', nextval('public.refusals');
+	END $$;
+	CREATE TRIGGER refuse BEFORE INSERT ON outbox.inbox_parked FOR EACH ROW EXECUTE FUNCTION refuse();
+	ALTER TABLE outbox.inbox_parked ENABLE ALWAYS TRIGGER refuse;
+});
+produce("verdicts\t0\tunparked\t=retry");
+my $since = q{SELECT state || ' since ' || state_since FROM outbox.stat_subscription WHERE subscription = 'verdicts'};
+my $failing = wait_until(undef, sub { my $state = query($since); $state =~ /^failing/ ? $state : undef });
+wait_until(undef, sub { query('SELECT last_value FROM refusals') >= 5 });
+is(query($since), $failing, 'is one failure, as long as it lasts');
+query('DROP FUNCTION refuse CASCADE');
+count_is(q{app.got WHERE key = 'unparked'}, 1, 'and over when it can be');
+
 $node->stop;
 done_testing();
