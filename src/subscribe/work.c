@@ -90,8 +90,9 @@ run(const char *activity, OutboxWorkBody body, void *arg)
 	}
 	in_handler = true;
 	outbox_handler_settle();
-	in_handler = false;
+	/* what it has left may fail even then: ON COMMIT, for instance */
 	outbox_store_end();
+	in_handler = false;
 	return OUTBOX_WORK_DONE;
 }
 

@@ -163,11 +163,12 @@ my @commands = (
 	'SELECT pg_sleep(60)', "SELECT public.outbox_emit('out', 'k', 'p')", 'INSERT INTO app.nothing VALUES (1)',
 	"DO \$\$ BEGIN IF nextval('app.tries') < 4 THEN RAISE serialization_failure; END IF; END \$\$",
 	'WITH RECURSIVE r AS (SELECT 1 AS i) SELECT repeat(i::text, 1073741824) FROM r',
-	'SELECT app.deep()');
+	'SELECT app.deep()',
+	'CREATE TEMP TABLE a (id int PRIMARY KEY) ON COMMIT DELETE ROWS; CREATE TEMP TABLE b (id int REFERENCES a)');
 query(q{CREATE FUNCTION app.deep() RETURNS integer LANGUAGE plpgsql AS 'BEGIN RETURN app.deep() + 1; END'});
 produce(map { "verdicts\t0\tk$_\t$commands[$_]" } 0 .. $#commands);
 count_is(q{app.got WHERE what ~ 'done|^=$|retry|emit|tries'}, 5, 'what is to have an effect has one');
-count_is(q{outbox.inbox_dead_letter WHERE subscription = 'verdicts'}, 7, 'what fails again and again is a dead letter');
+count_is(q{outbox.inbox_dead_letter WHERE subscription = 'verdicts'}, 8, 'what fails again and again is a dead letter');
 is(query(q{SELECT count(*) FROM app.got}), 5, 'and has no effect, as what is discarded');
 is(query(q{SELECT string_agg(format('%s %s %s', "offset", sqlstate, split_part(error, E'\n', 1)), E'\n'
 		ORDER BY "offset") FROM outbox.inbox_dead_letter}),
@@ -179,9 +180,10 @@ is(query(q{SELECT string_agg(format('%s %s %s', "offset", sqlstate, split_part(e
 9 42P01 relation "app.nothing" does not exist
 11 54000 requested length too large
 12 54001 stack depth limit exceeded
+13 0A000 unsupported ON COMMIT and foreign key combination
 END
 is(query(q{SELECT what FROM app.got WHERE what ~ 'retry'}), '=retry', 'another attempt is made');
-is(query(q{SELECT next_offset FROM outbox.subscription_offset WHERE topic = 'verdicts'}), 13, 'nothing is left');
+is(query(q{SELECT next_offset FROM outbox.subscription_offset WHERE topic = 'verdicts'}), 14, 'nothing is left');
 
 note 'what it cannot do';
 query(q{
