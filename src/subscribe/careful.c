@@ -10,8 +10,9 @@
  *	  in good order						handles batches, as always
  *	  by a crash of another process		goes on as the last one did
  *	  by a signal of its own, or		is careful: handles each message in a
- *	  because a handler did not let		transaction of its own, and notes it
- *	  itself be cancelled				before, for a minute at most
+ *	  a fatal error in a handler, or	transaction of its own, and notes it
+ *	  because that did not let itself	before, for a minute at most
+ *	  be cancelled
  *	  the same, three times in a row,	is careful, and makes a dead letter of
  *	  with the same message noted		that message
  *
@@ -151,14 +152,14 @@ end_at_once(SIGNAL_ARGS)
 	_exit(2);
 }
 
-/* The process ends in good order, unless a handler that could not be stopped
- * has left no other way. */
+/* The process ends in good order, unless a handler has ended it, or has left no
+ * other way as it could not be stopped. */
 static void
 before_exit_end(int code, Datum arg)
 {
 	(void) code;
 	(void) arg;
-	if (outbox_handler_is_endless())
+	if (outbox_handler_is_reason())
 		return;
 	note.alive = false;
 	if (file >= 0)
@@ -198,7 +199,8 @@ outbox_careful_begin(void)
 				(errmsg("%s handles messages one by one for a while",
 						outbox_my_relay.label),
 				 errdetail("The process before it was ended by a signal, or "
-						   "by a handler that could not be cancelled.")));
+						   "by a handler: by a fatal error, or because it "
+						   "could not be cancelled.")));
 }
 
 /* A database is gone: so are the notes of its subscribers. */

@@ -19,9 +19,8 @@ extern void outbox_careful_acquit(void);
 
 /* what a dead letter says; crash_shutdown */
 #define OUTBOX_CAREFUL_SQLSTATE "57P02"
-#define OUTBOX_CAREFUL_ERROR                                               \
-	"the process that handled this message was ended by a signal, or did " \
-	"not "                                                                 \
-	"let itself be cancelled, three times in a row"
+#define OUTBOX_CAREFUL_ERROR                                            \
+	"the process that handled this message was ended by a signal or a " \
+	"fatal error, or did not let itself be cancelled, three times in a row"
 
 #endif /* OUTBOX_CAREFUL_H */

@@ -12,7 +12,9 @@
  * A call that takes too long is cancelled. If it does not let itself be (a
  * function can catch that), the process ends after the same time once more,
  * which nothing can catch; the next process finds out which message it was
- * (careful.c). The same holds for triggers that are deferred until the end.
+ * (careful.c). The same holds for triggers that are deferred until the end, and
+ * for an error in a call that ends the process: a function can have that, too
+ * (exit_on_error, transaction_timeout).
  *
  *-------------------------------------------------------------------------
  */
@@ -52,6 +54,9 @@ static struct
 	bool returns_text;
 } handler;
 
+/* is a call under way, or what calls have left? */
+static bool running = false;
+
 /* how often the time of the call under way has run out */
 static volatile sig_atomic_t rung = 0;
 
@@ -85,6 +90,7 @@ start_clock(void)
 	int limit_ms = outbox_subscriber.subscription->handler_timeout_ms;
 
 	rung = 0;
+	running = true;
 	SetCurrentStatementStartTimestamp();
 	if (limit_ms > 0)
 		enable_timeout_every(
@@ -98,6 +104,7 @@ static void
 stop_clock(void)
 {
 	disable_timeout(clock_id(), false);
+	running = false;
 	/* what has come too late */
 	if (rung > 0)
 		QueryCancelPending = false;
@@ -265,9 +272,9 @@ outbox_handler_undone(ErrorData *error)
 					 outbox_subscriber.subscription->handler_timeout_ms);
 }
 
-/* Does the process end because a call does not? */
+/* The process ends: because of a call? */
 bool
-outbox_handler_is_endless(void)
+outbox_handler_is_reason(void)
 {
-	return rung > 1;
+	return rung > 1 || (running && !outbox_subscriber.asked_to_end);
 }

@@ -24,6 +24,6 @@ extern OutboxVerdict outbox_handler_call(const OutboxMessage *message);
 extern void outbox_handler_settle(void);
 
 extern void outbox_handler_undone(ErrorData *error);
-extern bool outbox_handler_is_endless(void);
+extern bool outbox_handler_is_reason(void);
 
 #endif /* OUTBOX_HANDLER_H */

@@ -54,13 +54,12 @@
 #include "subscribe/subscriber.h"
 
 static const OutboxSourceApi *api = NULL; /* of the module */
-static volatile sig_atomic_t asked_to_end = false;
 static uint32 extension_changes; /* of the database, that we have looked at */
 
 static void
 handle_sigterm(SIGNAL_ARGS)
 {
-	asked_to_end = true;
+	outbox_subscriber.asked_to_end = true;
 	die(postgres_signal_arg);
 }
 
@@ -165,7 +164,7 @@ reload(void)
 static void
 handle_interrupts(void)
 {
-	if (asked_to_end)
+	if (outbox_subscriber.asked_to_end)
 	{
 		outbox_relay_state_ends(why_asked());
 		proc_exit(1);
@@ -216,7 +215,7 @@ run(void)
 		if (checked)
 			worked = outbox_round_run();
 		outbox_relay_state_tell_late();
-		if (!worked && !asked_to_end)
+		if (!worked && !outbox_subscriber.asked_to_end)
 			outbox_wait(checked ? outbox_round_timeout_ms()
 								: OUTBOX_TABLES_RETRY_MS,
 						what_for());
@@ -238,7 +237,7 @@ before_exit_detach(int code, Datum arg)
 	(void) code;
 	(void) arg;
 	/* in a transaction, it is core that has ended the process */
-	if (asked_to_end && outbox_my_relay.slot != NULL)
+	if (outbox_subscriber.asked_to_end && outbox_my_relay.slot != NULL)
 		outbox_relay_state_ends(why_asked());
 	outbox_relay_state_detach();
 }

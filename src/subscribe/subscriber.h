@@ -9,6 +9,8 @@
 #ifndef OUTBOX_SUBSCRIBER_H
 #define OUTBOX_SUBSCRIBER_H
 
+#include <signal.h>
+
 #include "shared/subscription.h"
 
 /* Which of the subscription's workers this process is: partition % workers ==
@@ -17,6 +19,7 @@ typedef struct OutboxSubscriber
 {
 	OutboxSubscription *subscription;
 	int worker;
+	volatile sig_atomic_t asked_to_end; /* by SIGTERM */
 } OutboxSubscriber;
 
 extern OutboxSubscriber outbox_subscriber;

@@ -2,9 +2,10 @@
 # message: in a batch, and when the message is tried again.
 #
 # Catches: a message that crashes the server again and again, for ever; one that
-# becomes a dead letter because another process has crashed, or because somebody
-# has killed its own, once; neighbours, of the same subscription and of another
-# one, that are lost, or done twice, or out of order.
+# ends its process by a fatal error, likewise; one that becomes a dead letter
+# because another process has crashed, or because somebody has killed its own,
+# once; neighbours, of the same subscription and of another one, that are lost,
+# or done twice, or out of order.
 
 use strict;
 use warnings;
@@ -71,6 +72,9 @@ query(q{
 		END IF;
 		IF what = 'slow' THEN
 			PERFORM pg_sleep(0.3);
+		ELSIF what = 'fatal' THEN
+			SET exit_on_error = on;
+			PERFORM 1 / 0;
 		ELSIF what IN ('crash', 'later') THEN
 			-- the parent of the shell is this process
 			COPY (SELECT 1) TO PROGRAM 'kill -9 $PPID';
@@ -95,7 +99,7 @@ waits_for(q{count(*) = 4 FROM got WHERE topic = 'bad'});
 is(got('bad'), 'a:1 b:1 b:2 a:2', 'each of the others once, in order');
 is(crashes($from), 4, 'the server has crashed no more than it takes to be sure');
 is(again(q{SELECT DISTINCT format('%s %s', sqlstate, error) FROM outbox.inbox_dead}),
-	'57P02 the process that handled this message was ended by a signal, or did not let itself be cancelled, three times in a row',
+	'57P02 the process that handled this message was ended by a signal or a fatal error, or did not let itself be cancelled, three times in a row',
 	'it is a dead letter');
 waits_for(q{count(*) = 101 FROM got WHERE topic = 'good'});
 is(again(q{SELECT string_agg(what, ' ' ORDER BY n) = 'slow ' || (SELECT string_agg(i::text, ' ' ORDER BY i) FROM generate_series(1, 100) AS i)
@@ -109,6 +113,14 @@ query(q{SELECT outbox_emit('bad', 'a', 'later'), outbox_emit('bad', 'a', '3'), o
 waits_for(q{count(*) > 0 FROM outbox.inbox_dead WHERE convert_from(payload, 'UTF8') = 'later'});
 waits_for(q{count(*) = 6 FROM got WHERE topic = 'bad'});
 is(got('bad'), 'a:1 b:1 b:2 a:2 b:3 a:3', 'the next of its key has its turn');
+
+note 'by a fatal error';
+$node->restart;
+$from = log_end($node);
+query(q{SELECT outbox_emit('bad', 'a', 'fatal'), outbox_emit('bad', 'a', '4')});
+waits_for(q{count(*) > 0 FROM outbox.inbox_dead WHERE convert_from(payload, 'UTF8') = 'fatal'});
+waits_for(q{count(*) = 7 FROM got WHERE topic = 'bad'});
+is(scalar(log_lines($node, $from, qr/FATAL:  division by zero/)), 4, 'no more often than it takes to be sure');
 
 note 'killed while it works';
 $node->restart;
