@@ -72,6 +72,8 @@ query(q{
 		END IF;
 		IF what = 'slow' THEN
 			PERFORM pg_sleep(0.3);
+		ELSIF what = 'long' THEN
+			PERFORM pg_sleep(4);
 		ELSIF what = 'fatal' THEN
 			SET exit_on_error = on;
 			PERFORM 1 / 0;
@@ -112,7 +114,7 @@ $node->restart;
 query(q{SELECT outbox_emit('bad', 'a', 'later'), outbox_emit('bad', 'a', '3'), outbox_emit('bad', 'b', '3')});
 waits_for(q{count(*) > 0 FROM outbox.inbox_dead WHERE convert_from(payload, 'UTF8') = 'later'});
 waits_for(q{count(*) = 6 FROM got WHERE topic = 'bad'});
-is(got('bad'), 'a:1 b:1 b:2 a:2 b:3 a:3', 'the next of its key has its turn');
+like(got('bad'), qr/^a:1 b:1 b:2 a:2 (?:b:3 a:3|a:3 b:3)$/, 'the next of its key has its turn');
 
 note 'by a fatal error';
 $node->restart;
@@ -125,7 +127,7 @@ is(scalar(log_lines($node, $from, qr/FATAL:  division by zero/)), 4, 'no more of
 note 'killed while it works';
 $node->restart;
 $from = log_end($node);
-query(q{INSERT INTO got (topic) VALUES ('none'); SELECT outbox_emit('good', 'k', 'slow')});
+query(q{INSERT INTO got (topic) VALUES ('none'); SELECT outbox_emit('good', 'k', 'long')});
 waits_for(q{EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'outbox subscriber' AND wait_event = 'PgSleep')});
 kill 'KILL', query(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'outbox subscriber' AND wait_event = 'PgSleep'});
 waits_for(q{count(*) = 102 FROM got WHERE topic = 'good'});
