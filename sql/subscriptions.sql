@@ -152,8 +152,18 @@ SELECT outbox.inbox_discard();
 SELECT outbox.inbox_discard(subscription => 'missing');
 SELECT outbox.inbox_discard(ids => '{1}', retrying => true);
 
--- as many as there can be
-DO $$ BEGIN PERFORM outbox.subscribe('s' || i, '{a}', 'handle(outbox.message)') FROM generate_series(1, 30) i; END $$;
+-- as many as there can be, and as many workers of them all
+SELECT outbox.subscribe('one_more', '{a}', 'handle(outbox.message)', workers => 30);
+DO $$ BEGIN PERFORM outbox.subscribe('s' || i, '{a}', 'handle(outbox.message)') FROM generate_series(1, 29) i; END $$;
+SELECT outbox.subscribe('one_more', '{a}', 'handle(outbox.message)');
+SELECT outbox.alter_subscription('t', workers => 2);
+SELECT outbox.alter_subscription('s', workers => 2, batch_size => 3);
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT outbox.alter_subscription('s', batch_size => 4);
+SELECT outbox.alter_subscription('s', workers => 1);
+ROLLBACK;
+SELECT outbox.alter_subscription('s', workers => 1);
+SELECT outbox.subscribe('s30', '{a}', 'handle(outbox.message)');
 SELECT outbox.subscribe('one_more', '{a}', 'handle(outbox.message)');
 DO $$ BEGIN PERFORM outbox.unsubscribe('s' || i) FROM generate_series(1, 30) i; END $$;
 

@@ -148,6 +148,8 @@ AS $$
 DECLARE
     wrong text;
     delay record;
+    others bigint;
+    present integer;
 BEGIN
     IF COALESCE(cardinality(its.topics), 0) NOT BETWEEN 1 AND 100 THEN
         RAISE invalid_parameter_value USING
@@ -177,6 +179,15 @@ BEGIN
         RAISE invalid_parameter_value USING
             MESSAGE = format('workers cannot be %s', COALESCE(its.workers::text, 'null')),
             HINT = 'It is from 1 to 32; the partitions are divided among them.';
+    END IF;
+    SELECT COALESCE(sum(s.workers) FILTER (WHERE s.name <> its.name), 0),
+           COALESCE(max(s.workers) FILTER (WHERE s.name = its.name), 0)
+        INTO others, present FROM outbox.subscription s;
+    IF its.workers > present AND others + its.workers > 32 THEN
+        RAISE program_limit_exceeded USING
+            MESSAGE = format('there would be %s workers of subscriptions in this database', others + its.workers),
+            DETAIL = format('There can be 32 of them; those of other subscriptions are %s.', others),
+            HINT = 'Give fewer workers to this one, or, with outbox.alter_subscription(), to others.';
     END IF;
     IF its.on_failure IS NULL OR its.on_failure NOT IN ('block_key', 'block_partition', 'skip', 'halt') THEN
         RAISE invalid_parameter_value USING
@@ -442,6 +453,15 @@ DECLARE
     argument text;
 BEGIN
     caller := outbox.noted_caller();
+    -- all workers are counted: one at a time
+    IF workers IS NOT NULL THEN
+        IF current_setting('transaction_isolation') <> 'read committed' THEN
+            RAISE feature_not_supported USING
+                MESSAGE = 'outbox.alter_subscription() has to see what others have just committed, to change workers',
+                HINT = 'Call it in a transaction that is READ COMMITTED.';
+        END IF;
+        LOCK TABLE outbox.subscription IN SHARE UPDATE EXCLUSIVE MODE;
+    END IF;
     SELECT s.* INTO its FROM outbox.subscription s WHERE s.name = name FOR UPDATE;
     IF NOT FOUND THEN
         PERFORM outbox.report_no_subscription(name);
