@@ -41,7 +41,7 @@ CREATE TABLE outbox.subscription_offset (
     subscription text NOT NULL,
     topic text COLLATE "C" NOT NULL,
     partition integer NOT NULL CHECK (partition >= 0),
-    next_offset bigint NOT NULL,
+    next_offset bigint NOT NULL CHECK (next_offset >= 0),
     repeat_upto bigint NOT NULL DEFAULT 0,
     end_offset bigint,
     published_at timestamptz,

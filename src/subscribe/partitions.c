@@ -92,14 +92,14 @@ make_partition(const OutboxSubscribedTopic *topic, int32 number)
 
 /* Knows of at least so many partitions. */
 static void
-know(OutboxSubscribedTopic *topic, int count)
+know(OutboxSubscribedTopic *topic, int64 count)
 {
 	if (count <= topic->known)
 		return;
 	if (count > PARTITIONS_MAX)
 		ereport(ERROR, (errcode(ERRCODE_PROTOCOL_VIOLATION),
-						errmsg("topic \"%s\" has %d partitions, more than "
-							   "there can be",
+						errmsg("topic \"%s\" has " INT64_FORMAT
+							   " partitions, more than there can be",
 							   topic->name, count)));
 	topic->partitions =
 		topic->partitions
@@ -322,7 +322,8 @@ take_row(const OutboxOffsetRow *row, void *arg)
 	if (topic == NULL || !topic->wanted)
 		return;
 	topic->begun = true;
-	know(topic, row->partition + 1);
+	/* it may have been written by hand */
+	know(topic, (int64) row->partition + 1);
 	partition = topic->partitions[row->partition];
 	partition->stale = false;
 	partition->repeat_upto = row->repeat_upto;

@@ -7,12 +7,13 @@
 # elsewhere than asked for; that goes on with an offset from before a seek, or
 # repeats what was not to be repeated; workers that share a partition, or leave
 # one out; lag that stays where nothing is left to do; a wrong state in an
-# outage.
+# outage; a server that is crashed by a row written by hand.
 
 use strict;
 use warnings;
 
 use OutboxTest;
+use OutboxTest::Server;
 use Test::More;
 
 my $mock = OutboxTest::Mock->new(
@@ -196,6 +197,19 @@ wait_taken('gone', 'refused/0:one refused/0:one refused/0:two', 'until it is tol
 
 is(query(q{SELECT count(*) FROM outbox.subscription_offset WHERE gap IS NOT NULL OR seek IS NOT NULL}),
 	'0', 'nothing waits any more');
+
+note 'rows that somebody has written by hand';
+query(q{SELECT outbox.pause_subscription('gone')});
+wait_subscription('gone', "state = 'paused'", 'it is paused');
+query(q{INSERT INTO outbox.subscription_offset (subscription, topic, partition, next_offset, updated_at)
+	VALUES ('gone', 'refused', 2147483647, 0, clock_timestamp())});
+query(q{SELECT outbox.resume_subscription('gone')});
+wait_subscription('gone', "state = 'failing' AND last_error ~ 'more than there can be'",
+	'a partition that cannot be is told');
+query(q{DELETE FROM outbox.subscription_offset WHERE partition = 2147483647});
+wait_subscription('gone', "state = 'consuming'", 'and that is over without it');
+fails_with($node, 'postgres', 'UPDATE outbox.subscription_offset SET next_offset = -1', '23514',
+	qr/violates check constraint/, 'no offset is before the first one');
 
 $node->stop;
 $mock->stop;
