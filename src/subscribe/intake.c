@@ -20,6 +20,7 @@
 
 #include "shared/times.h"
 #include "subscribe/connection.h"
+#include "subscribe/incoming.h"
 #include "subscribe/intake.h"
 #include "subscribe/places.h"
 #include "subscribe/progress.h"
@@ -97,17 +98,6 @@ is_time(TimestampTz at, TimestampTz now)
 	return false;
 }
 
-/* When a message was published; 0 = it does not say */
-static TimestampTz
-published_at(const OutboxSourceMessage *message)
-{
-	if (message->timestamp_ms < 0)
-		return 0;
-	return (message->timestamp_ms -
-			(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000)) *
-		   1000;
-}
-
 static void
 take_message(OutboxPartition *partition, const OutboxSourceMessage *message)
 {
@@ -117,7 +107,7 @@ take_message(OutboxPartition *partition, const OutboxSourceMessage *message)
 		return;
 	outbox_queue_add(partition, message);
 	if (partition->taken == partition->next_offset)
-		partition->in_hand = published_at(message);
+		partition->in_hand = outbox_incoming_time(message->timestamp_ms);
 	partition->taken = message->offset + 1;
 	partition->troubled = partition->beyond = false;
 }

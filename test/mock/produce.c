@@ -11,6 +11,8 @@
  *		\F						waits until all before has been acknowledged
  *		\B, \C, \A				begins, commits, aborts a transaction, with
  *								-X transactional.id=...
+ *		\T MS					from now on, that is the records' time, in ms
+ *								since 1970; 0 = as it is
  */
 #include <inttypes.h>
 #include <signal.h>
@@ -33,6 +35,7 @@ typedef struct Fate
 } Fate;
 
 static rd_kafka_t *rk;
+static int64_t timestamp = 0;
 static Fate *first;
 static Fate **last = &first;
 
@@ -182,13 +185,13 @@ produce(char *line)
 	last = &fate->next;
 	do
 	{
-		err = rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(topic),
-								RD_KAFKA_V_PARTITION(number),
-								RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-								RD_KAFKA_V_KEY(key, key_size),
-								RD_KAFKA_V_VALUE(payload, payload_size),
-								RD_KAFKA_V_HEADERS(headers),
-								RD_KAFKA_V_OPAQUE(fate), RD_KAFKA_V_END);
+		err = rd_kafka_producev(
+			rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(number),
+			RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+			RD_KAFKA_V_KEY(key, key_size),
+			RD_KAFKA_V_VALUE(payload, payload_size),
+			RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_TIMESTAMP(timestamp),
+			RD_KAFKA_V_OPAQUE(fate), RD_KAFKA_V_END);
 		rd_kafka_poll(rk, err == RD_KAFKA_RESP_ERR__QUEUE_FULL ? 10 : 0);
 	} while (err == RD_KAFKA_RESP_ERR__QUEUE_FULL);
 	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -280,7 +283,9 @@ main(int argc, char **argv)
 	{
 		if (line[size - 1] == '\n')
 			line[size - 1] = '\0';
-		if (line[0] == '\\')
+		if (line[0] == '\\' && line[1] == 'T')
+			timestamp = strtoll(line + 2, NULL, 10);
+		else if (line[0] == '\\')
 			run_command(line[1]);
 		else
 			produce(line);

@@ -96,5 +96,27 @@ $producer->send('any', $_ % 2, "k$_", 'after a drop') for 1 .. 10;
 $producer->flush;
 wait_got($count + 10, 'a broker that hangs up is no matter');
 
+# While the function is at it, a message of a time that cannot be has no age.
+$producer->command('T 9223372036854775807');
+query(q{SELECT outbox.pause_subscription('all')});
+$producer->send('any', 0, 'slow', 'of no time');
+$producer->flush;
+query(<<~'END');
+	CREATE OR REPLACE FUNCTION take(m outbox.message) RETURNS void
+		LANGUAGE sql BEGIN ATOMIC
+			SELECT pg_advisory_xact_lock_shared(1);
+			INSERT INTO public.got (m) VALUES (m);
+		END;
+	END
+my $lock = $node->background_psql('postgres');
+$lock->query('SELECT pg_advisory_lock(1)');
+query(q{SELECT outbox.resume_subscription('all')});
+wait_until(60, sub { query(q{SELECT lag_messages FROM outbox.stat_subscription}) eq '1' }, 'it is at it');
+is(query(q{SELECT lag_seconds FROM outbox.stat_subscription}), '0', 'a time that cannot be is none');
+$lock->query('SELECT pg_advisory_unlock(1)');
+wait_got($count + 11, 'it has been given');
+is(query(q{SELECT count(*) FROM got WHERE (m).published_at IS NULL}), 1, 'without a time');
+$lock->quit;
+
 $node->stop('fast');
 done_testing();
