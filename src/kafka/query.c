@@ -20,6 +20,13 @@
 /* how long brokers have to answer */
 #define ANSWER_MS 1000
 
+/* First in, first out */
+typedef struct QuestionList
+{
+	OutboxKafkaQuestion *first;
+	OutboxKafkaQuestion **end; /* where the next one goes */
+} QuestionList;
+
 struct OutboxKafkaQuery
 {
 	rd_kafka_t *rk;
@@ -30,8 +37,8 @@ struct OutboxKafkaQuery
 	pthread_mutex_t mutex; /* guards what follows */
 	pthread_cond_t changed;
 	bool ending;
-	OutboxKafkaQuestion *asked;
-	OutboxKafkaQuestion *answered;
+	QuestionList asked;
+	QuestionList answered;
 };
 
 /* What metadata says about one topic; if it does not, nobody has answered. */
@@ -128,28 +135,26 @@ ask_offsets(rd_kafka_t *rk, OutboxKafkaQuestion *questions)
 		ask_offsets_once(rk, questions);
 }
 
-/* Puts questions, which have an order no more, before those of a list. */
+/* Puts questions behind those of a list: who has waited longest has his turn,
+ * however often others ask again. */
 static void
-push(OutboxKafkaQuestion **list, OutboxKafkaQuestion *questions)
+append(QuestionList *list, OutboxKafkaQuestion *questions)
 {
-	OutboxKafkaQuestion *last = questions;
-
-	while (last->next != NULL)
-		last = last->next;
-	last->next = *list;
-	*list = questions;
+	*list->end = questions;
+	while (*list->end != NULL)
+		list->end = &(*list->end)->next;
 }
 
 /* Takes the first question out of a list, and those that can be asked with
  * it. */
 static OutboxKafkaQuestion *
-take_alike(OutboxKafkaQuestion **list)
+take_alike(QuestionList *list)
 {
-	OutboxKafkaQuestion *first = *list;
+	OutboxKafkaQuestion *first = list->first;
 	OutboxKafkaQuestion **last = &first->next;
-	OutboxKafkaQuestion **next = list;
+	OutboxKafkaQuestion **next = &list->first;
 
-	*list = first->next;
+	list->first = first->next;
 	first->next = NULL;
 	while (*next != NULL)
 	{
@@ -166,6 +171,7 @@ take_alike(OutboxKafkaQuestion **list)
 		*last = one;
 		last = &one->next;
 	}
+	list->end = next;
 	return first;
 }
 
@@ -179,7 +185,7 @@ ask_all(void *arg)
 	pthread_mutex_lock(&query->mutex);
 	for (;;)
 	{
-		while (query->asked == NULL && !query->ending)
+		while (query->asked.first == NULL && !query->ending)
 			pthread_cond_wait(&query->changed, &query->mutex);
 		if (query->ending)
 			break;
@@ -192,7 +198,7 @@ ask_all(void *arg)
 			ask_offsets(query->rk, questions);
 
 		pthread_mutex_lock(&query->mutex);
-		push(&query->answered, questions);
+		append(&query->answered, questions);
 		/* if the pipe is full, the relay will look anyway */
 		rc = write(query->wake_fd, "", 1);
 		(void) rc;
@@ -240,6 +246,8 @@ outbox_kafka_query_create(rd_kafka_t *rk, int wake_fd)
 
 	query->rk = rk;
 	query->wake_fd = wake_fd;
+	query->asked.end = &query->asked.first;
+	query->answered.end = &query->answered.first;
 	pthread_mutex_init(&query->mutex, NULL);
 	pthread_cond_init(&query->changed, NULL);
 	return query;
@@ -262,7 +270,7 @@ outbox_kafka_query_ask(OutboxKafkaQuery *query, const char *topic,
 	question->code = RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
 	query->waiting++;
 	pthread_mutex_lock(&query->mutex);
-	push(begun ? &query->asked : &query->answered, question);
+	append(begun ? &query->asked : &query->answered, question);
 	pthread_cond_signal(&query->changed);
 	pthread_mutex_unlock(&query->mutex);
 }
@@ -276,9 +284,11 @@ outbox_kafka_query_next(OutboxKafkaQuery *query)
 	if (query->waiting == 0)
 		return NULL;
 	pthread_mutex_lock(&query->mutex);
-	question = query->answered;
+	question = query->answered.first;
 	if (question != NULL)
-		query->answered = question->next;
+		query->answered.first = question->next;
+	if (query->answered.first == NULL)
+		query->answered.end = &query->answered.first;
 	pthread_mutex_unlock(&query->mutex);
 	if (question != NULL)
 		query->waiting--;
@@ -312,7 +322,7 @@ outbox_kafka_query_destroy(OutboxKafkaQuery *query)
 		pthread_join(query->thread, NULL);
 	pthread_cond_destroy(&query->changed);
 	pthread_mutex_destroy(&query->mutex);
-	free_list(query->asked);
-	free_list(query->answered);
+	free_list(query->asked.first);
+	free_list(query->answered.first);
 	free(query);
 }

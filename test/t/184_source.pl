@@ -4,7 +4,8 @@
 # Catches: a tombstone that is taken for an empty payload, a key that is none
 # for an empty one; headers that lose their order, their repetitions or their
 # nulls; bytes that are no text and stop the subscription; a message that is
-# jumped over, or comes twice, when brokers come back.
+# jumped over, or comes twice, when brokers come back; topics of a broker that is
+# silent, and are asked for again and again, before those of another one.
 
 use strict;
 use warnings;
@@ -14,7 +15,8 @@ use OutboxTest::Producer;
 use OutboxTest::Server;
 use Test::More;
 
-my $mock = OutboxTest::Mock->new(topics => { any => 2 });
+my @silent = map { "silent$_" } 1 .. 4;
+my $mock = OutboxTest::Mock->new(brokers => 2, topics => { any => 2, reached => 1, map { ($_ => 1) } @silent });
 my $producer = OutboxTest::Producer->new(bootstrap => $mock->bootstrap);
 my $node = outbox_node('main', bootstrap => $mock->bootstrap, extension => 1,
 	extra => [ '--encoding=UTF8', '--locale=C' ],
@@ -117,6 +119,18 @@ $lock->query('SELECT pg_advisory_unlock(1)');
 wait_got($count + 11, 'it has been given');
 is(query(q{SELECT count(*) FROM got WHERE (m).published_at IS NULL}), 1, 'without a time');
 $lock->quit;
+
+# One broker is silent; what the other one has is begun all the same.
+query(q{SELECT outbox.unsubscribe('all')});
+$producer->command('T 0');
+$producer->send('reached', 0, 'key', 'reached');
+$producer->flush;
+$mock->command("leader $_ 0 2") for @silent;
+$mock->command('leader reached 0 1');
+$mock->command('rtt 60000 2');
+query(qq{SELECT outbox.subscribe('half', '{silent1,reached,silent2,silent3,silent4}',
+	'take(outbox.message)', start => 'earliest')});
+wait_got($count + 12, 'a topic has its turn, however often others are asked for again');
 
 $node->stop('fast');
 done_testing();
