@@ -322,8 +322,9 @@ ask_offset(OutboxPartition *partition, TimestampTz now)
 	if (partition->question == OUTBOX_QUESTION_NONE ||
 		partition->answer >= 0 || !is_time(partition->retry_at, now))
 		return;
-	/* no answer has come, or it is lost */
-	partition->asked = partition->ignore_answer = false;
+	/* no answer has come: it is lost, or late, and then it may still be one to
+	 * another question */
+	partition->asked = false;
 	if (!outbox_places_ask(partition, &place, &time_ms))
 		return;
 	partition->asked = true;
