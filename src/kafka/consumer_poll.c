@@ -342,10 +342,24 @@ make_answer(OutboxSource *source, OutboxSourceEvent *event)
 static bool
 is_crowded(OutboxSource *source, OutboxSourceEvent *event)
 {
-	OutboxKafkaReport report;
+	OutboxKafkaReport report = {0};
 
 	if (!outbox_kafka_client_is_crowded(&source->client, &report))
 		return false;
+	make_news(&report, event);
+	return true;
+}
+
+static bool
+is_stuck(OutboxSource *source, OutboxSourceEvent *event)
+{
+	OutboxKafkaReport report = {0};
+
+	if (!outbox_kafka_tell_is_stuck(source))
+		return false;
+	outbox_kafka_report_fatal(
+		&source->client, "the coordinator of the group has been away for long",
+		&report);
 	make_news(&report, event);
 	return true;
 }
@@ -372,5 +386,5 @@ outbox_kafka_source_poll(OutboxSource *source, OutboxSourceEvent *event)
 		return true;
 	outbox_kafka_read_due(source);
 	outbox_kafka_tell_pending(source);
-	return is_crowded(source, event);
+	return is_stuck(source, event) || is_crowded(source, event);
 }

@@ -189,10 +189,11 @@ struct OutboxSource
 {
 	OutboxKafkaClient client;
 	OutboxKafkaReadings *readings;
-	const char *group; /* whose offsets are told */
-	int64 retry_at;    /* the least of the partitions' ones; 0 = none */
-	bool has_done;     /* there are offsets to be told, ... */
-	bool telling;      /* and some are on their way */
+	const char *group;   /* whose offsets are told */
+	int64 retry_at;      /* the least of the partitions' ones; 0 = none */
+	bool has_done;       /* there are offsets to be told, ... */
+	bool telling;        /* and some are on their way */
+	int64 telling_since; /* ms */
 	MemoryContext context;
 	OutboxSourceMessage data; /* told last */
 	OutboxHeader *headers;    /* of it */
@@ -373,6 +374,7 @@ extern bool outbox_kafka_source_poll(OutboxSource *source,
 extern void outbox_kafka_tell(OutboxSource *source, const char *topic,
 							  int32 partition, int64 next_offset);
 extern void outbox_kafka_tell_pending(OutboxSource *source);
+extern bool outbox_kafka_tell_is_stuck(const OutboxSource *source);
 extern bool outbox_kafka_told(OutboxSource *source, OutboxSourceEvent *event);
 
 /* query.c */

@@ -125,7 +125,7 @@ make_event(OutboxSink *sink, OutboxSinkEvent *event)
 static bool
 is_crowded(OutboxSink *sink, OutboxSinkEvent *event)
 {
-	OutboxKafkaReport report;
+	OutboxKafkaReport report = {0};
 
 	if (!outbox_kafka_client_is_crowded(&sink->client, &report))
 		return false;

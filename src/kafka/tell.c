@@ -8,14 +8,23 @@
  * come meanwhile. That it is refused is a matter for debugging only: nothing
  * rests on it.
  *
+ * If such a request has waited for its coordinator until its time was over, and
+ * then there is one, the library uses what it has freed, and ends the process
+ * (rd_kafka_admin_coord_request() in all of its versions so far). So a request
+ * has all the time that can be had, and when most of that is over, the client
+ * is to be closed, which ends it well.
+ *
  *-------------------------------------------------------------------------
  */
 #include "kafka/kafka.h"
 
 #include <syslog.h>
 
-/* how long the coordinator has to answer */
-#define ANSWER_MS 10000
+/* how long the coordinator has to answer: as long as the library allows for */
+#define ANSWER_MS  3600000
+
+/* how long that is waited for */
+#define GIVE_UP_MS 3000000
 
 /* Notes an offset, which is sent with the next poll. */
 void
@@ -67,6 +76,7 @@ outbox_kafka_tell_pending(OutboxSource *source)
 		return;
 	source->has_done = false;
 	source->telling = true;
+	source->telling_since = source->client.now;
 	list = take_done(source->readings);
 	request = rd_kafka_AlterConsumerGroupOffsets_new(source->group, list);
 	options = rd_kafka_AdminOptions_new(
@@ -78,6 +88,15 @@ outbox_kafka_tell_pending(OutboxSource *source)
 	rd_kafka_AdminOptions_destroy(options);
 	rd_kafka_AlterConsumerGroupOffsets_destroy(request);
 	rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* Has the coordinator not been there for so long that another client must go
+ * on? */
+bool
+outbox_kafka_tell_is_stuck(const OutboxSource *source)
+{
+	return source->telling &&
+		   source->client.now - source->telling_since >= GIVE_UP_MS;
 }
 
 /* The first error in an answer; NULL if there is none */

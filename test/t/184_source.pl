@@ -92,6 +92,25 @@ is(query(q{
 		SELECT (m)."offset" < lag((m)."offset") OVER (PARTITION BY (m).partition ORDER BY n) AS back FROM got) o
 	WHERE back}), 0, 'each partition in its order');
 
+# An outage that begins before offsets have been told to the brokers, and is long:
+# the library may not crash the server when it is over.
+my $worker = query(q{SELECT pid FROM outbox.stat_subscription});
+for (1 .. 3)
+{
+	$producer->send('any', 0, 'told', 'later');
+	$producer->flush;
+	wait_got(++$count, 'another message');
+}
+$mock->command('down');
+wait_until(60,
+	sub { query(q{SELECT state = 'unavailable' AND now() - state_since > '18 s' FROM outbox.stat_subscription}) eq 't' },
+	'a long outage');
+$mock->command('up');
+$producer->send('any', 0, 'told', 'at last');
+$producer->flush;
+wait_got(++$count, 'it is over');
+is(query(q{SELECT pid FROM outbox.stat_subscription}), $worker, 'the same process has gone on');
+
 # A leader that moves, and one that hangs up.
 $mock->command('drop');
 $producer->send('any', $_ % 2, "k$_", 'after a drop') for 1 .. 10;
