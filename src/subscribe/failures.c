@@ -102,6 +102,7 @@ outbox_failures_queue(const OutboxMessage *message)
 	outbox_parked_enter(&access);
 	outbox_inbox_parked_add(&owner, message, NULL);
 	outbox_parked_leave(&access);
+	outbox_message_blocks_queue(message);
 }
 
 /*

@@ -268,6 +268,19 @@ outbox_message_blocks_add(const OutboxMessage *message,
 	add(&block);
 }
 
+/* A message has been parked behind another one, or, if its partition is read
+ * once more, before it. */
+void
+outbox_message_blocks_queue(const OutboxMessage *message)
+{
+	OutboxInboxBlock block = block_of(message);
+	OutboxMessageBlockId id = id_of(&block);
+	OutboxMessageBlock *entry = hash_search(table, &id, HASH_FIND, NULL);
+
+	if (entry != NULL)
+		entry->from = Min(entry->from, message->offset);
+}
+
 /* The first message of a block is tried then. */
 void
 outbox_message_blocks_set(OutboxMessageBlock *entry, TimestampTz next_attempt)

@@ -46,6 +46,7 @@ extern void outbox_message_blocks_reload_at(TimestampTz when);
 extern bool outbox_message_blocks_has(const OutboxMessage *message);
 extern void outbox_message_blocks_add(const OutboxMessage *message,
 									  TimestampTz next_attempt);
+extern void outbox_message_blocks_queue(const OutboxMessage *message);
 extern void outbox_message_blocks_set(OutboxMessageBlock *entry,
 									  TimestampTz next_attempt);
 extern void outbox_message_blocks_remove(OutboxMessageBlock *entry);

@@ -1,0 +1,104 @@
+# What a message is, and when it is its turn, while others change something at
+# the same moment: a seek to before what is parked, another worker that takes a
+# partition over, a topic that is made anew, a requeue of what has been read
+# again meanwhile.
+#
+# Catches: a message that stays parked for good, or is handled after a later one
+# of its key, or twice, or whose place in the tables another one takes.
+
+use strict;
+use warnings;
+
+use OutboxTest;
+use OutboxTest::Producer;
+use OutboxTest::Server;
+use Test::More;
+
+my $mock = OutboxTest::Mock->new(topics => { back => 1, handed => 2, again => 1, remade => 1 });
+my $node = outbox_node('main',
+	bootstrap => $mock->bootstrap,
+	extension => 1,
+	conf => <<~'END');
+		outbox.max_subscribers = 16
+		outbox.retry_base_delay = 50ms
+		outbox.retry_max_delay = 200ms
+		outbox.retry_jitter = 0
+		max_worker_processes = 30
+		END
+my $producer = OutboxTest::Producer->new(bootstrap => $mock->bootstrap);
+
+# A message fails while its payload is among the broken ones; it is under way
+# while it is among the slow ones, from its second attempt on, if that is said.
+query(q{
+	CREATE TABLE got (n serial, topic text, off bigint, payload text, attempt integer);
+	CREATE TABLE broken (topic text, payload text);
+	CREATE TABLE slow (topic text, payload text, from_call bigint);
+	CREATE SEQUENCE calls;
+	CREATE FUNCTION h(m outbox.message) RETURNS void LANGUAGE plpgsql AS $$
+	DECLARE
+		what text := outbox.payload_text(m);
+		call bigint := nextval('public.calls');
+	BEGIN
+		INSERT INTO public.got (topic, off, payload, attempt) VALUES (m.topic, m."offset", what, m.attempt);
+		WHILE EXISTS (SELECT FROM public.slow s WHERE s.topic = m.topic AND s.payload = what AND call >= s.from_call) LOOP
+			PERFORM pg_sleep(0.01);
+		END LOOP;
+		IF EXISTS (SELECT FROM public.broken b WHERE b.topic = m.topic AND b.payload = what) THEN
+			RAISE EXCEPTION '% is broken', what;
+		END IF;
+	END $$;
+});
+
+sub subscribe
+{
+	my ($topic, $more) = @_;
+
+	query("SELECT outbox.subscribe('$topic', '{$topic}', 'public.h(outbox.message)', start => 'earliest', $more)");
+	return;
+}
+
+sub break { my ($topic, $what) = @_; query("INSERT INTO broken VALUES ('$topic', '$what')"); return; }
+sub mend { my ($topic, $what) = @_; query("DELETE FROM broken WHERE topic = '$topic' AND payload = '$what'"); return; }
+sub slow { my ($topic, $what, $call) = @_; query("INSERT INTO slow VALUES ('$topic', '$what', $call)"); return; }
+sub parked_are { my ($topic, $count) = @_; wait_rows($count, "topic = '$topic'", 'outbox.inbox_parked'); return; }
+sub got_are { my ($topic, $count) = @_; wait_rows($count, "topic = '$topic'", 'got'); return; }
+sub got { my ($topic) = @_; return query("SELECT string_agg(payload, ' ' ORDER BY n) FROM got WHERE topic = '$topic'"); }
+
+# Waits until so many subscribers wait for that.
+sub waiting_are
+{
+	my ($count, $event) = @_;
+
+	wait_rows($count, "backend_type LIKE 'outbox subscriber%' AND '$event' IN (wait_event_type, wait_event)", 'pg_stat_activity');
+	return;
+}
+
+sub go_back
+{
+	my ($topic, $offset) = @_;
+
+	query("SELECT outbox.seek('$topic', $offset, topic => '$topic', partition => 0)");
+	return;
+}
+
+note 'a seek to before what is parked';
+break('back', $_) for qw(two three);
+subscribe('back', 'batch_size => 1, retry_max_attempts => 0');
+$producer->send('back', 0, @$_) for [ 'b', 'zero' ], map { [ 'a', $_ ] } qw(one two three);
+$producer->flush;
+parked_are('back', 2);
+got_are('back', 2);
+slow('back', 'zero', 0);
+go_back('back', 0);
+waiting_are(1, 'PgSleep');
+# it is done before the first of its key is read
+mend('back', 'two');
+query('DELETE FROM slow');
+wait_rows(1, q{topic = 'back' AND next_offset = 4}, 'outbox.subscription_offset');
+mend('back', 'three');
+parked_are('back', 0);
+is(got('back'), 'zero one zero two one two three', 'what comes before it is not left behind');
+
+is(query('SELECT count(*) FROM outbox.inbox_parked'), 0, 'nothing is left');
+$node->stop;
+done_testing();
