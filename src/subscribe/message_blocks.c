@@ -30,6 +30,7 @@ static MemoryContext context = NULL;
 static HTAB *table = NULL; /* NULL: nothing is parked, or not loaded */
 static List *topics = NIL; /* names of the entries' */
 static bool loaded = false;
+static uint32 loaded_after; /* outbox_partitions_readings() */
 static TimestampTz reload_at = DT_NOEND;
 static OutboxMessageBlock *due[DUE_MAX];
 static int due_count = 0;
@@ -232,12 +233,16 @@ outbox_message_blocks_load(void)
 		reload_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000);
 	outbox_inbox_parked_load(&owner, scope, add);
 	loaded = true;
+	loaded_after = outbox_partitions_readings();
 }
 
+/* Is it known what is parked? Not of a partition that another worker has moved
+ * since: it may have parked what has failed then. */
 bool
 outbox_message_blocks_are_loaded(void)
 {
 	return loaded && scope == policy_scope() &&
+		   loaded_after == outbox_partitions_readings() &&
 		   (reload_at == DT_NOEND || GetCurrentTimestamp() < reload_at);
 }
 

@@ -36,6 +36,7 @@
 List *outbox_topics = NIL;
 
 static bool unread = true;  /* all rows are to be read, again or at all */
+static uint32 readings = 0; /* how often they have been */
 static bool halted = false; /* nothing is read: outbox_intake_halt() */
 
 /* The topic of that name; NULL = the subscription has never had it */
@@ -280,6 +281,14 @@ outbox_partitions_are_stale(void)
 	return unread;
 }
 
+/* How often the rows have been read. What another process has written with an
+ * offset that it has moved is seen by who looks after that. */
+uint32
+outbox_partitions_readings(void)
+{
+	return readings;
+}
+
 /* All rows are to be read again. */
 void
 outbox_partitions_read_again(void)
@@ -387,5 +396,6 @@ outbox_partitions_read(bool *moved)
 			lost_row(partition, moved);
 	}
 	unread = false;
+	readings++;
 	return status;
 }

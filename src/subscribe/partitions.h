@@ -47,6 +47,7 @@ extern bool outbox_intake_is_halted(void);
 extern void outbox_partition_question(OutboxPartition *partition,
 									  OutboxQuestion question);
 extern bool outbox_partitions_are_stale(void);
+extern uint32 outbox_partitions_readings(void);
 extern void outbox_partitions_read_again(void);
 extern void outbox_partitions_forget(void);
 extern OutboxStoreStatus outbox_partitions_read(bool *moved);

@@ -99,6 +99,25 @@ mend('back', 'three');
 parked_are('back', 0);
 is(got('back'), 'zero one zero two one two three', 'what comes before it is not left behind');
 
+note 'a message fails while another worker waits to take its partition over';
+my $call = query(q{SELECT nextval('calls')});
+break('handed', 'one');
+# together with others; then, in a part of the transaction
+slow('handed', 'one', $call + 2);
+subscribe('handed', 'retry_max_attempts => 0');
+$producer->send('handed', 1, 'k', 'one');
+$producer->flush;
+waiting_are(1, 'PgSleep');
+$producer->send('handed', 1, 'k', $_) for qw(two three);
+$producer->flush;
+query(q{SELECT outbox.alter_subscription('handed', workers => 2)});
+waiting_are(1, 'Lock');
+query('DELETE FROM slow');
+wait_rows(1, q{topic = 'handed' AND partition = 1 AND next_offset = 3}, 'outbox.subscription_offset');
+mend('handed', 'one');
+got_are('handed', 3);
+is(got('handed'), 'one two three', 'those behind it wait, whoever has it');
+
 is(query('SELECT count(*) FROM outbox.inbox_parked'), 0, 'nothing is left');
 $node->stop;
 done_testing();
