@@ -30,6 +30,7 @@
 #include "shared/times.h"
 #include "subscribe/batch.h"
 #include "subscribe/careful.h"
+#include "subscribe/message_blocks.h"
 #include "subscribe/partitions.h"
 #include "subscribe/queue.h"
 #include "subscribe/span.h"
@@ -106,15 +107,6 @@ change_manner(const OutboxSpan *span)
 	}
 }
 
-/* All that is left is read again. */
-static void
-rewind_all(void)
-{
-	for (int i = 0; i < outbox_queue_length(); i++)
-		outbox_partition_rewind(outbox_queue_at(i)->message.partition);
-	outbox_queue_clear();
-}
-
 /* It is committed: the partitions are where they are to be. */
 static void
 take_moves(const OutboxSpan *span)
@@ -129,21 +121,8 @@ take_moves(const OutboxSpan *span)
 	}
 	outbox_queue_remove(span->length);
 	/* a message that has failed just now is in the way of those behind it */
-	if (span->failed > 0 &&
-		outbox_subscriber.subscription->on_failure == OUTBOX_ON_FAILURE_HALT)
-	{
-		rewind_all();
-		return;
-	}
-	for (int i = 0; i < span->move_count; i++)
-	{
-		OutboxPartition *partition = span->moves[i].partition;
-
-		if (!partition->blocked)
-			continue;
-		outbox_queue_drop(partition);
-		outbox_partition_rewind(partition);
-	}
+	if (span->failed > 0)
+		outbox_message_blocks_tell();
 }
 
 /* The transaction has taken so long. */

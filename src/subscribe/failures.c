@@ -152,7 +152,6 @@ outbox_failures_park(const OutboxMessage *message, const ErrorData *error)
 		failure.next_attempt = outbox_backoff_next(message->attempt);
 		outbox_inbox_parked_add(&owner, message, &failure);
 		outbox_message_blocks_add(message, failure.next_attempt);
-		outbox_message_blocks_tell();
 		outbox_message_log(message, OUTBOX_MESSAGE_LOG_FAILED, failure.error);
 	}
 	outbox_parked_leave(&access);

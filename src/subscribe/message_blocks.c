@@ -22,6 +22,7 @@
 
 #include "subscribe/message_blocks.h"
 #include "subscribe/partitions.h"
+#include "subscribe/queue.h"
 
 /* so many blocks are found due with one look at all of them */
 #define DUE_MAX 500
@@ -363,6 +364,7 @@ release_partitions(void)
 
 		if (has_block(&block))
 			continue;
+		outbox_queue_drop(partition);
 		outbox_partition_block(partition, false);
 		held = foreach_delete_current(held, cell);
 	}
@@ -388,6 +390,7 @@ hold_partitions(void)
 			outbox_partition_find(entry->block.topic, entry->block.partition);
 		if (partition == NULL || partition->blocked)
 			continue;
+		outbox_queue_drop(partition);
 		outbox_partition_block(partition, true);
 		old_context = MemoryContextSwitchTo(TopMemoryContext);
 		held = list_append_unique_ptr(held, partition);
@@ -395,15 +398,16 @@ hold_partitions(void)
 	}
 }
 
-/* Tells the intake what is not to be read. */
+/* Tells the intake what is not to be read; what there is of it in the queue is
+ * dropped. Not while a transaction handles that. */
 void
 outbox_message_blocks_tell(void)
 {
 	OutboxInboxBlock all = {.scope = OUTBOX_INBOX_SCOPE_ALL};
 	bool halt = has_block(&all);
 
-	if (halt || halted)
-		outbox_intake_halt(halt);
+	if ((halt || halted) && outbox_intake_halt(halt))
+		outbox_queue_clear();
 	halted = halt;
 	if (held != NIL)
 		release_partitions();

@@ -8,7 +8,8 @@
  * The offsets are moved first of all, in the order of topics and partitions,
  * and only from where we know them to be: so another process that has the same
  * messages waits there until we have committed, and then knows that it is too
- * late; two of them do not wait for each other in a circle.
+ * late; two of them do not wait for each other in a circle. And each message
+ * of a partition must follow the one before it.
  *
  *-------------------------------------------------------------------------
  */
@@ -64,18 +65,23 @@ plan_moves(OutboxSpan *span)
 			*move = (OutboxMove){.partition = message->partition,
 								 .after = queued->after};
 		}
+		else if (queued->after != move->next)
+			span->outdated = message->partition;
 		move->next = message->offset + 1;
 		move->published_at = message->published_at;
 	}
 	qsort(span->moves, span->move_count, sizeof(OutboxMove), compare_moves);
 }
 
-/* Moves the partitions. False if one of them is not where we know it. */
+/* Moves the partitions. False if one of them is not where we know it, or its
+ * messages do not follow each other. */
 static bool
 move_offsets(OutboxSpan *span)
 {
 	OutboxIdentity before;
 
+	if (span->outdated != NULL)
+		return false;
 	outbox_identity_elevate(&before);
 	for (int i = 0; i < span->move_count; i++)
 	{
