@@ -82,6 +82,8 @@ outbox_failures_load(void)
 	outbox_parked_enter(&access);
 	outbox_message_blocks_load();
 	outbox_parked_leave(&access);
+	/* it may have changed what it has found */
+	noted = true;
 }
 
 /* Must a message wait behind another one? Then it is to be queued. */

@@ -327,6 +327,12 @@ load(void)
 	if (outbox_store_begin("outbox: reading what is parked") !=
 		OUTBOX_STORE_OK)
 		return false;
+	if (outbox_store_lock(OUTBOX_INBOX_PARKED, RowExclusiveLock) !=
+		OUTBOX_STORE_OK)
+	{
+		outbox_store_end();
+		return false;
+	}
 	outbox_failures_load();
 	outbox_store_end();
 	return true;

@@ -139,7 +139,8 @@ handle(OutboxSpan *span, OutboxQueued *queued)
 {
 	const OutboxMessage *message = outbox_queue_message(queued);
 
-	if (outbox_failures_waits(message))
+	/* what is too large is not here, so it cannot be kept until its turn */
+	if (queued->too_large == 0 && outbox_failures_waits(message))
 	{
 		outbox_failures_queue(message);
 		return true;
