@@ -163,13 +163,14 @@ find_places(const OutboxInboxOwner *owner, const OutboxInboxBlock *block,
 			const OutboxInboxRange *range)
 {
 	static OutboxStatement due = {
-		.sql = PLACES OWN " AND next_attempt_at <= clock_timestamp()"
+		.sql = PLACES OWN " AND next_attempt_at <= $7"
 						  " AND next_attempt_at >= $6 AND (key IS NULL OR $5)"
 						  " ORDER BY next_attempt_at, topic, partition,"
 						  " \"offset\" LIMIT $4"
 						  " FOR UPDATE SKIP LOCKED",
-		.nargs = 6,
-		.types = {OWN_TYPES, INT8OID, BOOLOID, TIMESTAMPTZOID}};
+		.nargs = 7,
+		.types = {OWN_TYPES, INT8OID, BOOLOID, TIMESTAMPTZOID,
+				  TIMESTAMPTZOID}};
 	static OutboxStatement all = {
 		.sql = PLACES OWN " ORDER BY topic, partition, \"offset\" LIMIT $4",
 		.nargs = 4,
@@ -183,13 +184,13 @@ find_places(const OutboxInboxOwner *owner, const OutboxInboxBlock *block,
 									 " ORDER BY \"offset\" LIMIT $5",
 									 .nargs = 6,
 									 .types = {PLACE_TYPES, INT8OID, INT8OID}};
-	Datum own[] = {
-		CStringGetTextDatum(owner->subscription),
-		Int32GetDatum(owner->workers),
-		Int32GetDatum(owner->worker),
-		Int64GetDatum(range->limit),
-		BoolGetDatum(range->keyed),
-		TimestampTzGetDatum(range->from ? range->from : DT_NOBEGIN)};
+	Datum own[] = {CStringGetTextDatum(owner->subscription),
+				   Int32GetDatum(owner->workers),
+				   Int32GetDatum(owner->worker),
+				   Int64GetDatum(range->limit),
+				   BoolGetDatum(range->keyed),
+				   TimestampTzGetDatum(range->from ? range->from : DT_NOBEGIN),
+				   TimestampTzGetDatum(range->upto)};
 	Datum of[] = {own[0],
 				  block->topic ? CStringGetTextDatum(block->topic) : 0,
 				  Int32GetDatum(block->partition),

@@ -61,8 +61,9 @@ typedef struct OutboxInboxFailure
 /* Which rows are read of a block */
 typedef struct OutboxInboxRange
 {
-	bool keyed; /* of SCOPE_NONE: those with a key, too */
-	int64 from; /* an offset, of a partition; a time, of SCOPE_NONE */
+	bool keyed;       /* of SCOPE_NONE: those with a key, too */
+	int64 from;       /* an offset, of a partition; a time, of SCOPE_NONE */
+	TimestampTz upto; /* of SCOPE_NONE: what is due by then */
 	int limit;
 } OutboxInboxRange;
 

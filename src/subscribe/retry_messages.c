@@ -171,6 +171,7 @@ find(Chunk *chunk, OutboxInboxPlace *places)
 	OutboxInboxOwner owner = outbox_message_owner();
 	OutboxInboxRange range = {.keyed = outbox_message_is_keyed(),
 							  .from = chunk->from,
+							  .upto = chunk->began_at,
 							  .limit = chunk->limit};
 	OutboxParkedAccess access;
 	int count;
