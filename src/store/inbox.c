@@ -47,6 +47,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -57,6 +58,7 @@
 #include "shared/shmem.h"
 #include "store/inbox.h"
 #include "store/inbox_turn.h"
+#include "store/statement.h"
 #include "store/table_writer.h"
 #include "store/transaction.h"
 
@@ -310,4 +312,22 @@ outbox_inbox_add(OutboxDatabase *db, text *consumer, text *message_id)
 	close_table(&mine, NoLock);
 	ExecDropSingleTupleTableSlot(row);
 	return is_new;
+}
+
+/* The consumer is as if it had not received the message. In the current
+ * transaction, by a user who may, with SPI connected. */
+void
+outbox_inbox_remove(const char *consumer, text *message_id)
+{
+	static OutboxStatement statement = {
+		.sql = "WITH other AS (DELETE FROM outbox.inbox_0"
+			   "  WHERE consumer = $1 AND message_id = $2)"
+			   " DELETE FROM outbox.inbox_1"
+			   " WHERE consumer = $1 AND message_id = $2",
+		.nargs = 2,
+		.types = {TEXTOID, TEXTOID}};
+	Datum values[] = {CStringGetTextDatum(consumer),
+					  PointerGetDatum(message_id)};
+
+	(void) outbox_store_execute(&statement, values, NULL);
 }

@@ -15,5 +15,6 @@
 
 extern bool outbox_inbox_add(OutboxDatabase *db, text *consumer,
 							 text *message_id);
+extern void outbox_inbox_remove(const char *consumer, text *message_id);
 
 #endif /* OUTBOX_INBOX_H */

@@ -29,6 +29,7 @@
 #include "utils/timestamp.h"
 
 #include "retry/backoff.h"
+#include "store/inbox.h"
 #include "subscribe/careful.h"
 #include "subscribe/dead_messages.h"
 #include "subscribe/failures.h"
@@ -94,6 +95,20 @@ outbox_failures_waits(const OutboxMessage *message)
 	return outbox_message_blocks_has(message);
 }
 
+/*
+ * A message that is to take effect again, by outbox.seek(), is not known any
+ * more when it is put aside: so it does when its turn comes. One that has been
+ * put aside before, and is read again meanwhile, is known then.
+ */
+static void
+forget_id(const OutboxMessage *message)
+{
+	if (message->message_id != NULL &&
+		message->offset < message->partition->repeat_upto)
+		outbox_inbox_remove(outbox_subscriber.subscription->name,
+							message->message_id);
+}
+
 /* Parks a message behind another one. */
 void
 outbox_failures_queue(const OutboxMessage *message)
@@ -102,6 +117,7 @@ outbox_failures_queue(const OutboxMessage *message)
 	OutboxParkedAccess access;
 
 	outbox_parked_enter(&access);
+	forget_id(message);
 	outbox_inbox_parked_add(&owner, message, NULL);
 	outbox_parked_leave(&access);
 	outbox_message_blocks_queue(message);
@@ -147,6 +163,7 @@ outbox_failures_park(const OutboxMessage *message, const ErrorData *error)
 
 	outbox_failures_load();
 	outbox_parked_enter(&access);
+	forget_id(message);
 	if (outbox_backoff_is_last(message->attempt))
 		outbox_dead_message(message, &failure, OUTBOX_DEAD_FROM_BATCH);
 	else

@@ -156,8 +156,6 @@ try_place(Chunk *chunk, const OutboxInboxPlace *place)
 		case OUTBOX_INBOX_GONE:
 			break;
 		case OUTBOX_INBOX_LOCKED:
-			message.partition =
-				outbox_partition_find(message.topic, message.number);
 			next = try_message(chunk, &message);
 			break;
 	}

@@ -118,6 +118,27 @@ mend('handed', 'one');
 got_are('handed', 3);
 is(got('handed'), 'one two three', 'those behind it wait, whoever has it');
 
+note 'a dead letter that has been read again';
+break('again', 'x');
+subscribe('again', 'retry_max_attempts => 1');
+$producer->send('again', 0, 'k', 'x', id => 'the id');
+$producer->flush;
+wait_rows(1, q{topic = 'again'}, 'outbox.inbox_dead');
+mend('again', 'x');
+go_back('again', 0);
+got_are('again', 1);
+query(q{SELECT outbox.inbox_requeue(subscription => 'again')});
+parked_are('again', 0);
+is(got('again'), 'x', 'is known then');
+# but what a seek is to repeat is repeated, also if it fails at first
+break('again', 'x');
+go_back('again', 0);
+wait_rows(1, q{topic = 'again'}, 'outbox.inbox_dead');
+mend('again', 'x');
+query(q{SELECT outbox.inbox_requeue(subscription => 'again')});
+got_are('again', 2);
+parked_are('again', 0);
+
 is(query('SELECT count(*) FROM outbox.inbox_parked'), 0, 'nothing is left');
 $node->stop;
 done_testing();
