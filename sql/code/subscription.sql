@@ -707,6 +707,15 @@ BEGIN
           AND (sqlstate IS NULL OR d.sqlstate = sqlstate)
           AND (since IS NULL OR d.last_failed_at >= since)
           AND (until IS NULL OR d.last_failed_at < until)
+          -- its place is taken by another one, of a topic of that name that has been made anew
+          AND NOT EXISTS (SELECT FROM outbox.inbox_parked p
+                          WHERE p.subscription = d.subscription AND p.topic = d.topic
+                            AND p.partition = d.partition AND p."offset" = d."offset"
+                            AND (p.key, p.payload, p.published_at) IS DISTINCT FROM (d.key, d.payload, d.published_at))
+          AND NOT EXISTS (SELECT FROM outbox.inbox_dead o
+                          WHERE o.subscription = d.subscription AND o.topic = d.topic
+                            AND o.partition = d.partition AND o."offset" = d."offset" AND o.id > d.id AND o.whole
+                            AND (o.key, o.payload, o.published_at) IS DISTINCT FROM (d.key, d.payload, d.published_at))
         RETURNING d.*),
     parked AS (
         -- it may have failed again, where a subscription has gone back

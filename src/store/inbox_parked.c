@@ -302,9 +302,9 @@ outbox_inbox_parked_lock(const OutboxInboxOwner *owner,
 	return OUTBOX_INBOX_LOCKED;
 }
 
-/* Parks a message: because it has failed, or (NULL) behind one that has. If it
- * is parked already, since its partition is read once more, it stays so. */
-void
+/* Parks a message: because it has failed, or (NULL) behind one that has. False
+ * if one is parked at its place. */
+bool
 outbox_inbox_parked_add(const OutboxInboxOwner *owner,
 						const OutboxMessage *message,
 						const OutboxInboxFailure *failure)
@@ -348,7 +348,7 @@ outbox_inbox_parked_add(const OutboxInboxOwner *owner,
 	nulls[8] = message->message_id ? ' ' : 'n';
 	nulls[10] = failure && failure->sqlstate ? ' ' : 'n';
 	nulls[11] = nulls[12] = failure ? ' ' : 'n';
-	outbox_store_execute(&statement, values, nulls);
+	return has_row(&statement, values, nulls);
 }
 
 /* A parked message has failed once more. */

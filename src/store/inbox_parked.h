@@ -89,7 +89,7 @@ extern TimestampTz outbox_inbox_parked_first(const OutboxInboxOwner *owner,
 extern OutboxInboxLock outbox_inbox_parked_lock(const OutboxInboxOwner *owner,
 												const OutboxInboxPlace *place,
 												OutboxMessage *message);
-extern void outbox_inbox_parked_add(const OutboxInboxOwner *owner,
+extern bool outbox_inbox_parked_add(const OutboxInboxOwner *owner,
 									const OutboxMessage *message,
 									const OutboxInboxFailure *failure);
 extern void outbox_inbox_parked_failed(const OutboxInboxOwner *owner,

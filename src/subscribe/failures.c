@@ -109,16 +109,69 @@ forget_id(const OutboxMessage *message)
 							message->message_id);
 }
 
+static bool
+is_same_bytes(const bytea *a, const bytea *b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+		   memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
+/*
+ * Makes room for a message at whose place one is parked. If that is the same,
+ * since its partition is read once more, it stays so, and the answer is false.
+ */
+static bool
+make_room(const OutboxInboxOwner *owner, const OutboxMessage *message)
+{
+	OutboxInboxPlace place = {.topic = unconstify(char *, message->topic),
+							  .partition = message->number,
+							  .offset = message->offset};
+	OutboxInboxFailure failure = {
+		.error = "another message has come at its place: the topic has been "
+				 "made anew"};
+	OutboxMessage old;
+
+	switch (outbox_inbox_parked_lock(owner, &place, &old))
+	{
+		case OUTBOX_INBOX_GONE:
+			return true;
+		case OUTBOX_INBOX_HELD:
+			ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+							errmsg("a message that is parked is locked")));
+			break;
+		case OUTBOX_INBOX_LOCKED:
+			break;
+	}
+	if (old.published_at == message->published_at &&
+		is_same_bytes(old.key, message->key) &&
+		is_same_bytes(old.payload, message->payload))
+		return false;
+	old.attempt--;
+	outbox_dead_message(&old, &failure, OUTBOX_DEAD_FROM_PARKED);
+	return true;
+}
+
+static void
+add(const OutboxMessage *message, const OutboxInboxFailure *failure)
+{
+	OutboxInboxOwner owner = outbox_message_owner();
+
+	if (!outbox_inbox_parked_add(&owner, message, failure) &&
+		make_room(&owner, message))
+		(void) outbox_inbox_parked_add(&owner, message, failure);
+}
+
 /* Parks a message behind another one. */
 void
 outbox_failures_queue(const OutboxMessage *message)
 {
-	OutboxInboxOwner owner = outbox_message_owner();
 	OutboxParkedAccess access;
 
 	outbox_parked_enter(&access);
 	forget_id(message);
-	outbox_inbox_parked_add(&owner, message, NULL);
+	add(message, NULL);
 	outbox_parked_leave(&access);
 	outbox_message_blocks_queue(message);
 }
@@ -157,7 +210,6 @@ failure_of(const ErrorData *error)
 void
 outbox_failures_park(const OutboxMessage *message, const ErrorData *error)
 {
-	OutboxInboxOwner owner = outbox_message_owner();
 	OutboxInboxFailure failure = failure_of(error);
 	OutboxParkedAccess access;
 
@@ -169,7 +221,7 @@ outbox_failures_park(const OutboxMessage *message, const ErrorData *error)
 	else
 	{
 		failure.next_attempt = outbox_backoff_next(message->attempt);
-		outbox_inbox_parked_add(&owner, message, &failure);
+		add(message, &failure);
 		outbox_message_blocks_add(message, failure.next_attempt);
 		outbox_message_log(message, OUTBOX_MESSAGE_LOG_FAILED, failure.error);
 	}

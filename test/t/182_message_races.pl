@@ -139,6 +139,24 @@ query(q{SELECT outbox.inbox_requeue(subscription => 'again')});
 got_are('again', 2);
 parked_are('again', 0);
 
+note 'another message at the place of one that is parked';
+break('remade', $_) for qw(old new);
+subscribe('remade', 'retry_max_attempts => 0');
+$producer->send('remade', 0, 'k', 'new');
+$producer->flush;
+parked_are('remade', 1);
+# as if it were of a topic of that name that there was before
+query(q{UPDATE outbox.inbox_parked SET payload = 'old', published_at = published_at - interval '1 day' WHERE topic = 'remade'});
+go_back('remade', 0);
+wait_rows(1, q{topic = 'remade' AND payload = 'old'}, 'outbox.inbox_dead');
+is(query(q{SELECT outbox.inbox_requeue(subscription => 'remade')}), 0, 'it stays a dead letter as long as its place is taken');
+mend('remade', 'new');
+got_are('remade', 1);
+mend('remade', 'old');
+is(query(q{SELECT outbox.inbox_requeue(subscription => 'remade')}), 1, 'then it is tried again');
+got_are('remade', 2);
+is(got('remade'), 'new old', 'neither is lost');
+
 is(query('SELECT count(*) FROM outbox.inbox_parked'), 0, 'nothing is left');
 $node->stop;
 done_testing();
