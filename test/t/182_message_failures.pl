@@ -254,7 +254,7 @@ $session->query_safe(q{BEGIN; SELECT FROM outbox.inbox_parked WHERE topic = 'hel
 mend('held');
 produce('held', 'c 1');
 got_are('held', 2);
-is(got('held'), 'b1 c3', 'others are tried, what is behind it is not');
+like(got('held'), qr/^(b1 c3|c3 b1)$/, 'others are tried, what is behind it is not');
 $session->query_safe('COMMIT');
 got_are('held', 4);
 is(got('held', q{key = 'a'}), 'a0 a2', 'it is, when they let go');

@@ -14,7 +14,7 @@ use OutboxTest::Producer;
 use OutboxTest::Server;
 use Test::More;
 
-my $mock = OutboxTest::Mock->new(topics => { back => 1, handed => 2, again => 1, remade => 1 });
+my $mock = OutboxTest::Mock->new(topics => { back => 1, handed => 2, again => 1, remade => 1, doubled => 1 });
 my $node = outbox_node('main',
 	bootstrap => $mock->bootstrap,
 	extension => 1,
@@ -28,7 +28,7 @@ my $node = outbox_node('main',
 my $producer = OutboxTest::Producer->new(bootstrap => $mock->bootstrap);
 
 # A message fails while its payload is among the broken ones; it is under way
-# while it is among the slow ones, from its second attempt on, if that is said.
+# while it is among the slow ones, from that call on; it takes as long as it says.
 query(q{
 	CREATE TABLE got (n serial, topic text, off bigint, payload text, attempt integer);
 	CREATE TABLE broken (topic text, payload text);
@@ -46,6 +46,7 @@ query(q{
 		IF EXISTS (SELECT FROM public.broken b WHERE b.topic = m.topic AND b.payload = what) THEN
 			RAISE EXCEPTION '% is broken', what;
 		END IF;
+		PERFORM pg_sleep(substring(what FROM '^([0-9.]+) s')::float8);
 	END $$;
 });
 
@@ -156,6 +157,25 @@ mend('remade', 'old');
 is(query(q{SELECT outbox.inbox_requeue(subscription => 'remade')}), 1, 'then it is tried again');
 got_are('remade', 2);
 is(got('remade'), 'new old', 'neither is lost');
+
+note 'a partition that is held, and let go, while some of it is in the queue';
+break('doubled', 'x');
+subscribe('doubled', q{on_failure => 'skip', retry_max_attempts => 0});
+$producer->send('doubled', 0, undef, 'x');
+$producer->flush;
+parked_are('doubled', 1);
+my $session = $node->background_psql('postgres');
+$session->query_safe('BEGIN; LOCK TABLE outbox.inbox_parked IN SHARE ROW EXCLUSIVE MODE');
+query(q{SELECT outbox.alter_subscription('doubled', on_failure => 'block_partition')});
+$producer->send('doubled', 0, undef, "0.02 s $_") for 1 .. 43;
+$producer->flush;
+mend('doubled', 'x');
+wait_rows(1, q{subscription = 'doubled' AND lag_messages = 43}, 'outbox.stat_subscription');
+$session->query_safe('COMMIT');
+wait_rows(1, q{topic = 'doubled' AND next_offset = 44}, 'outbox.subscription_offset');
+parked_are('doubled', 0);
+is(query(q{SELECT count(*) || ' ' || count(DISTINCT off) FROM got WHERE topic = 'doubled'}), '44 44', 'each is handled once');
+$session->quit;
 
 is(query('SELECT count(*) FROM outbox.inbox_parked'), 0, 'nothing is left');
 $node->stop;
