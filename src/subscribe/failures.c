@@ -176,15 +176,33 @@ outbox_failures_queue(const OutboxMessage *message)
 	outbox_message_blocks_queue(message);
 }
 
+/* What helps against an error; NULL = nobody knows. Names that are not found
+ * are mostly those without a schema, which core's hint does not tell. */
+static const char *
+hint_of(const ErrorData *error)
+{
+	switch (error->sqlerrcode)
+	{
+		case ERRCODE_UNDEFINED_TABLE:
+		case ERRCODE_UNDEFINED_FUNCTION:
+		case ERRCODE_UNDEFINED_OBJECT:
+			return "A handler without a SET search_path of its own finds "
+				   "only what is named with its schema.";
+		default:
+			return error->hint;
+	}
+}
+
 /*
- * What is kept of an error, palloc'd: its message and detail, and where it was
- * raised, the innermost place. One without a code is no error: the handler asks
- * for another attempt.
+ * What is kept of an error, palloc'd: its message, detail and hint, and where
+ * it was raised, the innermost place. One without a code is no error: the
+ * handler asks for another attempt.
  */
 static OutboxInboxFailure
 failure_of(const ErrorData *error)
 {
 	OutboxInboxFailure failure = {0};
+	const char *hint = hint_of(error);
 	StringInfoData text;
 
 	initStringInfo(&text);
@@ -194,6 +212,8 @@ failure_of(const ErrorData *error)
 						   error->message ? error->message : "unknown error");
 	if (error->detail != NULL)
 		appendStringInfo(&text, "\nDETAIL: %s", error->detail);
+	if (hint != NULL)
+		appendStringInfo(&text, "\nHINT: %s", hint);
 	if (error->context != NULL)
 		appendStringInfo(&text, "\nCONTEXT: %.*s",
 						 (int) strcspn(error->context, "\n"), error->context);

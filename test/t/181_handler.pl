@@ -182,6 +182,11 @@ is(query(q{SELECT string_agg(format('%s %s %s', "offset", sqlstate, split_part(e
 12 54001 stack depth limit exceeded
 13 0A000 unsupported ON COMMIT and foreign key combination
 END
+is(query(q{SELECT string_agg(substring(error FROM 'HINT: ([^\n]*)'), E'\n' ORDER BY "offset")
+		FROM outbox.inbox_dead_letter WHERE "offset" IN (4, 9)}), <<'END' =~ s/\n$//r, '... and what helps');
+It can return null, "done", "retry" or "discard".
+A handler without a SET search_path of its own finds only what is named with its schema.
+END
 is(query(q{SELECT what FROM app.got WHERE what ~ 'retry'}), '=retry', 'another attempt is made');
 is(query(q{SELECT next_offset FROM outbox.subscription_offset WHERE topic = 'verdicts'}), 14, 'nothing is left');
 
