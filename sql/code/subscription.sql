@@ -647,7 +647,7 @@ COMMENT ON COLUMN outbox.inbox_retry.waits_for IS 'the offset of that one';
 
 CREATE OR REPLACE VIEW outbox.subscription_partition AS
     SELECT subscription, topic, partition, next_offset, end_offset,
-           GREATEST(end_offset - next_offset, 0) AS lag, published_at, gap, gap_since, seek,
+           CASE WHEN end_offset IS NOT NULL THEN GREATEST(end_offset - next_offset, 0) END AS lag, published_at, gap, gap_since, seek,
            NULLIF(GREATEST(repeat_upto, next_offset), next_offset) AS repeats_upto, updated_at
     FROM outbox.subscription_offset;
 REVOKE ALL ON outbox.subscription_partition FROM PUBLIC;
@@ -842,7 +842,8 @@ CREATE OR REPLACE VIEW outbox.stat_subscription AS
          CROSS JOIN LATERAL outbox.subscriber_status(s.name, w.worker) f
          CROSS JOIN LATERAL (
              SELECT count(*) AS partitions, count(i.gap) AS gaps,
-                    sum(GREATEST(i.end_offset - i.next_offset, 0))::bigint AS lag,
+                    CASE WHEN count(i.end_offset) = count(*)
+                         THEN sum(GREATEST(i.end_offset - i.next_offset, 0))::bigint END AS lag,
                     min(i.published_at) FILTER (WHERE i.end_offset > i.next_offset) AS published_at
              FROM outbox.subscription_offset i
              WHERE i.subscription = s.name AND mod(i.partition, s.workers) = w.worker) o

@@ -24,6 +24,7 @@
 
 #include "shared/chores.h"
 #include "shared/relays.h"
+#include "shared/subscriber_figures.h"
 #include "shared/subscribers.h"
 
 /* Has the database a subscriber that runs? */
@@ -141,7 +142,7 @@ fill_slot(OutboxSubscriberSlot *slot, const OutboxSubscriptionRow *row,
 	pg_atomic_write_u64(&slot->repeated, 0);
 	pg_atomic_write_u64(&slot->failed, 0);
 	pg_atomic_write_u32(&slot->partitions, 0);
-	pg_atomic_write_u64(&slot->lag_messages, 0);
+	pg_atomic_write_u64(&slot->lag_messages, (uint64) OUTBOX_LAG_UNKNOWN);
 	pg_atomic_write_u64(&slot->lag_since, 0);
 }
 

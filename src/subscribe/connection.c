@@ -15,6 +15,7 @@
 #include "utils/timestamp.h"
 
 #include "shared/cluster_config.h"
+#include "shared/subscriber_figures.h"
 #include "shared/wait.h"
 #include "sink/client_log.h"
 #include "sink/message.h"
@@ -94,11 +95,13 @@ reopen_later(long delay_ms)
 	reopen_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay_ms);
 }
 
-/* Closes the source, if there is one, for good. */
+/* Closes the source, if there is one, for good. How much is behind is not known
+ * until another one has told. */
 void
 outbox_connection_close(void)
 {
 	close_source();
+	outbox_subscriber_show_lag(OUTBOX_LAG_UNKNOWN, 0);
 	reopen_at = 0;
 	failures = 0;
 	outbox_connection.outage.since = 0;

@@ -167,12 +167,40 @@ show_state(const Survey *its)
 	}
 	else if (its->missing != NULL)
 	{
-		snprintf(reason, sizeof(reason), "It waits for topic \"%s\"",
+		snprintf(reason, sizeof(reason),
+				 "It waits for topic \"%s\", which is not there",
 				 its->missing->name);
+		/* the state does not tell; last_error does */
+		if (strcmp(shown, reason) != 0)
+			outbox_relay_state_error(reason);
 		show(OUTBOX_RELAY_CONSUMING, reason, NULL);
 	}
 	else
 		show(OUTBOX_RELAY_CONSUMING, "It reads all of its topics", NULL);
+}
+
+/* Is there a topic of which it is not known what partitions it has, or a
+ * partition of ours of which it is not known where it begins? */
+static bool
+has_unknown(void)
+{
+	OutboxSubscribedTopic *topic;
+	OutboxPartition *partition;
+	ListCell *lc;
+
+	foreach (lc, outbox_topics)
+	{
+		topic = lfirst(lc);
+		if (topic->wanted && topic->count < 0)
+			return true;
+	}
+	OUTBOX_EACH_PARTITION(topic, partition)
+	{
+		if (partition->own && partition->next_offset < 0 &&
+			outbox_partition_is_there(topic, partition))
+			return true;
+	}
+	return false;
 }
 
 /* Counts how much is behind; since: when the first of it was published. */
@@ -183,7 +211,7 @@ count_lag(void)
 	OutboxPartition *partition;
 	TimestampTz since = 0;
 	int64 messages = 0;
-	bool known = true;
+	bool known = !has_unknown();
 
 	OUTBOX_EACH_PARTITION(topic, partition)
 	{
