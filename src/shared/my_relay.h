@@ -22,8 +22,9 @@ typedef struct OutboxMyRelay
 	OutboxRelaySlot *slot; /* ... and its slot there */
 	OutboxSubscriberSlot *subscriber; /* which is in this; NULL = a relay */
 	TimestampTz wake_at; /* we end, having nothing to do until then; or 0 */
-	uint32 changes_seen; /* of relay_changes, when our row was read; a
-							* subscriber's: of subscribers.changes */
+	/* of relay_changes, when our row was read; a subscriber's: of
+	 * subscribers.changes */
+	uint32 changes_seen;
 } OutboxMyRelay;
 
 extern OutboxMyRelay outbox_my_relay;

@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * relay_state.c
- *	  What a relay tells others through shared memory: that it is there, what
- *	  it is doing, its last error, and why it ends. All of it is written
- *	  under outbox_shmem->lock. Changes of the state are told to ps, to
+ *	  What a relay, or a subscriber, tells others through shared memory: that it
+ *	  is there, what it is doing, its last error, and why it ends. All of it is
+ *	  written under outbox_shmem->lock. Changes of the state are told to ps, to
  *	  pg_stat_activity and to the log, too.
  *
  *-------------------------------------------------------------------------

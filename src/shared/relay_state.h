@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * relay_state.h
- *	  How a relay shows itself to others.
+ *	  How a relay shows itself to others, or a subscriber.
  *
  *-------------------------------------------------------------------------
  */

@@ -53,7 +53,8 @@
 #define OUTBOX_NO_PROC     UINT32_MAX
 #define OUTBOX_NEVER_DUE   PG_INT64_MAX
 
-/* What a relay is doing, as outbox.stat_relay shows it */
+/* What a relay is doing, or a subscriber, as outbox.stat_relay and
+ * outbox.stat_subscription show it */
 typedef enum OutboxRelayState
 {
 	OUTBOX_RELAY_STOPPED = 0, /* no process */
@@ -72,8 +73,8 @@ typedef enum OutboxRelayState
 	OUTBOX_RELAY_GAP, /* messages are missing where it is to go on */
 } OutboxRelayState;
 
-/* What a relay shows of itself. Guarded by outbox_shmem->lock; the relay, who
- * is the only one to write it, reads it without. */
+/* What a relay or a subscriber shows of itself. Guarded by outbox_shmem->lock;
+ * its process, the only one to write it, reads it without. */
 typedef struct OutboxRelayStatus
 {
 	int pid; /* 0 = no process */

@@ -95,6 +95,16 @@ reopen_later(long delay_ms)
 	reopen_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay_ms);
 }
 
+/* The source reads nothing any more: there will be another one. */
+static void
+has_failed(const char *message)
+{
+	outbox_client_log(LOG_WARNING, message);
+	reopen_later(
+		Min((long) REOPEN_MIN_MS << Min(failures, 16), REOPEN_MAX_MS));
+	failures++;
+}
+
 /* Closes the source, if there is one, for good. How much is behind is not known
  * until another one has told. */
 void
@@ -123,18 +133,8 @@ outbox_connection_reopen(void)
 		return false;
 	outbox_connection.source = open_source(running, error);
 	if (outbox_connection.source == NULL)
-		outbox_connection_failed(error);
+		has_failed(error);
 	return outbox_connection.source != NULL;
-}
-
-/* The source reads nothing any more: there will be another one. */
-void
-outbox_connection_failed(const char *message)
-{
-	outbox_client_log(LOG_WARNING, message);
-	reopen_later(
-		Min((long) REOPEN_MIN_MS << Min(failures, 16), REOPEN_MAX_MS));
-	failures++;
 }
 
 /* Is it opened with the same settings? The group is part of them. */
@@ -238,7 +238,7 @@ outbox_connection_news(const OutboxSourceEvent *event)
 			outbox_outage_complaint(outage, event->log_level, event->message);
 			break;
 		case OUTBOX_SOURCE_FATAL:
-			outbox_connection_failed(event->message);
+			has_failed(event->message);
 			break;
 		default:
 			break;

@@ -25,7 +25,6 @@ extern void outbox_connection_init(const OutboxSourceApi *api);
 extern bool outbox_connection_reconfigure(void);
 extern bool outbox_connection_reopen(void);
 extern void outbox_connection_close(void);
-extern void outbox_connection_failed(const char *message);
 extern void outbox_connection_works(void);
 extern bool outbox_connection_poll(OutboxSourceEvent *event);
 extern void outbox_connection_news(const OutboxSourceEvent *event);

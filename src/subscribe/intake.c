@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * intake.c
- *	  What comes from the brokers: messages, which go to the batch; answers
+ *	  What comes from the brokers: messages, which go into the queue; answers
  *	  about topics and offsets; partitions that they refuse. And what the source
  *	  is told: which partitions to read, and from where.
  *
- * Nothing here waits. The batch decides how much is taken; what the source may
+ * Nothing here waits. The queue decides how much is taken; what the source may
  * fetch ahead beyond that is limited, too. So memory is bounded, however far
  * behind we are.
  *
@@ -72,8 +72,8 @@ outbox_intake_close(void)
 	outbox_progress_forget();
 }
 
-/* What has been told last may be lost with an error, and the batch has been
- * dropped: all of it is told again. */
+/* What has been told last may be lost with an error, and the queue has been
+ * emptied: all of it is told again. */
 void
 outbox_intake_forget(void)
 {
@@ -389,7 +389,7 @@ direct_source(TimestampTz now)
 }
 
 /*
- * Takes in what the source has told, as much as the batch takes; begins
+ * Takes in what the source has told, as much as the queue takes; begins
  * partitions, finds gaps, follows seeks; shows what we are doing. Returns
  * whether there may be more.
  */

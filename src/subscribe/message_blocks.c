@@ -213,13 +213,6 @@ outbox_message_blocks_forget(void)
 	loaded = false;
 }
 
-/* All is to be read again then: somebody has locked what is to be changed. */
-void
-outbox_message_blocks_reload_at(TimestampTz when)
-{
-	reload_at = Min(reload_at, when);
-}
-
 /* Reads what is parked, in the current transaction, by a user who may. */
 void
 outbox_message_blocks_load(void)
@@ -406,7 +399,7 @@ outbox_message_blocks_tell(void)
 	OutboxInboxBlock all = {.scope = OUTBOX_INBOX_SCOPE_ALL};
 	bool halt = has_block(&all);
 
-	if ((halt || halted) && outbox_intake_halt(halt))
+	if ((halt || halted) && outbox_partitions_halt(halt))
 		outbox_queue_clear();
 	halted = halt;
 	if (held != NIL)

@@ -42,7 +42,6 @@ extern bool outbox_message_is_keyed(void);
 extern void outbox_message_blocks_load(void);
 extern bool outbox_message_blocks_are_loaded(void);
 extern void outbox_message_blocks_forget(void);
-extern void outbox_message_blocks_reload_at(TimestampTz when);
 extern bool outbox_message_blocks_has(const OutboxMessage *message);
 extern void outbox_message_blocks_add(const OutboxMessage *message,
 									  TimestampTz next_attempt);

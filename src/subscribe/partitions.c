@@ -8,12 +8,12 @@
  * follows from them, and starts or stops the source.
  *
  *	  next_offset	on disk: all before it is done
- *	  taken			all before it is done, or is in the batch
+ *	  taken			all before it is done, or is in the queue
  *	  started		what the source tells next is the first one from taken on
  *
  * A partition that is stale is not as it was on disk: somebody has moved it.
  * Nothing is taken before its row has been read again, and if it has moved, all
- * of the batch is dropped, which may have been taken from where it was.
+ * of the queue is dropped, which may have been taken from where it was.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,7 +37,7 @@ List *outbox_topics = NIL;
 
 static bool unread = true;  /* all rows are to be read, again or at all */
 static uint32 readings = 0; /* how often they have been */
-static bool halted = false; /* nothing is read: outbox_intake_halt() */
+static bool halted = false; /* nothing is read: outbox_partitions_halt() */
 
 /* The topic of that name; NULL = the subscription has never had it */
 OutboxSubscribedTopic *
@@ -233,7 +233,7 @@ outbox_partition_block(OutboxPartition *partition, bool blocked)
  * over. The caller drops what the batch has. Returns whether that is new.
  */
 bool
-outbox_intake_halt(bool halt)
+outbox_partitions_halt(bool halt)
 {
 	if (halted == halt)
 		return false;
@@ -243,7 +243,7 @@ outbox_intake_halt(bool halt)
 }
 
 bool
-outbox_intake_is_halted(void)
+outbox_partitions_are_halted(void)
 {
 	return halted;
 }

@@ -34,7 +34,7 @@ extern OutboxPartition *outbox_partition_find(const char *topic, int32 number);
 extern void outbox_partition_rewind(OutboxPartition *partition);
 extern void outbox_partition_outdated(OutboxPartition *partition);
 extern void outbox_partition_block(OutboxPartition *partition, bool blocked);
-extern bool outbox_intake_halt(bool halted);
+extern bool outbox_partitions_halt(bool halted);
 
 /* for intake.c and places.c */
 extern OutboxSubscribedTopic *outbox_topic_of(const char *name);
@@ -43,7 +43,7 @@ extern void outbox_topic_counted(OutboxSubscribedTopic *topic, int count);
 extern bool outbox_partition_is_there(const OutboxSubscribedTopic *topic,
 									  const OutboxPartition *partition);
 extern bool outbox_partition_is_wanted(const OutboxPartition *partition);
-extern bool outbox_intake_is_halted(void);
+extern bool outbox_partitions_are_halted(void);
 extern void outbox_partition_question(OutboxPartition *partition,
 									  OutboxQuestion question);
 extern bool outbox_partitions_are_stale(void);

@@ -145,7 +145,7 @@ show_state(const Survey *its)
 	/* an outage is shown where it is found */
 	if (outbox_connection.outage.since != 0)
 		return;
-	if (outbox_intake_is_halted())
+	if (outbox_partitions_are_halted())
 		show(OUTBOX_RELAY_HALTED,
 			 "A message has failed, and on_failure is halt",
 			 "It is tried again and again; outbox.inbox_discard() gives it "
