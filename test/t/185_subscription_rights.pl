@@ -154,7 +154,7 @@ is($count, 2, 'all of a topic');
 like($notice, qr/NOTICE:  dead letters that were too large to be kept stay.*offset 8/s, '... but for those that are not here');
 is(query("SELECT count(*) FROM outbox.inbox_dead"), 2, 'one of them, and one of another subscription, are left');
 is(parked(), '0/2:0::now 0/4:0::now 0/6:0:2: 0/100:2:2: 0/101:0:2: 0/102:1::later 1/1:0::now 1/3:0::now 1/5:0:1: 1/7:0:1:', 'nothing is lost');
-query(q{INSERT INTO outbox.inbox_dead (subscription, topic, partition, "offset", headers, attempts) SELECT 'p', 'a', 0, 100, '{}', 9 FROM generate_series(1, 2)});
+query(q{INSERT INTO outbox.inbox_dead (subscription, topic, partition, "offset", key, payload, headers, published_at, attempts) SELECT subscription, topic, partition, "offset", key, payload, headers, published_at, 9 FROM outbox.inbox_parked, generate_series(1, 2) WHERE subscription = 'p' AND topic = 'a' AND partition = 0 AND "offset" = 100});
 is(query("$as_operator outbox.inbox_requeue(subscription => 'p', sqlstate => NULL, until => NULL, topic => 'a', since => '-infinity')"), 0, 'a condition on what it does not have');
 is(query(q{SELECT outbox.inbox_requeue(ARRAY(SELECT id FROM outbox.inbox_dead WHERE "offset" = 100))}), 2, 'what is tried again already');
 like(parked(), qr{ 0/100:2:2: }, '... stays as it is');
