@@ -98,7 +98,8 @@ query('DELETE FROM slow');
 wait_rows(1, q{topic = 'back' AND next_offset = 4}, 'outbox.subscription_offset');
 mend('back', 'three');
 parked_are('back', 0);
-is(got('back'), 'zero one zero two one two three', 'what comes before it is not left behind');
+# the second one is tried again before it is read again, or not
+like(got('back'), qr/^zero one zero (?:two )?one two three$/, 'what comes before it is not left behind');
 
 note 'a message fails while another worker waits to take its partition over';
 my $call = query(q{SELECT nextval('calls')});
