@@ -253,7 +253,7 @@ my @attacks = (
 	[ 'DO $$ BEGIN COMMIT; END $$' => 'invalid transaction termination' ],
 	[ 'DELETE FROM outbox.subscription_offset' => 'permission denied for table subscription_offset' ],
 	[ q{UPDATE outbox.subscription SET role = 10} => 'permission denied for table subscription' ],
-	[ q{SELECT pg_terminate_backend(pg_backend_pid())} => qr/superuser/ ],
+	[ q{SELECT pg_terminate_backend(pg_backend_pid())} => qr/superuser|permission denied to terminate process/ ],
 	[ q{COPY app.got TO PROGRAM 'true'} => qr/external program/ ],
 	[ q{CREATE FUNCTION outbox.outbox_emit(text, text, text) RETURNS bigint LANGUAGE sql AS 'SELECT 1'}
 		=> 'permission denied for schema outbox' ],
