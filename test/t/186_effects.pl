@@ -274,25 +274,36 @@ my %action = (
 	fetch => sub { $broker->command('fail Fetch 2 NOT_LEADER_FOR_PARTITION') if $broker->isa('OutboxTest::Mock') },
 );
 
-# Each partition has been done, up to its end, and nothing is left over.
+# Each partition has been done, up to its end, and nothing is left over. The end
+# may be that of the transaction that is rolled back: a message and a mark.
 sub settle
 {
 	my ($name) = @_;
 	my $is;
+	my $ends = sub { join ', ', map { my $by = $_; map { "$by: $_ $end{$_}" } sort keys %end } qw(main side) };
 
 	print { $producer->{in} } "\\F\n";
 	wait_until(undef, sub { take_acknowledged(0.1) == $written }, 'all that was sent is acknowledged');
 	eval {
 		wait_until(60, sub {
-			$is = ask(<<~'END');
-				SELECT string_agg(format('%s: %s %s %s', subscription, topic, partition, next_offset), ', ' ORDER BY subscription, topic, partition)
-				FROM outbox.subscription_offset WHERE next_offset > 0
+			my @rows = split /\n/, ask(<<~'END');
+				SELECT subscription, topic || ' ' || partition, next_offset
+				FROM outbox.subscription_offset WHERE next_offset > 0 ORDER BY subscription, topic, partition
 				END
-			return $is eq join ', ', map { my $by = $_; map { "$by: $_ $end{$_}" } sort keys %end } qw(main side);
+			my @places;
+			for (map { [ split /\|/ ] } @rows)
+			{
+				my ($by, $partition, $next) = @$_;
+				my $end = $end{$partition} // 0;
+
+				$next = $end if $name eq 'kafka' && $partition =~ /^orders/ && $next == $end + 2;
+				push @places, "$by: $partition $next" if $next > 0;
+			}
+			$is = join ', ', @places;
+			return $is eq $ends->();
 		}, 'ends');
 	} or diag $@;
-	is($is, join(', ', map { my $by = $_; map { "$by: $_ $end{$_}" } sort keys %end } qw(main side)),
-		"$name: all partitions are done up to their ends");
+	is($is, $ends->(), "$name: all partitions are done up to their ends");
 	eval { wait_until(60, sub { ask('SELECT count(*) FROM outbox.inbox_parked') == 0 }, 'parked') } or diag $@;
 	is(ask(q(SELECT string_agg((to_jsonb(p) - 'payload')::text, E'\n') FROM outbox.inbox_parked p)), '',
 		"$name: nothing waits");
