@@ -229,6 +229,7 @@ conf_reload($node, "outbox.databases = 'inside'\noutbox.bootstrap_servers = '" .
 $node->poll_query_until('inside', 'SELECT EXISTS (SELECT FROM said)') or die 'not called';
 is($node->safe_psql('inside', 'TABLE said'),
 	'only a superuser can have a function run as superuser boss|operator', 'refused');
+$node->poll_query_until('inside', 'SELECT lag_messages = 0 FROM outbox.stat_subscription') or die 'no lag';
 is($node->safe_psql('inside', 'SELECT subscription, state, handled, lag_messages FROM outbox.stat_subscription'),
 	'try|consuming|1|0', '... and the message is handled');
 
