@@ -18,6 +18,7 @@
 #include "shared/my_relay.h"
 #include "shared/policy.h"
 #include "store/relay_row.h"
+#include "store/row.h"
 #include "store/statement.h"
 
 /* columns of the statement */
@@ -37,46 +38,11 @@ enum
 	EVENT_HEADERS,
 };
 
-/* A column of the row; *is_null if it leaves that open */
-static Datum
-column(int number, bool *is_null)
-{
-	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, number,
-						 is_null);
-}
-
-static int
-integer(int number)
-{
-	bool is_null;
-	Datum value = column(number, &is_null);
-
-	return is_null ? -1 : DatumGetInt32(value);
-}
-
-static double
-real(int number)
-{
-	bool is_null;
-	Datum value = column(number, &is_null);
-
-	return is_null ? -1 : DatumGetFloat8(value);
-}
-
-static const char *
-string(int number)
-{
-	bool is_null;
-	Datum value = column(number, &is_null);
-
-	return is_null ? NULL : TextDatumGetCString(value);
-}
-
 static ArrayType *
 array(int number)
 {
 	bool is_null;
-	Datum value = column(number, &is_null);
+	Datum value = outbox_row_column(number, &is_null);
 
 	return is_null ? NULL : DatumGetArrayTypePCopy(value);
 }
@@ -84,7 +50,7 @@ array(int number)
 static int
 on_failure(void)
 {
-	const char *value = string(ON_FAILURE);
+	const char *value = outbox_row_string(ON_FAILURE);
 
 	if (value == NULL)
 		return -1;
@@ -98,7 +64,7 @@ on_failure(void)
 static int
 event_headers(void)
 {
-	const char *value = string(EVENT_HEADERS);
+	const char *value = outbox_row_string(EVENT_HEADERS);
 
 	if (value == NULL)
 		return -1;
@@ -128,17 +94,18 @@ take(uint64 rows, void *arg)
 	context = AllocSetContextCreate(CurrentMemoryContext, "outbox policy",
 									ALLOCSET_SMALL_SIZES);
 	old_context = MemoryContextSwitchTo(context);
-	row.created_at = DatumGetTimestampTz(column(CREATED_AT, &is_null));
+	row.created_at =
+		DatumGetTimestampTz(outbox_row_column(CREATED_AT, &is_null));
 	row.topics = array(TOPICS);
 	row.excluding = array(EXCLUDING);
-	row.topic_prefix = string(TOPIC_PREFIX);
-	row.paused = DatumGetBool(column(PAUSED, &is_null));
+	row.topic_prefix = outbox_row_string(TOPIC_PREFIX);
+	row.paused = outbox_row_boolean(PAUSED);
 	row.on_failure = on_failure();
-	row.retry_base_delay_ms = integer(BASE_DELAY);
-	row.retry_multiplier = real(MULTIPLIER);
-	row.retry_max_delay_ms = integer(MAX_DELAY);
-	row.retry_max_attempts = integer(MAX_ATTEMPTS);
-	row.dead_letter_topic = string(DEAD_LETTER_TOPIC);
+	row.retry_base_delay_ms = outbox_row_integer(BASE_DELAY);
+	row.retry_multiplier = outbox_row_real(MULTIPLIER);
+	row.retry_max_delay_ms = outbox_row_integer(MAX_DELAY);
+	row.retry_max_attempts = outbox_row_integer(MAX_ATTEMPTS);
+	row.dead_letter_topic = outbox_row_string(DEAD_LETTER_TOPIC);
 	row.event_headers = event_headers();
 	MemoryContextSwitchTo(old_context);
 	outbox_policy_set_row(&row, context);

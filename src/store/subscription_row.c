@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 
 #include "shared/policy.h"
+#include "store/row.h"
 #include "store/statement.h"
 #include "store/subscription_row.h"
 
@@ -47,56 +48,12 @@ enum
 	PAUSE_REASON,
 };
 
-static Datum
-column(int number, bool *is_null)
-{
-	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, number,
-						 is_null);
-}
-
-/* -1 for null */
-static int
-integer(int number)
-{
-	bool is_null;
-	Datum value = column(number, &is_null);
-
-	return is_null ? -1 : DatumGetInt32(value);
-}
-
-static double
-real(int number)
-{
-	bool is_null;
-	Datum value = column(number, &is_null);
-
-	return is_null ? -1 : DatumGetFloat8(value);
-}
-
-static bool
-boolean(int number)
-{
-	bool is_null;
-
-	return DatumGetBool(column(number, &is_null));
-}
-
-/* NULL for null */
-static const char *
-string(int number)
-{
-	bool is_null;
-	Datum value = column(number, &is_null);
-
-	return is_null ? NULL : TextDatumGetCString(value);
-}
-
 /* An array of texts, as a list of strings */
 static List *
 strings(int number)
 {
 	bool is_null;
-	Datum value = column(number, &is_null);
+	Datum value = outbox_row_column(number, &is_null);
 	List *list = NIL;
 	Datum *elements;
 	int count;
@@ -111,7 +68,7 @@ strings(int number)
 static int
 on_failure(void)
 {
-	const char *value = string(ON_FAILURE);
+	const char *value = outbox_row_string(ON_FAILURE);
 
 	if (strcmp(value, "skip") == 0)
 		return OUTBOX_ON_FAILURE_SKIP;
@@ -133,10 +90,10 @@ set_policy(const OutboxSubscription *subscription)
 
 	policy.event_headers = -1;
 	policy.on_failure = subscription->on_failure;
-	policy.retry_base_delay_ms = integer(BASE_DELAY);
-	policy.retry_multiplier = real(MULTIPLIER);
-	policy.retry_max_delay_ms = integer(MAX_DELAY);
-	policy.retry_max_attempts = integer(MAX_ATTEMPTS);
+	policy.retry_base_delay_ms = outbox_row_integer(BASE_DELAY);
+	policy.retry_multiplier = outbox_row_real(MULTIPLIER);
+	policy.retry_max_delay_ms = outbox_row_integer(MAX_DELAY);
+	policy.retry_max_attempts = outbox_row_integer(MAX_ATTEMPTS);
 	policy.dead_letter_topic =
 		MemoryContextStrdup(context, subscription->dead_letter_topic);
 	outbox_policy_set_row(&policy, context);
@@ -148,24 +105,25 @@ make_subscription(void)
 	OutboxSubscription *result = palloc0(sizeof(OutboxSubscription));
 	bool is_null;
 
-	result->name = string(NAME);
-	result->number = integer(NUMBER);
-	result->created_at = DatumGetTimestampTz(column(CREATED_AT, &is_null));
+	result->name = outbox_row_string(NAME);
+	result->number = outbox_row_integer(NUMBER);
+	result->created_at =
+		DatumGetTimestampTz(outbox_row_column(CREATED_AT, &is_null));
 	result->topics = strings(TOPICS);
-	result->handler = string(HANDLER);
-	result->role = DatumGetObjectId(column(ROLE, &is_null));
-	result->cluster = string(CLUSTER);
-	result->start = string(START);
-	result->workers = integer(WORKERS);
+	result->handler = outbox_row_string(HANDLER);
+	result->role = DatumGetObjectId(outbox_row_column(ROLE, &is_null));
+	result->cluster = outbox_row_string(CLUSTER);
+	result->start = outbox_row_string(START);
+	result->workers = outbox_row_integer(WORKERS);
 	result->on_failure = on_failure();
-	result->handler_timeout_ms = integer(HANDLER_TIMEOUT);
-	result->id_header = string(ID_HEADER);
-	result->skip_gaps = boolean(SKIP_GAPS);
-	result->dead_letter_topic = string(DEAD_LETTER_TOPIC);
-	result->group = string(GROUP_ID);
-	result->batch_size = integer(BATCH_SIZE);
-	result->paused = boolean(PAUSED);
-	result->pause_reason = string(PAUSE_REASON);
+	result->handler_timeout_ms = outbox_row_integer(HANDLER_TIMEOUT);
+	result->id_header = outbox_row_string(ID_HEADER);
+	result->skip_gaps = outbox_row_boolean(SKIP_GAPS);
+	result->dead_letter_topic = outbox_row_string(DEAD_LETTER_TOPIC);
+	result->group = outbox_row_string(GROUP_ID);
+	result->batch_size = outbox_row_integer(BATCH_SIZE);
+	result->paused = outbox_row_boolean(PAUSED);
+	result->pause_reason = outbox_row_string(PAUSE_REASON);
 	return result;
 }
 
